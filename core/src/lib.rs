@@ -1,2 +1,6 @@
 #![no_std]
-//! Placeholder.
+#![doc = "Quorate's protocol core."]
+
+pub mod hash;
+pub mod party;
+pub mod wire;

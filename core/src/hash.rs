@@ -1,0 +1,93 @@
+//! Domain-separated hashing (`docs/PROTOCOL.md` §1): `H(tag, x1 … xk)` is SHA-256 over the
+//! length-prefixed tag and fields, so that no two different lists of fields have one encoding.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::party::{PartyId, PartySet};
+
+/// A SHA-256 digest.
+pub type Digest = [u8; 32];
+
+/// One computation of `H(tag, …)`: fields go in by value order, [`Transcript::finish`] gives the digest.
+#[derive(Clone)]
+pub struct Transcript(Sha256);
+
+impl Transcript {
+    /// Starts `H(tag, …)`. The tag names one purpose in the whole protocol.
+    #[must_use]
+    pub fn new(tag: &str) -> Self {
+        Self(Sha256::new()).bytes(b"quorate/1").bytes(tag.as_bytes())
+    }
+
+    /// Adds one field of any length, prefixed by its length in four big-endian bytes.
+    #[must_use]
+    pub fn bytes(mut self, field: &[u8]) -> Self {
+        // A field longer than u32::MAX cannot occur: every input is bounded far below.
+        self.0.update((field.len() as u32).to_be_bytes());
+        self.0.update(field);
+        self
+    }
+
+    /// Adds a 16-bit field.
+    #[must_use]
+    pub fn u16(self, value: u16) -> Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Adds a 32-bit field.
+    #[must_use]
+    pub fn u32(self, value: u32) -> Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Adds a 64-bit field.
+    #[must_use]
+    pub fn u64(self, value: u64) -> Self {
+        self.bytes(&value.to_be_bytes())
+    }
+
+    /// Adds a party as a 16-bit identifier.
+    #[must_use]
+    pub fn party(self, id: PartyId) -> Self {
+        self.u16(id.number())
+    }
+
+    /// Adds a set: its count, then its members in increasing order.
+    #[must_use]
+    pub fn set(self, set: PartySet) -> Self {
+        set.iter().fold(self.u16(set.len() as u16), Self::party)
+    }
+
+    /// The digest.
+    #[must_use]
+    pub fn finish(self) -> Digest {
+        self.0.finalize().into()
+    }
+
+    /// 48 bytes for a reduction modulo the group order ("H2F"): the bias is below 2^-128.
+    #[must_use]
+    pub fn wide(self) -> [u8; 48] {
+        let seed = self.finish();
+        let mut out = [0; 48];
+        let (head, tail) = out.split_at_mut(32);
+        head.copy_from_slice(&Sha256::new().chain_update(seed).chain_update([0]).finalize());
+        let second = Sha256::new().chain_update(seed).chain_update([1]).finalize();
+        for (to, from) in tail.iter_mut().zip(second) {
+            *to = from;
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_cannot_slide_into_each_other() {
+        let a = Transcript::new("t").bytes(b"ab").bytes(b"c").finish();
+        let b = Transcript::new("t").bytes(b"a").bytes(b"bc").finish();
+        let c = Transcript::new("tab").bytes(b"c").finish();
+        assert!(a != b && a != c && b != c);
+    }
+}

@@ -1,0 +1,165 @@
+//! One way to turn values into bytes and back: postcard, decoded by [`decode`] alone, which refuses
+//! trailing bytes and every encoding that [`encode`] would not have produced.
+
+use serde::{Deserialize, Serialize};
+
+/// The protocol version that this build speaks; the first byte of every message.
+pub const VERSION: u8 = 1;
+
+/// Why bytes were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DecodeError {
+    /// The bytes end too early, or a value in them is out of its range.
+    Malformed,
+    /// The value ends before the bytes do.
+    Trailing,
+    /// The same value has a shorter or other encoding.
+    NotCanonical,
+    /// More bytes than this kind of message may have.
+    TooLong,
+    /// Another version of the protocol.
+    Version(u8),
+}
+
+impl core::fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Malformed => f.write_str("malformed or truncated bytes"),
+            Self::Trailing => f.write_str("bytes after the end of the value"),
+            Self::NotCanonical => f.write_str("not the canonical encoding"),
+            Self::TooLong => f.write_str("longer than this kind of message may be"),
+            Self::Version(version) => {
+                write!(f, "protocol version {version}, this build speaks {VERSION}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for DecodeError {}
+
+/// The value does not fit into the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoRoom;
+
+impl core::fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("the buffer is too small for the message")
+    }
+}
+
+impl core::error::Error for NoRoom {}
+
+/// Encodes `value` into `buffer` and returns the used part.
+///
+/// # Errors
+/// [`NoRoom`] if the buffer is too short.
+pub fn encode<'a, T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &'a mut [u8],
+) -> Result<&'a mut [u8], NoRoom> {
+    postcard::to_slice(value, buffer).map_err(|_| NoRoom)
+}
+
+/// Feeds the canonical encoding of `value` to `sink`, without a buffer: for hashing.
+pub fn encode_to<T: Serialize + ?Sized>(value: &T, sink: impl FnMut(&[u8])) {
+    // This flavor never fails, and neither do our serializers.
+    let _ = postcard::serialize_with_flavor(value, Sink(sink));
+}
+
+/// Decodes exactly one value from all of `bytes`.
+///
+/// # Errors
+/// [`DecodeError::Malformed`], [`DecodeError::Trailing`] or [`DecodeError::NotCanonical`].
+pub fn decode<'a, T: Serialize + Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
+    let (value, rest) =
+        postcard::take_from_bytes::<T>(bytes).map_err(|_| DecodeError::Malformed)?;
+    if !rest.is_empty() {
+        return Err(DecodeError::Trailing);
+    }
+    // postcard accepts varints with padding; comparing with our own encoding finds them all.
+    let expected = Compare { expected: bytes };
+    match postcard::serialize_with_flavor(&value, expected) {
+        Ok(true) => Ok(value),
+        _ => Err(DecodeError::NotCanonical),
+    }
+}
+
+/// A 64-byte value (serde knows arrays up to 32 bytes only): a signature, or a pair of scalars.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Bytes64(pub [u8; 64]);
+
+impl core::fmt::Debug for Bytes64 {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Bytes64 {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (low, high) = self.0.split_at(32);
+        let halves: (&[u8; 32], &[u8; 32]) = (
+            low.try_into().map_err(serde::ser::Error::custom)?,
+            high.try_into().map_err(serde::ser::Error::custom)?,
+        );
+        halves.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Bytes64 {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (low, high) = <([u8; 32], [u8; 32])>::deserialize(from)?;
+        let mut bytes = [0; 64];
+        bytes.iter_mut().zip(low.into_iter().chain(high)).for_each(|(to, from)| *to = from);
+        Ok(Self(bytes))
+    }
+}
+
+struct Sink<F>(F);
+
+impl<F: FnMut(&[u8])> postcard::ser_flavors::Flavor for Sink<F> {
+    type Output = ();
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        (self.0)(&[byte]);
+        Ok(())
+    }
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        (self.0)(bytes);
+        Ok(())
+    }
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+struct Compare<'a> {
+    expected: &'a [u8],
+}
+
+impl postcard::ser_flavors::Flavor for Compare<'_> {
+    type Output = bool;
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        match self.expected.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.expected = rest;
+                Ok(())
+            }
+            _ => Err(postcard::Error::SerializeBufferFull),
+        }
+    }
+    fn finalize(self) -> postcard::Result<bool> {
+        Ok(self.expected.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trailing_bytes_and_padded_varints_are_refused() {
+        assert_eq!(decode::<u32>(&[0x85, 0x01]), Ok(133));
+        assert_eq!(decode::<u32>(&[0x05, 0x00]), Err(DecodeError::Trailing));
+        assert_eq!(decode::<u32>(&[0x85, 0x00]), Err(DecodeError::NotCanonical));
+        assert_eq!(decode::<u32>(&[0x85]), Err(DecodeError::Malformed));
+    }
+}
