@@ -1,6 +1,11 @@
+//! Quorate's protocol core.
 #![no_std]
-#![doc = "Quorate's protocol core."]
 
+pub mod curve;
 pub mod hash;
+pub mod identity;
+pub mod key;
 pub mod party;
+pub mod secret;
+pub mod vss;
 pub mod wire;

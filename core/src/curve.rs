@@ -1,0 +1,169 @@
+//! The group interface: what the protocols need from a prime-order group, and nothing else.
+//!
+//! Scalars are 32 bytes, big-endian, canonical or refused. Points are canonical, on the curve, in
+//! the prime-order subgroup and, unless said, not the identity (`docs/PROTOCOL.md` §1.1).
+
+mod secp256k1;
+
+use core::fmt::Debug;
+use core::ops::{Add, Mul, Neg, Sub};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroize;
+
+pub use secp256k1::Secp256k1;
+
+/// A ciphersuite by its wire code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Suite {
+    /// ECDSA over secp256k1 with SHA-256 transcripts.
+    EcdsaSecp256k1,
+}
+
+impl From<Suite> for u8 {
+    fn from(suite: Suite) -> u8 {
+        match suite {
+            Suite::EcdsaSecp256k1 => 1,
+        }
+    }
+}
+
+/// A suite code that this build does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownSuite(pub u8);
+
+impl core::fmt::Display for UnknownSuite {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "unknown suite {}", self.0)
+    }
+}
+
+impl TryFrom<u8> for Suite {
+    type Error = UnknownSuite;
+    fn try_from(code: u8) -> Result<Self, UnknownSuite> {
+        match code {
+            1 => Ok(Self::EcdsaSecp256k1),
+            other => Err(UnknownSuite(other)),
+        }
+    }
+}
+
+/// A point, SEC1-compressed: 33 bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PointBytes(pub [u8; 33]);
+
+/// A point with both coordinates, 64 bytes: it saves its reader a square root.
+pub type AffineBytes = crate::wire::Bytes64;
+
+impl Debug for PointBytes {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for PointBytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (tag, x) = self.0.split_at(1);
+        let x: &[u8; 32] = x.try_into().map_err(serde::ser::Error::custom)?;
+        (tag.first().copied().unwrap_or_default(), x).serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for PointBytes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (tag, x) = <(u8, [u8; 32])>::deserialize(from)?;
+        let mut bytes = [tag; 33];
+        if let Some(rest) = bytes.get_mut(1..) {
+            rest.copy_from_slice(&x);
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A group of prime order p with generator G.
+pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
+    /// The suite's code, bound into every transcript.
+    const SUITE: Suite;
+
+    /// An integer modulo p; operations are constant time.
+    type Scalar: Copy
+        + Default
+        + PartialEq
+        + ConstantTimeEq
+        + Zeroize
+        + From<u64>
+        + Add<Output = Self::Scalar>
+        + Sub<Output = Self::Scalar>
+        + Mul<Output = Self::Scalar>
+        + Neg<Output = Self::Scalar>
+        + Send
+        + Sync;
+
+    /// An element; `Default` is the identity.
+    type Point: Copy
+        + Default
+        + PartialEq
+        + Debug
+        + Add<Output = Self::Point>
+        + Sub<Output = Self::Point>
+        + Neg<Output = Self::Point>
+        + Send
+        + Sync;
+
+    /// s·G, constant time.
+    fn mul_base(scalar: &Self::Scalar) -> Self::Point;
+    /// s·P, constant time.
+    fn mul(point: &Self::Point, scalar: &Self::Scalar) -> Self::Point;
+    /// 2·P.
+    fn double(point: &Self::Point) -> Self::Point;
+    /// s⁻¹, or `None` for 0; constant time.
+    fn invert(scalar: &Self::Scalar) -> Option<Self::Scalar>;
+    /// 32 big-endian bytes.
+    fn scalar_to_bytes(scalar: &Self::Scalar) -> [u8; 32];
+    /// The scalar, or `None` if the bytes are not below p.
+    fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Self::Scalar>;
+    /// 48 big-endian bytes reduced modulo p.
+    fn scalar_from_wide(bytes: &[u8; 48]) -> Self::Scalar;
+    /// 32 big-endian bytes reduced modulo p: for a message digest alone.
+    fn scalar_from_digest(bytes: &[u8; 32]) -> Self::Scalar;
+    /// SEC1-compressed; the identity has no encoding.
+    fn point_to_bytes(point: &Self::Point) -> Option<PointBytes>;
+    /// The point, or `None` if the bytes are no canonical point.
+    fn point_from_bytes(bytes: &PointBytes) -> Option<Self::Point>;
+    /// x ‖ y; the identity has no encoding.
+    fn point_to_affine(point: &Self::Point) -> Option<AffineBytes>;
+    /// The point, or `None` if (x, y) is not on the curve.
+    fn point_from_affine(bytes: &AffineBytes) -> Option<Self::Point>;
+
+    /// k·P for a small public integer: variable time.
+    fn mul_small(point: &Self::Point, factor: i128) -> Self::Point {
+        let magnitude = factor.unsigned_abs();
+        let bits = 128 - magnitude.leading_zeros();
+        let product = (0..bits).rev().fold(Self::Point::default(), |sum, bit| {
+            let doubled = Self::double(&sum);
+            if magnitude >> bit & 1 == 1 { doubled + *point } else { doubled }
+        });
+        if factor < 0 { -product } else { product }
+    }
+
+    /// A public integer as a scalar.
+    fn scalar_from_integer(value: i128) -> Self::Scalar {
+        let magnitude = value.unsigned_abs();
+        let half = Self::Scalar::from(1 << 32);
+        let scalar = Self::Scalar::from((magnitude >> 64) as u64) * half * half
+            + Self::Scalar::from(magnitude as u64);
+        if value < 0 { -scalar } else { scalar }
+    }
+}
+
+/// What ECDSA needs besides.
+pub trait EcdsaGroup: Group {
+    /// x(P) mod p and the recovery bits: (r, y is odd, x was ≥ p).
+    fn x_coordinate(point: &Self::Point) -> Option<(Self::Scalar, bool, bool)>;
+    /// Whether s > p/2.
+    fn is_high(scalar: &Self::Scalar) -> bool;
+    /// Whether (r, s) with low s is a signature on the digest under `key`.
+    fn verify(key: &Self::Point, digest: &[u8; 32], r: &Self::Scalar, s: &Self::Scalar) -> bool;
+}

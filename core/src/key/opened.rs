@@ -1,0 +1,226 @@
+//! A party's key, opened for one session and wiped afterwards.
+
+use heapless::Vec;
+use subtle::ConstantTimeEq as _;
+
+use super::{Confirmation, KeyTerms, PublicKey, ShareRecord, nonce_commitment, pair_commitment};
+use crate::curve::Group;
+use crate::hash::{Digest, Transcript};
+use crate::party::{PartyId, PartySet};
+use crate::secret::{SecretBytes, SecretScalar};
+use crate::vss;
+
+/// Why a sealed record is not this party's share of this key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The public record is not of this suite, or malformed.
+    PublicRecord,
+    /// The party is not a holder of the key.
+    NotAHolder,
+    /// Another epoch's share.
+    Epoch {
+        /// The epoch of the public record.
+        expected: u32,
+        /// The epoch of the sealed record.
+        found: u32,
+    },
+    /// x_i·G ≠ X_i.
+    Share,
+    /// A pair seed, or their number, differs from what the party confirmed.
+    PairSeed,
+    /// A nonce key, or their number, differs from what the party confirmed.
+    NonceKey,
+}
+
+impl core::fmt::Display for OpenError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::PublicRecord => f.write_str("the key's public record is malformed"),
+            Self::NotAHolder => f.write_str("this party holds no share of the key"),
+            Self::Epoch { expected, found } => {
+                write!(f, "the share is of epoch {found}, the key is at epoch {expected}")
+            }
+            Self::Share => f.write_str("the share does not belong to the key (x·G differs)"),
+            Self::PairSeed => f.write_str("a pair seed differs from the certificate"),
+            Self::NonceKey => f.write_str("a nonce key differs from the certificate"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+struct PairSeed {
+    with: PartyId,
+    seed: SecretBytes,
+}
+
+struct NonceKey<G: Group> {
+    key: SecretBytes,
+    /// f_A(i), a public constant.
+    weight: G::Scalar,
+}
+
+/// One party's secrets, checked against the certificate.
+pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
+    me: PartyId,
+    terms: KeyTerms,
+    context: Digest,
+    group_key: G::Point,
+    group_key_bytes: [u8; 33],
+    share: SecretScalar<G>,
+    pairs: Vec<PairSeed, N>,
+    nonce_keys: Vec<NonceKey<G>, K>,
+}
+
+impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
+    /// Takes over an unsealed record. A flipped nonce key or a stale share beside clean ones can cost
+    /// the key, so everything is compared with what `own` (this party's part of the certificate)
+    /// committed to.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what does not fit.
+    pub fn open(
+        public: &PublicKey<N>,
+        me: PartyId,
+        record: ShareRecord<N, K>,
+        own: &Confirmation<N, K>,
+    ) -> Result<Self, OpenError> {
+        let terms = public.terms;
+        let points = public.points::<G>().ok_or(OpenError::PublicRecord)?;
+        let group_key_bytes = public.group_key().ok_or(OpenError::PublicRecord)?.0;
+        let holders = terms.holders;
+        if !holders.parties().contains(me) || own.party != me {
+            return Err(OpenError::NotAHolder);
+        }
+        if record.epoch != terms.epoch {
+            return Err(OpenError::Epoch { expected: terms.epoch, found: record.epoch });
+        }
+        let share = G::scalar_from_bytes(record.share.expose()).ok_or(OpenError::Share)?;
+        let share = SecretScalar::new(share);
+        if G::mul_base(share.expose()) != vss::evaluate_commitment::<G>(&points, me) {
+            return Err(OpenError::Share);
+        }
+        let mut opened = Self {
+            me,
+            terms,
+            context: terms.context(),
+            group_key: points.first().copied().ok_or(OpenError::PublicRecord)?,
+            group_key_bytes,
+            share,
+            pairs: Vec::new(),
+            nonce_keys: Vec::new(),
+        };
+        opened.take_pairs(&public.transcript, record.pair_seeds, own)?;
+        opened.take_nonce_keys(&public.transcript, record.nonce_keys, own)?;
+        Ok(opened)
+    }
+
+    fn take_pairs(
+        &mut self,
+        th: &Digest,
+        seeds: Vec<SecretBytes, N>,
+        own: &Confirmation<N, K>,
+    ) -> Result<(), OpenError> {
+        let others = self.terms.holders.parties().without(self.me);
+        if seeds.len() != others.len() || own.pair_commitments.len() != others.len() {
+            return Err(OpenError::PairSeed);
+        }
+        for ((with, seed), expected) in others.iter().zip(seeds).zip(&own.pair_commitments) {
+            if !bool::from(pair_commitment(th, self.me, with, &seed).ct_eq(expected)) {
+                return Err(OpenError::PairSeed);
+            }
+            self.pairs.push(PairSeed { with, seed }).map_err(|_| OpenError::PairSeed)?;
+        }
+        Ok(())
+    }
+
+    fn take_nonce_keys(
+        &mut self,
+        th: &Digest,
+        keys: Vec<SecretBytes, K>,
+        own: &Confirmation<N, K>,
+    ) -> Result<(), OpenError> {
+        let holders = self.terms.holders;
+        let count = holders.nonce_keys();
+        if keys.len() != count || own.nonce_commitments.len() != count {
+            return Err(OpenError::NonceKey);
+        }
+        let sets = holders.nonce_sets_of(self.me);
+        for ((set, key), expected) in sets.zip(keys).zip(&own.nonce_commitments) {
+            if !bool::from(nonce_commitment(th, set, &key).ct_eq(expected)) {
+                return Err(OpenError::NonceKey);
+            }
+            let weight = vss::nonce_weight::<G>(holders.parties(), set, self.me);
+            self.nonce_keys.push(NonceKey { key, weight }).map_err(|_| OpenError::NonceKey)?;
+        }
+        Ok(())
+    }
+
+    /// This party.
+    #[must_use]
+    pub fn party(&self) -> PartyId {
+        self.me
+    }
+
+    /// The key's terms.
+    #[must_use]
+    pub fn terms(&self) -> &KeyTerms {
+        &self.terms
+    }
+
+    /// ctx0.
+    #[must_use]
+    pub fn context(&self) -> &Digest {
+        &self.context
+    }
+
+    /// X.
+    #[must_use]
+    pub fn group_key(&self) -> G::Point {
+        self.group_key
+    }
+
+    /// X, SEC1-compressed.
+    #[must_use]
+    pub fn group_key_bytes(&self) -> &[u8; 33] {
+        &self.group_key_bytes
+    }
+
+    pub(crate) fn share(&self) -> &SecretScalar<G> {
+        &self.share
+    }
+
+    /// This party's share of the pseudorandom value named by (label, digest):
+    /// Σ_{A∋i} PRF(r_A, label, D)·f_A(i) (`docs/PROTOCOL.md` §6.2).
+    pub(crate) fn pseudorandom(&self, label: &str, digest: &Digest) -> SecretScalar<G> {
+        let sum = self.nonce_keys.iter().fold(G::Scalar::default(), |sum, nonce| {
+            sum + prf::<G>("prss-prf", &nonce.key, label, digest) * nonce.weight
+        });
+        SecretScalar::new(sum)
+    }
+
+    /// m_i: this party's zero mask among `quorum` (`docs/PROTOCOL.md` §5), already divided by L_i(S),
+    /// which the caller gives inverted.
+    pub(crate) fn zero_mask(
+        &self,
+        quorum: PartySet,
+        inverse_lagrange: &G::Scalar,
+        label: &str,
+        digest: &Digest,
+    ) -> SecretScalar<G> {
+        let members = self.pairs.iter().filter(|pair| quorum.contains(pair.with));
+        let sum = members.fold(G::Scalar::default(), |sum, pair| {
+            let term = prf::<G>("zero-prf", &pair.seed, label, digest);
+            if pair.with > self.me { sum + term } else { sum - term }
+        });
+        SecretScalar::new(sum * *inverse_lagrange)
+    }
+}
+
+fn prf<G: Group>(tag: &str, key: &SecretBytes, label: &str, digest: &Digest) -> G::Scalar {
+    let mut wide =
+        Transcript::new(tag).bytes(key.expose()).bytes(label.as_bytes()).bytes(digest).wide();
+    let scalar = G::scalar_from_wide(&wide);
+    zeroize::Zeroize::zeroize(&mut wide);
+    scalar
+}

@@ -1,0 +1,155 @@
+//! Secrets: they zeroize on drop, never print, are not `Clone`, and compare in constant time.
+
+use core::fmt;
+
+use rand_core::{CryptoRng, RngCore};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use subtle::{Choice, ConstantTimeEq};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::curve::Group;
+use crate::hash::Transcript;
+
+/// 32 secret bytes: a pair seed ζ_ij, a nonce key r_A, or a contribution to one of them.
+#[derive(Default, Zeroize, ZeroizeOnDrop)]
+pub struct SecretBytes([u8; 32]);
+
+impl SecretBytes {
+    /// Takes over `bytes`; the caller's copy is the caller's to wipe.
+    #[must_use]
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Draws fresh bytes.
+    pub fn random(rng: &mut (impl RngCore + CryptoRng)) -> Self {
+        let mut secret = Self::default();
+        rng.fill_bytes(&mut secret.0);
+        secret
+    }
+
+    /// The bytes themselves; every call is a place to review.
+    #[must_use]
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl ConstantTimeEq for SecretBytes {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+}
+
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBytes(..)")
+    }
+}
+
+// Serialised only into the record that is sealed and into private messages of a DKG.
+impl Serialize for SecretBytes {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretBytes {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        <[u8; 32]>::deserialize(from).map(Self)
+    }
+}
+
+/// A secret scalar.
+#[derive(Default)]
+pub struct SecretScalar<G: Group>(G::Scalar);
+
+impl<G: Group> SecretScalar<G> {
+    /// Takes over `scalar`.
+    #[must_use]
+    pub fn new(scalar: G::Scalar) -> Self {
+        Self(scalar)
+    }
+
+    /// Draws a uniform scalar from 48 bytes of `rng`.
+    pub fn random(rng: &mut (impl RngCore + CryptoRng)) -> Self {
+        let mut wide = [0; 48];
+        rng.fill_bytes(&mut wide);
+        let scalar = G::scalar_from_wide(&wide);
+        wide.zeroize();
+        Self(scalar)
+    }
+
+    /// The scalar itself; every call is a place to review.
+    #[must_use]
+    pub fn expose(&self) -> &G::Scalar {
+        &self.0
+    }
+}
+
+impl<G: Group> Drop for SecretScalar<G> {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl<G: Group> fmt::Debug for SecretScalar<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretScalar(..)")
+    }
+}
+
+/// A generator that is seeded by H("seed", 32 random bytes, hedge key, session, counter): a broken
+/// source of randomness alone does not break the key (`docs/PROTOCOL.md` §1.7).
+pub struct HedgedRng {
+    state: SecretBytes,
+    counter: u64,
+}
+
+impl HedgedRng {
+    /// Mixes `entropy` with the long-term `hedge` key, the session and a per-boot counter.
+    #[must_use]
+    pub fn new(entropy: &[u8; 32], hedge: &SecretBytes, session: &[u8; 32], counter: u64) -> Self {
+        let seed = Transcript::new("seed")
+            .bytes(entropy)
+            .bytes(hedge.expose())
+            .bytes(session)
+            .u64(counter)
+            .finish();
+        Self { state: SecretBytes(seed), counter: 0 }
+    }
+}
+
+impl RngCore for HedgedRng {
+    fn next_u32(&mut self) -> u32 {
+        let mut bytes = [0; 4];
+        self.fill_bytes(&mut bytes);
+        u32::from_le_bytes(bytes)
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        self.fill_bytes(&mut bytes);
+        u64::from_le_bytes(bytes)
+    }
+
+    fn fill_bytes(&mut self, out: &mut [u8]) {
+        for chunk in out.chunks_mut(32) {
+            self.counter += 1;
+            let mut block =
+                Transcript::new("drbg-block").bytes(self.state.expose()).u64(self.counter).finish();
+            chunk.iter_mut().zip(block).for_each(|(to, from)| *to = from);
+            block.zeroize();
+        }
+        // Forward security: what was drawn cannot be drawn again from the state left behind.
+        let next = Transcript::new("drbg-next").bytes(self.state.expose()).finish();
+        self.state = SecretBytes(next);
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core::Error> {
+        self.fill_bytes(out);
+        Ok(())
+    }
+}
+
+impl CryptoRng for HedgedRng {}
