@@ -2,10 +2,12 @@
 #![no_std]
 
 pub mod curve;
+pub mod ecdsa;
 pub mod hash;
 pub mod identity;
 pub mod key;
 pub mod party;
 pub mod secret;
+pub mod session;
 pub mod vss;
 pub mod wire;
