@@ -2,6 +2,7 @@
 #![no_std]
 
 pub mod curve;
+pub mod dkg;
 pub mod ecdsa;
 pub mod hash;
 pub mod identity;
