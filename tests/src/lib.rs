@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What the tests share: the deterministic simulator.
+
+pub mod simulator;

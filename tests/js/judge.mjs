@@ -1,0 +1,41 @@
+// node judge.mjs <rawTxHex>
+//
+// What an independent client (ethers) reads in a raw transaction: one JSON object on one line.
+// ethers recovers the sender itself, so `from` does not repeat anything that Quorate says.
+// It lets a high s pass on purpose of nobody; `lowS` is therefore computed here.
+import { Transaction } from "ethers";
+
+// Half the order of secp256k1's group: EIP-2 refuses an s above it.
+const HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0n;
+
+const raw = process.argv[2];
+if (raw === undefined || process.argv.length !== 3) {
+  console.error("usage: node judge.mjs <rawTxHex>");
+  process.exit(2);
+}
+
+let tx;
+try {
+  tx = Transaction.from(raw.startsWith("0x") ? raw : `0x${raw}`);
+  if (tx.signature === null) throw new Error("the transaction is not signed");
+} catch (error) {
+  console.error(`judge: not a signed transaction: ${error.shortMessage ?? error.message}`);
+  process.exit(1);
+}
+
+// ethers masks a high s behind an exception on `.s`; `._s` is what the bytes say.
+const s = tx.signature._s ?? tx.signature.s;
+console.log(
+  JSON.stringify({
+    from: tx.from,
+    to: tx.to,
+    value: tx.value.toString(), // wei, decimal: larger than what a JSON number holds
+    chainId: Number(tx.chainId),
+    nonce: tx.nonce,
+    type: tx.type,
+    hash: tx.hash,
+    r: tx.signature.r,
+    s,
+    lowS: BigInt(s) <= HALF_ORDER,
+  }),
+);

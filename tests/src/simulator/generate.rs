@@ -1,0 +1,104 @@
+//! A key generation among simulated parties.
+
+use std::collections::BTreeMap;
+
+use quorate_core::dkg::{Dkg, Output};
+use quorate_core::hash::{Digest, Transcript};
+use quorate_core::key::KeyTerms;
+use quorate_core::party::{PartyId, PartySet};
+use quorate_core::secret::{HedgedRng, SecretBytes};
+use quorate_core::session::{Abort, Refusal};
+
+use super::{Adversary, Curve, Group, K, N, Network, Packet, Stored, peers, session_key};
+
+/// How a key generation ended, by party.
+#[derive(Default)]
+pub struct Generation {
+    /// Who made the key.
+    pub finished: Group,
+    /// Who aborted, and why.
+    pub aborted: BTreeMap<PartyId, Abort>,
+    /// Messages that were dropped, by receiver.
+    pub refused: Vec<(PartyId, PartyId, Refusal)>,
+}
+
+/// The session that `seed` names.
+#[must_use]
+pub fn session_of(seed: u64) -> Digest {
+    Transcript::new("test-session").u64(seed).finish()
+}
+
+/// Runs a key generation to its end; whoever still waits when the network is silent times out.
+pub fn generate(
+    terms: &KeyTerms,
+    seed: u64,
+    network: &mut Network,
+    adversary: &mut Adversary<'_>,
+) -> Generation {
+    let parties = terms.holders.parties();
+    let mut result = Generation::default();
+    let mut running: BTreeMap<PartyId, Box<Dkg<Curve, N, K>>> = BTreeMap::new();
+    for me in parties.iter() {
+        let hedge = SecretBytes::new([me.number() as u8; 32]);
+        // The entropy is all zero: the hedge key alone makes parties differ.
+        let mut rng = HedgedRng::new(&[0; 32], &hedge, &session_of(seed), seed);
+        let session = session_of(seed);
+        if let Ok(dkg) = Dkg::new(*terms, session, me, &peers(parties), &session_key(me), &mut rng)
+        {
+            running.insert(me, Box::new(dkg));
+        }
+    }
+    for me in parties.iter() {
+        drain(me, parties, &mut running, &mut result, network, adversary);
+    }
+    loop {
+        while let Some(packet) = network.next_packet() {
+            let me = packet.to;
+            let Some(dkg) = running.get_mut(&me) else { continue };
+            if let Err(refusal) = dkg.handle_message(packet.from, &packet.bytes, &session_key(me)) {
+                result.refused.push((me, packet.from, refusal));
+            }
+            drain(me, parties, &mut running, &mut result, network, adversary);
+        }
+        let Some(me) = running.keys().next().copied() else { break };
+        if let Some(dkg) = running.get_mut(&me) {
+            dkg.handle_timeout();
+        }
+        drain(me, parties, &mut running, &mut result, network, adversary);
+    }
+    result
+}
+
+fn drain(
+    me: PartyId,
+    parties: PartySet,
+    running: &mut BTreeMap<PartyId, Box<Dkg<Curve, N, K>>>,
+    result: &mut Generation,
+    network: &mut Network,
+    adversary: &mut Adversary<'_>,
+) {
+    let mut buffer = vec![0; Dkg::<Curve, N, K>::MAX_MESSAGE];
+    let signer = session_key(me);
+    while let Some(dkg) = running.get_mut(&me) {
+        match dkg.poll_output(&signer, &mut buffer) {
+            Ok(Some(Output::Send { to, bytes })) => {
+                for other in to.map_or(parties.without(me), |to| [to].into_iter().collect()).iter()
+                {
+                    let packet = Packet { from: me, to: other, bytes: bytes.to_vec() };
+                    network.send(packet, adversary);
+                }
+            }
+            Ok(Some(Output::Persist)) => {
+                let key = running.remove(&me).and_then(|dkg| dkg.into_key());
+                if let Some((public, record)) = key {
+                    result.finished.insert(me, Stored::new(me, public, &record));
+                }
+            }
+            Ok(Some(Output::Failed(abort))) => {
+                running.remove(&me);
+                result.aborted.insert(me, abort);
+            }
+            Ok(None) | Err(_) => break,
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! The core in the simulator: every quorum signs, any weather ends cleanly, nobody honest is blamed.
+
+use quorate_core::curve::Group as _;
+use quorate_core::key::check_certificate;
+use quorate_core::party::PartySet;
+use quorate_core::session::{Abort, Fault};
+use quorate_tests::simulator::*;
+
+fn honest(packet: Packet) -> Vec<Packet> {
+    vec![packet]
+}
+
+fn calm(seed: u64) -> Network {
+    Network::new(seed, Weather { reorder: true, ..Weather::default() })
+}
+
+/// An independent judge: libsecp256k1 recovers the key from the signature.
+fn recovers(group: &Group, digest: [u8; 32], signature: &quorate_core::ecdsa::Signature) {
+    let mut bytes = [0; 64];
+    bytes[..32].copy_from_slice(&signature.r);
+    bytes[32..].copy_from_slice(&signature.s);
+    let id = secp256k1::ecdsa::RecoveryId::try_from(i32::from(signature.recovery_id)).unwrap();
+    let recoverable = secp256k1::ecdsa::RecoverableSignature::from_compact(&bytes, id).unwrap();
+    let message = secp256k1::Message::from_digest(digest);
+    let secp = secp256k1::Secp256k1::new();
+    let key = secp.recover_ecdsa(message, &recoverable).unwrap();
+    let ours = group.values().next().unwrap().public.group_key().unwrap().0;
+    assert_eq!(key.serialize(), ours);
+    let standard = recoverable.to_standard();
+    secp.verify_ecdsa(message, &standard, &key).unwrap();
+    let mut low = standard;
+    low.normalize_s();
+    assert_eq!(low, standard, "s is low");
+}
+
+fn subsets(n: u8, size: usize) -> Vec<PartySet> {
+    (0u32..1 << n)
+        .filter(|mask| mask.count_ones() as usize == size)
+        .map(|mask| (1..=u16::from(n)).filter(|i| mask >> (i - 1) & 1 == 1).map(id).collect())
+        .collect()
+}
+
+#[test]
+fn every_quorum_signs_and_libsecp256k1_agrees() {
+    for (n, t) in [(3, 2), (4, 2), (5, 3), (7, 3)] {
+        let group = group(n, t, 7);
+        assert_eq!(group.len(), usize::from(n));
+        for (seed, quorum) in subsets(n, 2 * usize::from(t) - 1).into_iter().enumerate() {
+            let digest = [seed as u8 + 1; 32];
+            let done =
+                sign(&group, quorum, digest, seed as u64, &mut calm(seed as u64), &mut honest);
+            let signature =
+                done.signature.unwrap_or_else(|| panic!("{quorum:?}: {:?}", done.aborted));
+            recovers(&group, digest, &signature);
+        }
+    }
+}
+
+#[test]
+fn a_large_group_with_scattered_identifiers_signs() {
+    let parties: PartySet =
+        [3, 8, 40, 41, 99, 128, 200, 201, 254, 255].map(id).into_iter().collect();
+    let group = group_of(parties, 4, 3);
+    assert_eq!(group.len(), 10);
+    let quorum: PartySet = [3, 40, 41, 99, 200, 254, 255].map(id).into_iter().collect();
+    let done = sign(&group, quorum, [9; 32], 1, &mut calm(1), &mut honest);
+    recovers(&group, [9; 32], &done.signature.unwrap());
+}
+
+#[test]
+fn all_holders_agree_on_one_key_and_its_certificate() {
+    let group = group(4, 2, 11);
+    let public = &group[&id(1)].public;
+    assert!(group.values().all(|stored| stored.public == *public));
+    let confirmations: Vec<_> = group.values().map(|stored| stored.confirmation.clone()).collect();
+    let identities = |party| Some(super_identity(party));
+    check_certificate(public, &confirmations, identities).unwrap();
+    let missing = check_certificate(public, &confirmations[1..], identities);
+    assert!(missing.is_err(), "one missing confirmation leaves the key pending");
+    // Any T shares are the key, and the key is nowhere: interpolate to see that it fits.
+    let set: PartySet = [id(2), id(4)].into_iter().collect();
+    let secret = set.iter().fold(k256::Scalar::ZERO, |sum, party| {
+        let record: quorate_core::key::ShareRecord<N, K> =
+            quorate_core::wire::decode(&group[&party].sealed).unwrap();
+        let share = Curve::scalar_from_bytes(record.share.expose()).unwrap();
+        sum + quorate_core::vss::lagrange::<Curve>(set, party) * share
+    });
+    let key = Curve::point_to_bytes(&Curve::mul_base(&secret)).unwrap();
+    assert_eq!(&key, public.group_key().unwrap());
+}
+
+fn super_identity(party: quorate_core::party::PartyId) -> quorate_core::identity::Identity {
+    quorate_tests::simulator::public(&identity_key(party))
+}
+
+#[test]
+fn any_weather_ends_in_one_key_or_in_clean_aborts() {
+    let mut keys = 0;
+    for seed in 0..150 {
+        let weather = Weather {
+            drop: (seed as u32 % 3) * 10,
+            duplicate: 200,
+            corrupt: (seed as u32 % 5) * 8,
+            reorder: true,
+        };
+        let terms = terms(PartySet::first(4), 2, seed).unwrap();
+        let done = generate(&terms, seed, &mut Network::new(seed, weather), &mut honest);
+        assert_eq!(done.finished.len() + done.aborted.len(), 4, "seed {seed}");
+        let mut publics = done.finished.values().map(|stored| &stored.public);
+        if let Some(first) = publics.next() {
+            assert!(publics.all(|other| other == first), "seed {seed}: two keys");
+        }
+        keys += usize::from(done.finished.len() == 4);
+        if weather.corrupt == 0 {
+            for abort in done.aborted.values() {
+                assert!(
+                    !matches!(abort, Abort::Culprit(..)),
+                    "seed {seed}: {abort} blames the honest"
+                );
+            }
+        }
+    }
+    assert!(keys > 10, "fair seeds make keys: {keys}");
+}
+
+#[test]
+fn signing_in_any_weather_never_gives_a_wrong_signature() {
+    let group = group(4, 2, 5);
+    let quorum: PartySet = [1, 2, 4].map(id).into_iter().collect();
+    let mut signed = 0;
+    for seed in 0..300 {
+        let weather = Weather { drop: 20, duplicate: 300, corrupt: 30, reorder: true };
+        let mut network = Network::new(seed, weather);
+        let done = sign(&group, quorum, [7; 32], seed, &mut network, &mut honest);
+        if let Some(signature) = done.signature {
+            recovers(&group, [7; 32], &signature);
+            signed += 1;
+        }
+    }
+    assert!(signed > 100, "{signed}");
+}
+
+#[test]
+fn a_culprit_is_named_by_all_who_can_know() {
+    let terms = terms(PartySet::first(4), 2, 1).unwrap();
+    let mut network = calm(1);
+    // Party 3 cuts its R2 short.
+    let done = generate(&terms, 1, &mut network, &mut |mut packet| {
+        let round = quorate_core::session::Header::peek(&packet.bytes).unwrap().round;
+        if packet.from == id(3) && round == 2 {
+            packet.bytes.truncate(200);
+        }
+        vec![packet]
+    });
+    for me in [1, 2, 4] {
+        assert_eq!(done.aborted[&id(me)], Abort::Culprit(id(3), Fault::Malformed));
+    }
+}
