@@ -2,7 +2,7 @@
 //
 // What an independent client (ethers) reads in a raw transaction: one JSON object on one line.
 // ethers recovers the sender itself, so `from` does not repeat anything that Quorate says.
-// It lets a high s pass on purpose of nobody; `lowS` is therefore computed here.
+// It reads a high s without complaint; `lowS` is therefore computed here.
 import { Transaction } from "ethers";
 
 // Half the order of secp256k1's group: EIP-2 refuses an s above it.
@@ -23,8 +23,8 @@ try {
   process.exit(1);
 }
 
-// ethers masks a high s behind an exception on `.s`; `._s` is what the bytes say.
-const s = tx.signature._s ?? tx.signature.s;
+// `.s` throws on a high s; `._s` is what the bytes say.
+const s = tx.signature._s;
 console.log(
   JSON.stringify({
     from: tx.from,
