@@ -1,1 +1,24 @@
-//! Placeholder.
+//! Key protectors and sealed blobs: shares that rest only under a key inside an HSM.
+//!
+//! ```text
+//! KEK (never leaves the HSM) ── wraps ──▶ DEK (random, one per blob) ── seals ──▶ payload (host AEAD)
+//! ```
+//!
+//! - [`KeyProtector`]: wraps and unwraps a DEK; one implementation per kind of HSM.
+//! - [`blob`]: the sealed blob, bound to network, party, key, epoch, policy and sequence.
+//! - [`pkcs11`]: any PKCS#11 token that does AES-GCM with associated data.
+//! - [`software`]: a KEK in a file. An emulation for rehearsals, **not** an HSM.
+//!
+//! What sealing cannot do: the context stops swaps, not the replay of an older blob to a node that
+//! has forgotten its sequence. The caller keeps the sequence elsewhere and passes it in.
+
+pub mod blob;
+mod codec;
+mod error;
+pub mod pkcs11;
+mod protector;
+pub mod software;
+
+pub use blob::{BlobHeader, BlobKind, Context, inspect, open, seal};
+pub use error::HsmError;
+pub use protector::{Dek, KekReference, KeyProtector, Profile};

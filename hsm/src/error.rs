@@ -1,0 +1,195 @@
+//! Errors that an operator can act on.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a protector or a blob refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HsmError {
+    /// The bytes were altered or are no blob; the KEK itself was seen to work.
+    Corrupt {
+        /** The part. */
+        what: &'static str,
+    },
+    /// The blob is intact as far as known, but belongs elsewhere.
+    WrongContext {
+        /// The field that differs.
+        field: &'static str,
+        /// What the caller expects.
+        expected: String,
+        /// What the blob says.
+        found: String,
+    },
+    /// The blob is older than what the caller knows to be current.
+    Rollback {
+        /// `epoch` or `sequence`.
+        field: &'static str,
+        /// What the caller expects.
+        expected: u64,
+        /// What the blob says.
+        found: u64,
+    },
+    /// The blob was sealed under another KEK than the one that is open.
+    WrongKek {
+        /** The open KEK. */
+        open: String,
+        /** The blob's KEK. */
+        blob: String,
+    },
+    /// The PIN or passphrase is wrong. Never retried.
+    Auth,
+    /// The token has locked the PIN.
+    PinLocked,
+    /// One more wrong PIN would lock the token, so none was tried.
+    FinalTry,
+    /// The token has no such key.
+    KeyMissing {
+        /** The KEK. */
+        kek: String,
+    },
+    /// A key with that identifier, or that key file, is already there.
+    KeyExists {
+        /** The KEK. */
+        kek: String,
+    },
+    /// More than one key has this identifier.
+    AmbiguousKey {
+        /** The KEK. */
+        kek: String,
+    },
+    /// No token matches.
+    TokenMissing {
+        /** The selector. */
+        label: String,
+        /** Tokens seen. */
+        available: Vec<String>,
+    },
+    /// More than one token matches, or a token of that label exists already.
+    AmbiguousToken {
+        /** The selector. */
+        label: String,
+        /** The matches. */
+        matches: Vec<String>,
+    },
+    /// The PKCS#11 library cannot be loaded.
+    ModuleMissing {
+        /** Its path. */
+        path: PathBuf,
+        /** The loader's words. */
+        reason: String,
+    },
+    /// The HSM does not answer as it should; the blob may be fine.
+    Unavailable {
+        /** What was seen. */
+        reason: String,
+    },
+    /// The HSM, the key or the format lacks what is needed.
+    Unsupported {
+        /** What. */
+        what: String,
+    },
+    /// More than a blob may hold.
+    TooLarge {
+        /** Bytes given. */
+        size: usize,
+        /** Bytes allowed. */
+        limit: usize,
+    },
+    /// A file could not be read or written, or its permissions are too open.
+    Storage {
+        /** The file. */
+        path: PathBuf,
+        /** Why. */
+        reason: String,
+    },
+    /// The operating system gave no randomness.
+    Randomness,
+}
+
+impl std::error::Error for HsmError {}
+
+impl fmt::Display for HsmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Corrupt { what } => {
+                write!(
+                    f,
+                    "corrupt {what}: the KEK works, these bytes do not; restore the file from a backup"
+                )
+            }
+            Self::WrongContext { field, expected, found } => write!(
+                f,
+                "sealed for another {field}: expected {expected}, found {found}; check that the file belongs to this node and key"
+            ),
+            Self::Rollback { field, expected, found } => write!(
+                f,
+                "an old blob: {field} {found} where {expected} is current; do not restore old state, look for the newest file"
+            ),
+            Self::WrongKek { open, blob } => write!(
+                f,
+                "sealed under KEK {blob}, but {open} is open; point the configuration at the right KEK"
+            ),
+            Self::Auth => {
+                write!(
+                    f,
+                    "wrong PIN or passphrase; it was tried once and will not be retried: correct it, then start again"
+                )
+            }
+            Self::PinLocked => {
+                write!(f, "the token has locked its PIN; the security officer must reset it")
+            }
+            Self::FinalTry => write!(
+                f,
+                "the token allows one last PIN try, so none was made; log in by hand with the vendor's tool to reset the counter"
+            ),
+            Self::KeyMissing { kek } => {
+                write!(
+                    f,
+                    "KEK {kek} is not there; check the token and the key id, or restore the key from the HSM's backup"
+                )
+            }
+            Self::KeyExists { kek } => {
+                write!(f, "KEK {kek} exists already; nothing was changed: choose another id")
+            }
+            Self::AmbiguousKey { kek } => {
+                write!(f, "several keys answer to KEK {kek}; remove or rename the strangers")
+            }
+            Self::TokenMissing { label, available } => write!(
+                f,
+                "no token {label}; available: {}; check that it is plugged in and the configuration names it",
+                list(available)
+            ),
+            Self::AmbiguousToken { label, matches } => {
+                write!(
+                    f,
+                    "several tokens answer to {label} ({}); select one by serial",
+                    list(matches)
+                )
+            }
+            Self::ModuleMissing { path, reason } => write!(
+                f,
+                "cannot load the PKCS#11 library {} ({reason}); install it or correct the path",
+                path.display()
+            ),
+            Self::Unavailable { reason } => {
+                write!(
+                    f,
+                    "the HSM is unavailable ({reason}); check the device, its driver and its connection, do not touch the sealed files"
+                )
+            }
+            Self::Unsupported { what } => write!(f, "not supported: {what}"),
+            Self::TooLarge { size, limit } => {
+                write!(f, "{size} bytes are too many, the limit is {limit}")
+            }
+            Self::Storage { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::Randomness => {
+                write!(f, "the operating system gave no randomness; nothing was written")
+            }
+        }
+    }
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
