@@ -8,6 +8,8 @@ pub mod hash;
 pub mod identity;
 pub mod key;
 pub mod party;
+pub mod policy;
+pub mod request;
 pub mod secret;
 pub mod session;
 pub mod vss;
