@@ -1,0 +1,191 @@
+//! What parties say to each other, inside the frames of the authenticated network: proposals, answers,
+//! and the core's own messages, which travel opaque.
+
+use quorate_core::hash::Digest;
+use quorate_core::identity::Identity;
+use quorate_core::key::KeyTerms;
+use quorate_core::party::{PartyId, PartySet};
+use quorate_core::wire::{self, Bytes64, DecodeError};
+use serde::{Deserialize, Serialize};
+
+/// No message is longer.
+pub const MAX_MESSAGE: usize = 128 * 1024;
+
+/// A party's session key of this boot, certified by its identity key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionKeyCertificate {
+    /// Whose.
+    pub party: PartyId,
+    /// Random per boot.
+    pub boot: [u8; 16],
+    /// The public key.
+    pub key: Identity,
+    /// The identity key's signature on `session_key_digest`.
+    pub signature: Bytes64,
+}
+
+/// Why a party does not take part.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rejection {
+    /// Its own policy denies the request: the rule, and the sentence for people.
+    Denied {
+        /// The rule's stable name.
+        rule: String,
+        /// What a person sees.
+        message: String,
+    },
+    /// The request or proposal is malformed or of another network.
+    BadRequest(String),
+    /// It has no active share of the key.
+    UnknownKey,
+    /// Too many sessions at once.
+    Busy,
+    /// A fault of its own: storage, HSM, or a damaged share. No details leave the party.
+    Fault,
+}
+
+/// One message between parties.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PeerMessage {
+    /// A coordinator proposes a key; every holder sees and stores the policy.
+    ProposeKey {
+        /// The session of this key generation.
+        session: Digest,
+        /// N, T and everything else that is agreed.
+        terms: KeyTerms,
+        /// The name for people.
+        name: String,
+        /// The policy's canonical bytes; `terms.context` is their hash.
+        policy: Vec<u8>,
+    },
+    /// The holder takes part, with its session key.
+    AcceptKey {
+        /// The session.
+        session: Digest,
+        /// Its session key.
+        certificate: SessionKeyCertificate,
+    },
+    /// The holder does not take part.
+    RejectKey {
+        /// The session.
+        session: Digest,
+        /// Why.
+        reason: Rejection,
+    },
+    /// All holders accepted; these are their session keys.
+    StartKey {
+        /// The session.
+        session: Digest,
+        /// One of every holder, in increasing order.
+        peers: Vec<SessionKeyCertificate>,
+    },
+    /// The coordinator gives up.
+    CancelKey {
+        /// The session.
+        session: Digest,
+    },
+    /// A message of the key generation, opaque.
+    Dkg(Vec<u8>),
+    /// A holder's signed confirmation of a key, its own or one that it passes on.
+    Confirm {
+        /// The key.
+        key: [u8; 16],
+        /// The encoded confirmation.
+        confirmation: Vec<u8>,
+        /// Whether the sender still waits for confirmations.
+        pending: bool,
+    },
+    /// A coordinator proposes to sign; `request` is the client's own bytes.
+    ProposeSign {
+        /// The session.
+        session: Digest,
+        /// The client's signed request.
+        request: Vec<u8>,
+    },
+    /// The party agrees and gives its salt.
+    AcceptSign {
+        /// The session.
+        session: Digest,
+        /// 32 fresh public bytes.
+        salt: [u8; 32],
+    },
+    /// The request was signed before: here is the record.
+    AlreadySigned {
+        /// The session.
+        session: Digest,
+        /// The record.
+        outcome: Outcome,
+    },
+    /// The party does not sign.
+    RejectSign {
+        /// The session.
+        session: Digest,
+        /// Why.
+        reason: Rejection,
+    },
+    /// Enough accepted: this is the quorum, with everybody's salts.
+    StartSign {
+        /// The session.
+        session: Digest,
+        /// S.
+        quorum: PartySet,
+        /// In increasing order of S.
+        salts: Vec<(PartyId, [u8; 32])>,
+    },
+    /// The session is not needed, or failed.
+    CancelSign {
+        /// The session.
+        session: Digest,
+    },
+    /// A message of the signing protocol, opaque.
+    Ecdsa(Vec<u8>),
+    /// The signature, for everybody's record.
+    Signed {
+        /// The session.
+        session: Digest,
+        /// The client's signed request, for parties that took no part.
+        request: Vec<u8>,
+        /// The result.
+        outcome: Outcome,
+    },
+}
+
+/// A finished request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// r.
+    pub r: [u8; 32],
+    /// s, low.
+    pub s: [u8; 32],
+    /// Whether y(R) is odd.
+    pub y_parity: bool,
+    /// Who signed.
+    pub quorum: PartySet,
+    /// In which session.
+    pub session: Digest,
+}
+
+impl PeerMessage {
+    /// The message as a network frame's body.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![wire::VERSION];
+        wire::encode_to(self, |part| bytes.extend_from_slice(part));
+        bytes
+    }
+
+    /// Reads one message.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for another version, trailing, malformed or too many bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > MAX_MESSAGE {
+            return Err(DecodeError::TooLong);
+        }
+        match bytes.split_first() {
+            Some((&wire::VERSION, rest)) => wire::decode(rest),
+            Some((&version, _)) => Err(DecodeError::Version(version)),
+            None => Err(DecodeError::Malformed),
+        }
+    }
+}

@@ -1,0 +1,495 @@
+//! Key generation among nodes: propose, accept, start, the core's rounds, confirm.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use quorate_core::curve::Suite;
+use quorate_core::dkg::{Dkg, Output, Peer};
+use quorate_core::hash::{Digest, Transcript};
+use quorate_core::identity::session_key_digest;
+use quorate_core::key::{KeyTerms, check_certificate};
+use quorate_core::party::{Holders, PartyId, PartySet};
+use quorate_core::policy::Policy;
+use quorate_core::session::{Abort, Header};
+use quorate_core::wire::{self, Bytes64};
+use tokio::sync::oneshot;
+
+use super::records::{Confirmed, FIRST_SEQUENCE, Public, Record, key_info, to_bytes};
+use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, SESSIONS_PER_PEER, Service, now};
+use crate::handle::{CreateKey, KeyInfo, ServiceError};
+use crate::message::{PeerMessage, Rejection, SessionKeyCertificate};
+use crate::store::{KeyRow, KeyState};
+
+type Run = Dkg<Curve, MAX_PARTIES, MAX_NONCE_KEYS>;
+pub(super) type KeyReply = oneshot::Sender<Result<KeyInfo, ServiceError>>;
+
+/// A holder's part in one key generation.
+pub(super) struct KeyRun {
+    coordinator: PartyId,
+    terms: KeyTerms,
+    name: String,
+    policy: Vec<u8>,
+    deadline: Instant,
+    run: Option<Box<Run>>,
+    /// Messages of faster peers that came before the start; at most three of each.
+    early: VecDeque<(PartyId, Vec<u8>)>,
+}
+
+/// The coordinator's part.
+pub(super) struct KeyCoordination {
+    key: [u8; 16],
+    holders: PartySet,
+    accepted: BTreeMap<PartyId, SessionKeyCertificate>,
+    deadline: Instant,
+    reply: Option<KeyReply>,
+}
+
+impl Service {
+    pub(super) fn coordinate_key(&mut self, create: CreateKey, reply: KeyReply) {
+        match self.propose_key(create) {
+            Ok((session, coordination)) => {
+                let coordination = KeyCoordination { reply: Some(reply), ..coordination };
+                self.key_coordinations.insert(session, coordination);
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    fn propose_key(&mut self, create: CreateKey) -> Result<(Digest, KeyCoordination), ServiceError> {
+        let bad = ServiceError::BadRequest;
+        let policy = Policy::parse(&create.policy).map_err(|e| bad(format!("policy: {e}")))?;
+        if create.name.is_empty() || create.name.len() > 64 {
+            return Err(bad("a key's name has 1 to 64 bytes".into()));
+        }
+        if self.list_keys()?.iter().any(|key| key.name == create.name) {
+            return Err(ServiceError::Conflict(format!("a key named {} exists", create.name)));
+        }
+        let members = self.membership.parties();
+        let wanted = if create.parties.is_empty() { members.clone() } else { create.parties };
+        if let Some(stranger) = wanted.iter().find(|party| !members.contains(party)) {
+            return Err(bad(format!("party {stranger} is not in the membership file")));
+        }
+        let parties: PartySet = wanted.iter().filter_map(|party| PartyId::new(*party)).collect();
+        if !parties.contains(self.me) {
+            return Err(bad("the coordinator of a key must be one of its holders".into()));
+        }
+        let holders = Holders::new(parties, create.threshold).map_err(|e| bad(e.to_string()))?;
+        if holders.count() > MAX_PARTIES || holders.nonce_keys() > MAX_NONCE_KEYS {
+            return Err(bad("this build makes keys for at most 10 parties with T = 4".into()));
+        }
+        let key: [u8; 16] = self.fresh_bytes("key-id")?;
+        let terms = KeyTerms {
+            suite: Suite::EcdsaSecp256k1,
+            network: self.network_id,
+            key,
+            epoch: 0,
+            holders,
+            context: policy.hash(),
+        };
+        let session = Transcript::new("dkg-session").bytes(&terms.context()).party(self.me).finish();
+        for to in parties.iter() {
+            let (name, policy) = (create.name.clone(), create.policy.clone());
+            self.send(to, PeerMessage::ProposeKey { session, terms, name, policy });
+        }
+        let deadline = Instant::now() + self.deadlines.key;
+        let accepted = BTreeMap::new();
+        Ok((session, KeyCoordination { key, holders: parties, accepted, deadline, reply: None }))
+    }
+
+    pub(super) fn handle_key_proposal(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        terms: KeyTerms,
+        name: String,
+        policy: Vec<u8>,
+    ) {
+        let answer = match self.judge_key_proposal(from, &session, &terms, &name, &policy) {
+            Ok(()) => {
+                let deadline = Instant::now() + self.deadlines.key;
+                let run = KeyRun {
+                    coordinator: from,
+                    terms,
+                    name,
+                    policy,
+                    deadline,
+                    run: None,
+                    early: VecDeque::new(),
+                };
+                self.key_runs.insert(session, run);
+                PeerMessage::AcceptKey { session, certificate: self.certificate.clone() }
+            }
+            Err(reason) => PeerMessage::RejectKey { session, reason },
+        };
+        self.send(from, answer);
+    }
+
+    fn judge_key_proposal(
+        &self,
+        from: PartyId,
+        session: &Digest,
+        terms: &KeyTerms,
+        name: &str,
+        policy: &[u8],
+    ) -> Result<(), Rejection> {
+        let bad = |what: &str| Err(Rejection::BadRequest(what.to_owned()));
+        let expected = Transcript::new("dkg-session").bytes(&terms.context()).party(from).finish();
+        if terms.network != self.network_id || *session != expected {
+            return bad("the proposal is of another network or session");
+        }
+        if terms.epoch != 0 || name.is_empty() || name.len() > 64 {
+            return bad("the proposal's epoch or name is out of range");
+        }
+        let Ok(parsed) = Policy::parse(policy) else { return bad("the policy is malformed") };
+        if parsed.hash() != terms.context {
+            return bad("the terms do not bind this policy");
+        }
+        let strangers = terms.holders.parties().iter().any(|p| self.identity_of(p).is_none());
+        if strangers || !terms.holders.parties().contains(self.me) {
+            return bad("the holders are not all members, or this party is not among them");
+        }
+        let open = self.key_runs.values().filter(|run| run.coordinator == from).count();
+        if open >= SESSIONS_PER_PEER || self.key_runs.contains_key(session) {
+            return Err(Rejection::Busy);
+        }
+        match self.store.key(terms.key) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => bad("the key exists already"),
+            Err(_) => Err(Rejection::Fault),
+        }
+    }
+
+    pub(super) fn handle_key_accept(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        certificate: SessionKeyCertificate,
+    ) {
+        let Some(coordination) = self.key_coordinations.get_mut(&session) else { return };
+        if certificate.party != from || !coordination.holders.contains(from) {
+            return;
+        }
+        coordination.accepted.insert(from, certificate);
+        if coordination.accepted.len() < coordination.holders.len() {
+            return;
+        }
+        let holders = coordination.holders;
+        let peers: Vec<_> = coordination.accepted.values().cloned().collect();
+        for to in holders.iter() {
+            self.send(to, PeerMessage::StartKey { session, peers: peers.clone() });
+        }
+    }
+
+    pub(super) fn handle_key_reject(&mut self, from: PartyId, session: Digest, reason: Rejection) {
+        let error = match reason {
+            Rejection::Denied { rule, message } => {
+                ServiceError::Denied { rule, message, party: from.number() }
+            }
+            other => ServiceError::NotEnoughParties {
+                need: self.key_coordinations.get(&session).map_or(0, |c| c.holders.len()),
+                have: Vec::new(),
+                reasons: vec![(from.number(), super::coordinate::describe(&other))],
+            },
+        };
+        self.end_key_coordination(&session, Err(error));
+    }
+
+    fn end_key_coordination(&mut self, session: &Digest, result: Result<KeyInfo, ServiceError>) {
+        let Some(mut coordination) = self.key_coordinations.remove(session) else { return };
+        if result.is_err() {
+            for to in coordination.holders.iter() {
+                self.send(to, PeerMessage::CancelKey { session: *session });
+            }
+        }
+        if let Some(reply) = coordination.reply.take() {
+            let _ = reply.send(result);
+        }
+    }
+
+    pub(super) fn handle_key_cancel(&mut self, from: PartyId, session: &Digest) {
+        if self.key_runs.get(session).is_some_and(|run| run.coordinator == from) {
+            self.key_runs.remove(session);
+        }
+    }
+
+    pub(super) fn handle_key_start(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        certificates: &[SessionKeyCertificate],
+    ) {
+        let Some(waiting) = self.key_runs.get(&session) else { return };
+        if waiting.coordinator != from || waiting.run.is_some() {
+            return;
+        }
+        let terms = waiting.terms;
+        let Some(peers) = self.checked_peers(certificates) else {
+            tracing::warn!(party = %from, "a key generation was started with a forged session key");
+            self.key_runs.remove(&session);
+            return;
+        };
+        let Ok(mut rng) = self.rng(&session) else { return };
+        let started = Run::new(terms, session, self.me, &peers, &self.session_key, &mut rng);
+        let early = match (started, self.key_runs.get_mut(&session)) {
+            (Ok(run), Some(waiting)) => {
+                waiting.run = Some(Box::new(run));
+                std::mem::take(&mut waiting.early)
+            }
+            (Err(error), _) => {
+                tracing::warn!(%error, "a key generation could not start");
+                self.key_runs.remove(&session);
+                return;
+            }
+            _ => return,
+        };
+        self.drive_key_run(&session);
+        for (from, bytes) in early {
+            self.handle_dkg(from, &bytes);
+        }
+    }
+
+    /// Session keys count only with their identity key's signature.
+    fn checked_peers(&self, certificates: &[SessionKeyCertificate]) -> Option<Vec<Peer>> {
+        certificates
+            .iter()
+            .map(|c| {
+                let digest = session_key_digest(&self.network_id, c.party, &c.boot, &c.key);
+                let valid = self.identity_of(c.party)?.verify(&digest, &c.signature);
+                valid.then_some(Peer { party: c.party, session_key: c.key })
+            })
+            .collect()
+    }
+
+    pub(super) fn handle_dkg(&mut self, from: PartyId, bytes: &[u8]) {
+        let Ok(header) = Header::peek(bytes) else {
+            tracing::warn!(party = %from, "a key generation message was malformed");
+            return;
+        };
+        let Some(waiting) = self.key_runs.get_mut(&header.session) else { return };
+        match &mut waiting.run {
+            None => {
+                if waiting.early.iter().filter(|(sender, _)| *sender == from).count() < 3 {
+                    waiting.early.push_back((from, bytes.to_vec()));
+                }
+                return;
+            }
+            Some(run) => {
+                if let Err(refusal) = run.handle_message(from, bytes, &self.session_key) {
+                    tracing::warn!(party = %from, %refusal, "a key generation message was refused");
+                }
+            }
+        }
+        self.drive_key_run(&header.session);
+    }
+
+    /// Executes a run's outputs in order.
+    fn drive_key_run(&mut self, session: &Digest) {
+        let mut buffer = vec![0; Run::MAX_MESSAGE];
+        loop {
+            let Some(waiting) = self.key_runs.get_mut(session) else { return };
+            let Some(run) = &mut waiting.run else { return };
+            let holders = waiting.terms.holders.parties();
+            match run.poll_output(&self.session_key, &mut buffer) {
+                Ok(Some(Output::Send { to, bytes })) => {
+                    let message = PeerMessage::Dkg(bytes.to_vec());
+                    match to {
+                        Some(to) => self.send(to, message),
+                        None => {
+                            for to in holders.without(self.me).iter() {
+                                self.send(to, message.clone());
+                            }
+                        }
+                    }
+                }
+                Ok(Some(Output::Persist)) => return self.keep_key(session),
+                Ok(Some(Output::Failed(abort))) => return self.fail_key(session, &abort),
+                Ok(None) => return,
+                Err(_) => return self.fail_key(session, &Abort::Degenerate),
+            }
+        }
+    }
+
+    fn fail_key(&mut self, session: &Digest, abort: &Abort) {
+        self.key_runs.remove(session);
+        let culprits = match abort {
+            Abort::Culprit(party, _) => vec![party.number()],
+            _ => Vec::new(),
+        };
+        tracing::warn!(%abort, "a key generation failed");
+        let error = match abort {
+            Abort::Deadline { round, missing } => ServiceError::Deadline {
+                waiting_for: missing.iter().map(PartyId::number).collect(),
+                phase: format!("round {round} of key generation"),
+            },
+            _ => ServiceError::ProtocolFailure { message: abort.to_string(), culprits },
+        };
+        self.end_key_coordination(session, Err(error));
+    }
+
+    /// Seals and stores the share as PENDING, durably; only then is it confirmed.
+    fn keep_key(&mut self, session: &Digest) {
+        let Some(waiting) = self.key_runs.remove(session) else { return };
+        let made = waiting.run.and_then(|run| run.into_key());
+        let Some((public, record)) = made else { return };
+        let result = self.store_pending(waiting.name, waiting.policy, &public, &record);
+        match result {
+            Ok(()) => {
+                self.send_confirmations(&public.terms.key, true);
+                self.try_activate(&public.terms.key);
+            }
+            Err(error) => {
+                tracing::error!(?error, "the new share could not be sealed and stored");
+                self.end_key_coordination(session, Err(error));
+            }
+        }
+    }
+
+    fn store_pending(
+        &mut self,
+        name: String,
+        policy: Vec<u8>,
+        public: &Public,
+        record: &Record,
+    ) -> Result<(), ServiceError> {
+        let sealed = self
+            .seal_record(public, record)
+            .map_err(|error| ServiceError::from_hsm(&name, &error))?;
+        let mut confirmation = Confirmed::unsigned(public, self.me, record);
+        let signature = self
+            .identity
+            .sign(&confirmation.digest(public))
+            .map_err(|_| ServiceError::Local("the identity key cannot sign".into()))?;
+        confirmation.signature = Bytes64(signature);
+        let row = KeyRow {
+            key: public.terms.key,
+            name,
+            state: KeyState::Pending,
+            public: to_bytes(public),
+            policy,
+            sealed,
+            confirmations: [(self.me.number(), to_bytes(&confirmation))].into_iter().collect(),
+            certificate: None,
+            sequence: FIRST_SEQUENCE,
+            created: now(),
+        };
+        self.store.insert_pending(row).map_err(|error| ServiceError::Local(error.to_string()))
+    }
+
+    /// Sends what this party has of a key's certificate to all other holders.
+    fn send_confirmations(&mut self, key: &[u8; 16], pending: bool) {
+        let Ok(Some(row)) = self.store.key(*key) else { return };
+        let Ok(public) = Self::public_of(&row) else { return };
+        let Some(own) = row.confirmations.get(&self.me.number()) else { return };
+        for to in public.terms.holders.parties().without(self.me).iter() {
+            let confirmation = own.clone();
+            self.send(to, PeerMessage::Confirm { key: *key, confirmation, pending });
+        }
+    }
+
+    /// A pending key asks until it is confirmed by all: peers may have been away or restarted.
+    pub(super) fn repeat_confirmations(&mut self) {
+        let rows = self.store.keys().unwrap_or_default();
+        for row in rows.iter().filter(|row| row.state == KeyState::Pending) {
+            self.send_confirmations(&row.key, true);
+            self.try_activate(&row.key);
+        }
+    }
+
+    pub(super) fn handle_confirmation(
+        &mut self,
+        from: PartyId,
+        key: [u8; 16],
+        bytes: &[u8],
+        pending: bool,
+    ) {
+        // Not there yet: this party is still in round 3. The sender repeats.
+        let Ok(Some(row)) = self.store.key(key) else { return };
+        let (Ok(public), Ok(confirmation)) =
+            (Self::public_of(&row), wire::decode::<Confirmed>(bytes))
+        else {
+            tracing::warn!(party = %from, "a malformed confirmation was refused");
+            return;
+        };
+        let signer = confirmation.party;
+        let checked = self.identity_of(signer).map(|identity| confirmation.check(&public, &identity));
+        if !matches!(checked, Some(Ok(()))) {
+            tracing::warn!(party = %from, signer = %signer, "a forged confirmation was refused");
+            return;
+        }
+        if row.state == KeyState::Pending {
+            if let Err(error) = self.store.add_confirmation(key, signer.number(), bytes.to_vec()) {
+                tracing::warn!(party = %signer, %error, "a second confirmation was refused");
+            }
+            self.try_activate(&key);
+        } else if pending {
+            // The certificate is given to whoever asks.
+            for confirmation in row.confirmations.values().cloned() {
+                self.send(from, PeerMessage::Confirm { key, confirmation, pending: false });
+            }
+        }
+    }
+
+    fn try_activate(&mut self, key: &[u8; 16]) {
+        let Ok(Some(row)) = self.store.key(*key) else { return };
+        let Ok(public) = Self::public_of(&row) else { return };
+        if row.state == KeyState::Active
+            || row.confirmations.len() < public.terms.holders.count()
+        {
+            return;
+        }
+        let confirmations: Vec<Confirmed> =
+            row.confirmations.values().filter_map(|bytes| wire::decode(bytes).ok()).collect();
+        let session = self.key_coordinations.iter().find(|(_, c)| c.key == *key).map(|(s, _)| *s);
+        match check_certificate(&public, &confirmations, |party| self.identity_of(party)) {
+            Ok(()) => {
+                let certificate: Vec<u8> = row.confirmations.values().flatten().copied().collect();
+                if let Err(error) = self.store.activate(*key, certificate) {
+                    tracing::error!(%error, "a confirmed key could not be activated");
+                    return;
+                }
+                tracing::info!(key = hex::encode(key), name = row.name, "the key is active");
+                let info = self.store.key(*key).ok().flatten().map(|row| key_info(&row));
+                if let (Some(session), Some(info)) = (session, info) {
+                    self.end_key_coordination(&session, info);
+                }
+            }
+            Err(error) => {
+                tracing::error!(key = hex::encode(key), %error, "a key's certificate is void");
+                let message = error.to_string();
+                if let Some(session) = session {
+                    let error = ServiceError::ProtocolFailure { message, culprits: Vec::new() };
+                    self.end_key_coordination(&session, Err(error));
+                }
+            }
+        }
+    }
+
+    pub(super) fn expire_key_runs(&mut self, at: Instant) {
+        let late = |deadline: &Instant| *deadline <= at;
+        let runs: Vec<Digest> =
+            self.key_runs.iter().filter(|(_, r)| late(&r.deadline)).map(|(s, _)| *s).collect();
+        for session in runs {
+            match self.key_runs.get_mut(&session).and_then(|waiting| waiting.run.as_mut()) {
+                Some(run) => {
+                    run.handle_timeout();
+                    self.drive_key_run(&session);
+                }
+                None => drop(self.key_runs.remove(&session)),
+            }
+        }
+        let coordinations: Vec<Digest> = self
+            .key_coordinations
+            .iter()
+            .filter(|(_, c)| late(&c.deadline))
+            .map(|(session, _)| *session)
+            .collect();
+        for session in coordinations {
+            let Some(c) = self.key_coordinations.get(&session) else { continue };
+            let waiting_for = c.holders.iter().filter(|p| !c.accepted.contains_key(p));
+            let waiting_for: Vec<u16> = waiting_for.map(PartyId::number).collect();
+            let phase = if waiting_for.is_empty() { "confirmation of the key" } else { "accepting the key" };
+            let error = ServiceError::Deadline { waiting_for, phase: phase.to_owned() };
+            self.end_key_coordination(&session, Err(error));
+        }
+    }
+}

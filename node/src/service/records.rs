@@ -1,0 +1,133 @@
+//! Keys at rest: sealing, opening, and what people see of them.
+
+use quorate_core::curve::Group as _;
+use quorate_core::key::{Confirmation, OpenedKey, PublicKey, ShareRecord};
+use quorate_core::policy::Policy;
+use quorate_core::policy::ethereum;
+use quorate_core::wire;
+use quorate_hsm::{BlobKind, Context, HsmError};
+use zeroize::Zeroizing;
+
+use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, Service};
+use crate::handle::{KeyInfo, ServiceError};
+use crate::store::{KeyRow, KeyState};
+
+pub(super) type Public = PublicKey<MAX_PARTIES>;
+pub(super) type Record = ShareRecord<MAX_PARTIES, MAX_NONCE_KEYS>;
+pub(super) type Confirmed = Confirmation<MAX_PARTIES, MAX_NONCE_KEYS>;
+pub(super) type Opened = OpenedKey<Curve, MAX_PARTIES, MAX_NONCE_KEYS>;
+
+/// What is wrong with a row that cannot be read: a local fault, in words for the operator.
+pub(super) fn damaged(row: &KeyRow, what: &str) -> ServiceError {
+    ServiceError::Sealed(format!(
+        "key {} ({}): {what}; restore this party's folder from its newest backup",
+        row.name,
+        hex::encode(row.key)
+    ))
+}
+
+pub(super) fn to_bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire::encode_to(value, |part| bytes.extend_from_slice(part));
+    bytes
+}
+
+/// The sequence that every sealed share starts with; refresh and re-sealing raise it.
+pub(super) const FIRST_SEQUENCE: u64 = 1;
+
+impl Service {
+    pub(super) fn public_of(row: &KeyRow) -> Result<Public, ServiceError> {
+        wire::decode(&row.public).map_err(|_| damaged(row, "its public record is malformed"))
+    }
+
+    fn blob_context(&self, public: &Public, sequence: u64) -> Context {
+        Context {
+            network: self.network_id,
+            party: self.me.number(),
+            key: public.terms.key,
+            epoch: public.terms.epoch,
+            policy_version: 1,
+            policy_hash: public.terms.context,
+            kind: BlobKind::Share,
+            sequence,
+        }
+    }
+
+    pub(super) fn seal_record(&self, public: &Public, record: &Record) -> Result<Vec<u8>, HsmError> {
+        let mut plaintext = Zeroizing::new(vec![0; 16 * 1024]);
+        let Ok(used) = wire::encode(record, &mut plaintext).map(|used| used.len()) else {
+            return Err(HsmError::TooLarge { size: plaintext.len(), limit: plaintext.len() });
+        };
+        plaintext.truncate(used);
+        let context = self.blob_context(public, FIRST_SEQUENCE);
+        quorate_hsm::seal(&*self.protector, &context, &plaintext)
+    }
+
+    /// Opens a key for one session; what comes back is wiped when the session drops it.
+    pub(super) fn open_key(&self, row: &KeyRow) -> Result<Box<Opened>, ServiceError> {
+        let public = Self::public_of(row)?;
+        let context = self.blob_context(&public, row.sequence);
+        let plaintext = quorate_hsm::open(&*self.protector, &context, &row.sealed)
+            .map_err(|error| ServiceError::from_hsm(&row.name, &error))?;
+        let record: Record =
+            wire::decode(&plaintext).map_err(|_| damaged(row, "its sealed record is malformed"))?;
+        let own = row
+            .confirmations
+            .get(&self.me.number())
+            .and_then(|bytes| wire::decode::<Confirmed>(bytes).ok())
+            .ok_or_else(|| damaged(row, "its own confirmation is missing or malformed"))?;
+        OpenedKey::open(&public, self.me, record, &own)
+            .map(Box::new)
+            .map_err(|error| damaged(row, &error.to_string()))
+    }
+
+    pub(super) fn active_key(&self, key: &[u8; 16]) -> Result<Option<KeyRow>, ServiceError> {
+        let row = self.store.key(*key).map_err(|error| ServiceError::Local(error.to_string()))?;
+        Ok(row.filter(|row| row.state == KeyState::Active))
+    }
+
+    pub(super) fn list_keys(&self) -> Result<Vec<KeyInfo>, ServiceError> {
+        let rows = self.store.keys().map_err(|error| ServiceError::Local(error.to_string()))?;
+        rows.iter().map(key_info).collect()
+    }
+
+    pub(super) fn show_key(&self, name: &str) -> Result<KeyInfo, ServiceError> {
+        let keys = self.list_keys()?;
+        let mut found = keys.into_iter().filter(|key| key.key == name || key.name == name);
+        match (found.next(), found.next()) {
+            (Some(key), None) => Ok(key),
+            (Some(_), Some(_)) => Err(ServiceError::Conflict(format!(
+                "several keys are named {name}: use the key's id"
+            ))),
+            _ => Err(ServiceError::UnknownKey(name.to_owned())),
+        }
+    }
+}
+
+pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
+    let public = Service::public_of(row)?;
+    let group_key = public.group_key().ok_or_else(|| damaged(row, "its public key is missing"))?;
+    let point = Curve::point_from_bytes(group_key);
+    let affine = point.and_then(|point| Curve::point_to_affine(&point));
+    let affine = affine.ok_or_else(|| damaged(row, "its public key is no point"))?;
+    let policy = Policy::parse(&row.policy).map_err(|_| damaged(row, "its policy is malformed"))?;
+    let holders = public.terms.holders;
+    Ok(KeyInfo {
+        key: hex::encode(row.key),
+        name: row.name.clone(),
+        scheme: "ecdsa-secp256k1".to_owned(),
+        state: match row.state {
+            KeyState::Active => "active".to_owned(),
+            KeyState::Pending => "pending".to_owned(),
+        },
+        public_key: hex::encode(group_key.0),
+        address: ethereum::address(&affine.0).to_string(),
+        threshold: holders.threshold() as u8,
+        quorum: holders.quorum() as u16,
+        parties: holders.parties().iter().map(|party| party.number()).collect(),
+        epoch: public.terms.epoch,
+        policy_hash: hex::encode(public.terms.context),
+        created: row.created,
+        policy: Some(crate::policy_file::to_json(&policy)),
+    })
+}
