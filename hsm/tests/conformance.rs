@@ -1,0 +1,291 @@
+//! One suite over every backend: what a protector must do, and what a blob must refuse.
+
+// Helpers outside `#[test]` functions are test code too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/isolated.rs"]
+mod isolated;
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use isolated::{PIN, config, create, module};
+use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, provision};
+use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
+use quorate_hsm::{
+    BlobKind, Context, Dek, HsmError, KekReference, KeyProtector, Profile, inspect, open, seal,
+};
+use zeroize::Zeroizing;
+
+type Make<'a> = dyn Fn(&str) -> Box<dyn KeyProtector> + 'a;
+
+macro_rules! over_every_backend {
+    ($($test:ident),* $(,)?) => {
+        mod softhsm {
+            $(#[test]
+            fn $test() {
+                if super::isolated::isolated(concat!("softhsm::", stringify!($test)), &[]).is_some() {
+                    super::$test(&super::softhsm_kek);
+                }
+            })*
+        }
+        mod software_emulation {
+            $(#[test]
+            fn $test() {
+                let dir = tempfile::tempdir().unwrap();
+                super::$test(&|name| super::software_kek(dir.path(), name));
+            })*
+        }
+    };
+}
+
+over_every_backend!(
+    every_size_round_trips,
+    no_flipped_bit_opens,
+    swaps_are_named,
+    truncation_and_trailing_bytes,
+    a_foreign_kek_is_refused,
+    the_canary_tells_corrupt_from_unavailable,
+    threads_share_a_protector,
+);
+
+fn every_size_round_trips(make: &Make<'_>) {
+    let kek = make("a");
+    kek.health().unwrap();
+    for size in [0, 1, 31, 32, 33, 4096, 65_537, 256 * 1024] {
+        let payload = vec![size as u8; size];
+        let blob = seal(&*kek, &context(), &payload).unwrap();
+        assert_eq!(*open(&*kek, &context(), &blob).unwrap(), payload);
+        let header = inspect(&blob).unwrap();
+        assert_eq!(
+            (header.context, &header.kek, header.profile),
+            (context(), kek.kek(), kek.profile())
+        );
+    }
+    let limit = 256 * 1024;
+    let refused = seal(&*kek, &context(), &vec![0; limit + 1]);
+    assert_eq!(refused, Err(HsmError::TooLarge { size: limit + 1, limit }));
+    println!("{}", kek.describe());
+}
+
+fn no_flipped_bit_opens(make: &Make<'_>) {
+    let kek = make("a");
+    let blob = seal(&*kek, &context(), b"share").unwrap();
+    for (index, bit) in (0..blob.len()).flat_map(|index| [(index, 1), (index, 0x80)]) {
+        let mut altered = blob.clone();
+        altered[index] ^= bit;
+        let error = open(&*kek, &context(), &altered).expect_err("an altered blob opened");
+        let precise = matches!(
+            error,
+            HsmError::Corrupt { .. }
+                | HsmError::WrongContext { .. }
+                | HsmError::Rollback { .. }
+                | HsmError::WrongKek { .. }
+                | HsmError::Unsupported { .. }
+        );
+        assert!(precise, "byte {index}: {error:?}");
+        // Even who believes the altered header does not get it open.
+        if let Ok(header) = inspect(&altered) {
+            assert!(open(&*kek, &header.context, &altered).is_err(), "byte {index}");
+        }
+    }
+    assert!(open(&*kek, &context(), &blob).is_ok());
+}
+
+fn swaps_are_named(make: &Make<'_>) {
+    let kek = make("a");
+    let blob = seal(&*kek, &context(), b"share").unwrap();
+    let changes: [(&str, fn(&mut Context)); 9] = [
+        ("network", |c| c.network[0] ^= 1),
+        ("party", |c| c.party = 3),
+        ("key", |c| c.key[15] ^= 1),
+        ("kind", |c| c.kind = BlobKind::PendingShare),
+        ("policy version", |c| c.policy_version = 8),
+        ("policy hash", |c| c.policy_hash[31] ^= 1),
+        // The blob would be newer than what the caller knows.
+        ("epoch", |c| c.epoch = 4),
+        ("sequence", |c| c.sequence = 8),
+        ("network", |c| (c.network[3], c.sequence) = (9, 99)),
+    ];
+    for (name, change) in changes {
+        let mut expected = context();
+        change(&mut expected);
+        match open(&*kek, &expected, &blob) {
+            Err(HsmError::WrongContext { field, .. }) => assert_eq!(field, name),
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+    let newer = Context { sequence: 10, ..context() };
+    let rollback = HsmError::Rollback { field: "sequence", expected: 10, found: 9 };
+    assert_eq!(open(&*kek, &newer, &blob), Err(rollback));
+    let newer = Context { epoch: 6, policy_version: 9, ..context() };
+    assert_eq!(
+        open(&*kek, &newer, &blob),
+        Err(HsmError::Rollback { field: "epoch", expected: 6, found: 5 })
+    );
+}
+
+fn truncation_and_trailing_bytes(make: &Make<'_>) {
+    let kek = make("a");
+    let blob = seal(&*kek, &context(), b"share").unwrap();
+    for length in 0..blob.len() {
+        let error = open(&*kek, &context(), &blob[..length]).expect_err("a truncated blob opened");
+        assert!(matches!(error, HsmError::Corrupt { .. }), "{length}: {error:?}");
+    }
+    let longer = [blob.as_slice(), &[0]].concat();
+    assert_eq!(open(&*kek, &context(), &longer), Err(HsmError::Corrupt { what: "trailing bytes" }));
+}
+
+fn a_foreign_kek_is_refused(make: &Make<'_>) {
+    let (ours, theirs) = (make("a"), make("b"));
+    let blob = seal(&*theirs, &context(), b"share").unwrap();
+    assert!(matches!(open(&*ours, &context(), &blob), Err(HsmError::WrongKek { .. })));
+    // Nor does a wrapped key open beneath the header's check.
+    let wrapped = theirs.wrap(&Dek::random().unwrap(), b"aad").unwrap();
+    assert!(ours.unwrap(&wrapped, b"aad").is_err());
+    assert!(theirs.unwrap(&wrapped, b"other").is_err());
+    assert!(theirs.unwrap(&wrapped, b"aad").is_ok());
+}
+
+fn the_canary_tells_corrupt_from_unavailable(make: &Make<'_>) {
+    let faulty = Faulty { inner: make("a"), broken: AtomicBool::new(false) };
+    let blob = seal(&faulty, &context(), b"share").unwrap();
+    let mut altered = blob.clone();
+    let wrapped_key = blob.len() - (b"share".len() + 16) - 4 - 24 - 1;
+    altered[wrapped_key] ^= 1;
+    assert!(matches!(open(&faulty, &context(), &altered), Err(HsmError::Corrupt { .. })));
+    faulty.broken.store(true, Ordering::Relaxed);
+    assert!(matches!(open(&faulty, &context(), &blob), Err(HsmError::Unavailable { .. })));
+    assert!(matches!(open(&faulty, &context(), &altered), Err(HsmError::Unavailable { .. })));
+    assert!(faulty.health().is_err());
+}
+
+fn threads_share_a_protector(make: &Make<'_>) {
+    let kek = make("a");
+    std::thread::scope(|scope| {
+        for thread in 0..12u8 {
+            let kek = &*kek;
+            scope.spawn(move || {
+                for round in 0..20u8 {
+                    let blob = seal(kek, &context(), &[thread, round]).unwrap();
+                    assert_eq!(*open(kek, &context(), &blob).unwrap(), [thread, round]);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_deleted_kek_is_named() {
+    let Some(_) = isolated::isolated("a_deleted_kek_is_named", &[]) else { return };
+    let kek = softhsm_kek("a");
+    let blob = seal(&*kek, &context(), b"share").unwrap();
+    let deleted = Command::new("pkcs11-tool")
+        .arg("--module")
+        .arg(module())
+        .args(["--token-label", "a", "--login", "--pin", PIN])
+        .args(["--delete-object", "--type", "secrkey", "--id", "01020304"])
+        .status()
+        .expect("pkcs11-tool is not installed: run tests/run");
+    assert!(deleted.success());
+    let error = open(&*kek, &context(), &blob).expect_err("the KEK is gone");
+    assert!(matches!(error, HsmError::KeyMissing { .. }), "{error:?}");
+    assert!(matches!(kek.health(), Err(HsmError::KeyMissing { .. })));
+}
+
+#[test]
+fn a_token_that_returns_is_used_again() {
+    let Some(dir) = isolated::isolated("a_token_that_returns_is_used_again", &[]) else { return };
+    let kek = softhsm_kek("a");
+    let blob = seal(&*kek, &context(), b"share").unwrap();
+    let (here, away) = (dir.join("tokens"), dir.join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    let error = open(&*kek, &context(), &blob).expect_err("the token is away");
+    assert!(
+        matches!(error, HsmError::TokenMissing { .. } | HsmError::Unavailable { .. }),
+        "{error:?}"
+    );
+    std::fs::remove_dir_all(&here).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    assert_eq!(*open(&*kek, &context(), &blob).unwrap(), b"share");
+}
+
+#[test]
+fn software_files_are_guarded() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let secret = |text: &str| SoftwareSecret::Passphrase(Zeroizing::new(text.to_owned()));
+    let path = dir.path().join("passphrase");
+    let kek = SoftwareProtector::create(&path, secret("correct horse")).unwrap();
+    let blob = seal(&kek, &context(), b"share").unwrap();
+    assert_eq!(SoftwareProtector::open(&path, secret("wrong")).unwrap_err(), HsmError::Auth);
+    assert!(matches!(
+        SoftwareProtector::open(&path, SoftwareSecret::KeyFile),
+        Err(HsmError::Storage { .. })
+    ));
+    let again = SoftwareProtector::open(&path, secret("correct horse")).unwrap();
+    assert_eq!(*open(&again, &context(), &blob).unwrap(), b"share");
+    assert!(again.describe().contains("NOT an HSM"));
+
+    let path = dir.path().join("keyfile");
+    SoftwareProtector::create(&path, SoftwareSecret::KeyFile).unwrap();
+    let exists = SoftwareProtector::create(&path, SoftwareSecret::KeyFile).unwrap_err();
+    assert!(matches!(exists, HsmError::KeyExists { .. }));
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let open_to_group = SoftwareProtector::open(&path, SoftwareSecret::KeyFile).unwrap_err();
+    assert!(open_to_group.to_string().contains("chmod 600"), "{open_to_group}");
+}
+
+struct Faulty {
+    inner: Box<dyn KeyProtector>,
+    broken: AtomicBool,
+}
+
+impl KeyProtector for Faulty {
+    fn profile(&self) -> Profile {
+        self.inner.profile()
+    }
+    fn kek(&self) -> &KekReference {
+        self.inner.kek()
+    }
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn wrap(&self, dek: &Dek, aad: &[u8]) -> Result<Vec<u8>, HsmError> {
+        self.inner.wrap(dek, aad)
+    }
+    fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Dek, HsmError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(HsmError::Unavailable { reason: "fault".into() });
+        }
+        self.inner.unwrap(wrapped, aad)
+    }
+    fn canary(&self) -> &[u8] {
+        self.inner.canary()
+    }
+}
+
+fn softhsm_kek(label: &str) -> Box<dyn KeyProtector> {
+    create(label);
+    let made = provision(config(module(), label), Pin::new(PIN)).unwrap();
+    Box::new(Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap())
+}
+
+fn software_kek(dir: &Path, name: &str) -> Box<dyn KeyProtector> {
+    Box::new(SoftwareProtector::create(&dir.join(name), SoftwareSecret::KeyFile).unwrap())
+}
+
+fn context() -> Context {
+    Context {
+        network: [1; 16],
+        party: 2,
+        key: [3; 16],
+        epoch: 5,
+        policy_version: 7,
+        policy_hash: [8; 32],
+        kind: BlobKind::Share,
+        sequence: 9,
+    }
+}

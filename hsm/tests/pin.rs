@@ -1,0 +1,150 @@
+//! PIN tries are counted by `pkcs11-spy`, and every missing thing has an error of its own.
+
+// Helpers outside `#[test]` functions are test code too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/isolated.rs"]
+mod isolated;
+
+use std::path::{Path, PathBuf};
+
+use isolated::{PIN, config, create, isolated, module};
+use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, provision};
+use quorate_hsm::{HsmError, KeyProtector};
+
+#[test]
+fn a_wrong_pin_is_tried_once() {
+    let Some(dir) = isolated("a_wrong_pin_is_tried_once", &[]) else { return };
+    create("a");
+    let made = provision(config(module(), "a"), Pin::new(PIN)).unwrap();
+    let before = logins(&dir);
+    let error = Pkcs11Protector::open(config(spy(), "a"), Pin::new("wrong"), made.canary.clone())
+        .unwrap_err();
+    assert_eq!(error, HsmError::Auth);
+    assert_eq!(logins(&dir) - before, 1);
+    let before = logins(&dir);
+    Pkcs11Protector::open(config(spy(), "a"), Pin::new(PIN), made.canary).unwrap();
+    assert_eq!(logins(&dir) - before, 1);
+}
+
+#[test]
+fn provisioning_tries_a_wrong_pin_once() {
+    let Some(dir) = isolated("provisioning_tries_a_wrong_pin_once", &[]) else { return };
+    create("a");
+    assert_eq!(provision(config(spy(), "a"), Pin::new("wrong")).unwrap_err(), HsmError::Auth);
+    assert_eq!(logins(&dir), 1);
+    // An empty PIN would ask for a keypad.
+    assert_eq!(provision(config(spy(), "a"), Pin::new("")).unwrap_err(), HsmError::Auth);
+    assert_eq!(logins(&dir), 1);
+}
+
+#[test]
+fn recovery_does_not_repeat_a_refused_pin() {
+    let Some(dir) = isolated("recovery_does_not_repeat_a_refused_pin", &[]) else { return };
+    create("a");
+    let made = provision(config(module(), "a"), Pin::new(PIN)).unwrap();
+    let kek = Pkcs11Protector::open(config(spy(), "a"), Pin::new(PIN), made.canary).unwrap();
+    let changed = std::process::Command::new("pkcs11-tool")
+        .arg("--module")
+        .arg(module())
+        .args([
+            "--token-label",
+            "a",
+            "--login",
+            "--pin",
+            PIN,
+            "--change-pin",
+            "--new-pin",
+            "87654321",
+        ])
+        .status()
+        .expect("pkcs11-tool is not installed: run tests/run");
+    assert!(changed.success());
+    let before = logins(&dir);
+    // The token goes and comes back, so the next call finds every handle invalid and recovers.
+    let (here, away) = (dir.join("tokens"), dir.join("away"));
+    std::fs::rename(&here, &away).unwrap();
+    std::fs::create_dir(&here).unwrap();
+    kek.health().expect_err("the token is away");
+    std::fs::remove_dir_all(&here).unwrap();
+    std::fs::rename(&away, &here).unwrap();
+    for _ in 0..20 {
+        assert_eq!(kek.health(), Err(HsmError::Auth));
+    }
+    assert_eq!(logins(&dir) - before, 1);
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    let Some(_) = isolated("what_is_missing_is_named", &[]) else { return };
+    create("a");
+    let open = |config| Pkcs11Protector::open(config, Pin::new(PIN), vec![0; 60]).unwrap_err();
+    let library = open(config(PathBuf::from("/nowhere/lib.so"), "a"));
+    assert!(matches!(library, HsmError::ModuleMissing { .. }), "{library:?}");
+    assert!(library.to_string().contains("/nowhere/lib.so"));
+    let token = open(config(module(), "b"));
+    assert!(
+        matches!(&token, HsmError::TokenMissing { available, .. } if available.len() == 1),
+        "{token:?}"
+    );
+    assert!(token.to_string().contains("no token b; available: a (serial "), "{token}");
+    let key = open(config(module(), "a"));
+    assert!(matches!(key, HsmError::KeyMissing { .. }), "{key:?}");
+    assert!(key.to_string().contains("01020304"));
+}
+
+#[test]
+fn existing_keys_and_bad_canaries_are_refused() {
+    let Some(_) = isolated("existing_keys_and_bad_canaries_are_refused", &[]) else { return };
+    create("a");
+    let made = provision(config(module(), "a"), Pin::new(PIN)).unwrap();
+    let again = provision(config(module(), "a"), Pin::new(PIN)).unwrap_err();
+    assert!(matches!(again, HsmError::KeyExists { .. }), "{again:?}");
+    let mut canary = made.canary;
+    canary[20] ^= 1;
+    let error = Pkcs11Protector::open(made.config, Pin::new(PIN), canary).unwrap_err();
+    assert!(matches!(error, HsmError::Unavailable { .. }), "{error:?}");
+}
+
+#[test]
+fn duplicate_labels_are_ambiguous() {
+    let Some(_) = isolated("duplicate_labels_are_ambiguous", &[]) else { return };
+    for _ in 0..2 {
+        let made = std::process::Command::new("softhsm2-util")
+            .args([
+                "--init-token",
+                "--free",
+                "--label",
+                "twin",
+                "--so-pin",
+                "12345678",
+                "--pin",
+                PIN,
+            ])
+            .status()
+            .expect("softhsm2-util is not installed: run tests/run");
+        assert!(made.success());
+    }
+    let error = provision(config(module(), "twin"), Pin::new(PIN)).unwrap_err();
+    assert!(matches!(error, HsmError::AmbiguousToken { .. }), "{error:?}");
+}
+
+#[test]
+fn pins_are_never_printed() {
+    assert_eq!(format!("{:?}", Pin::new(PIN)), "Pin(..)");
+}
+
+fn spy() -> PathBuf {
+    ["/usr/lib/x86_64-linux-gnu/pkcs11-spy.so", "/usr/lib/x86_64-linux-gnu/pkcs11/pkcs11-spy.so"]
+        .into_iter()
+        .map(PathBuf::from)
+        .find(|path| path.exists())
+        .expect(
+            "pkcs11-spy.so (opensc) is not installed: run tests/run, it installs what tests need",
+        )
+}
+
+fn logins(dir: &Path) -> usize {
+    let log = std::fs::read_to_string(dir.join("spy.log")).unwrap_or_default();
+    log.lines().filter(|line| line.ends_with(": C_Login")).count()
+}

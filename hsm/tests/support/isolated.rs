@@ -1,0 +1,60 @@
+//! Runs a test in a process of its own: PKCS#11 configuration is process-wide, and so is a module.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use quorate_hsm::pkcs11::{Config, Pin, TokenSelector, softhsm};
+
+pub(crate) const SO_PIN: &str = "12345678";
+pub(crate) const PIN: &str = "4711-user";
+
+/// In the parent: starts this test again with a SoftHSM of its own. In the child: returns its folder.
+pub(crate) fn isolated(name: &str, environment: &[(&str, &str)]) -> Option<PathBuf> {
+    if std::env::var("QUORATE_TEST_CHILD").as_deref() == Ok(name) {
+        return Some(PathBuf::from(std::env::var_os("QUORATE_TEST_DIR").unwrap()));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let output = child(name, dir.path(), environment);
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(
+        output.status.success() && text.contains("1 passed"),
+        "{name} in its own process:\n{text}"
+    );
+    None
+}
+
+fn child(name: &str, dir: &Path, environment: &[(&str, &str)]) -> Output {
+    let config = softhsm::write_config(dir).unwrap();
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env("QUORATE_TEST_CHILD", name)
+        .env("QUORATE_TEST_DIR", dir)
+        .env("SOFTHSM2_CONF", config)
+        .env("PKCS11SPY", module())
+        .env("PKCS11SPY_OUTPUT", dir.join("spy.log"))
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap()
+}
+
+pub(crate) fn module() -> PathBuf {
+    softhsm::find_module()
+        .expect("SoftHSM is not installed: run tests/run, it installs what tests need")
+}
+
+pub(crate) fn config(module: PathBuf, label: &str) -> Config {
+    Config {
+        module,
+        token: TokenSelector::Label(label.into()),
+        key_id: vec![1, 2, 3, 4],
+        key_version: 1,
+    }
+}
+
+pub(crate) fn create(label: &str) {
+    softhsm::create_token(&module(), label, &Pin::new(SO_PIN), &Pin::new(PIN)).unwrap();
+}
