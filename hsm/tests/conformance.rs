@@ -18,6 +18,7 @@ use quorate_hsm::{
 };
 use zeroize::Zeroizing;
 
+type Change = fn(&mut Context);
 type Make<'a> = dyn Fn(&str) -> Box<dyn KeyProtector> + 'a;
 
 macro_rules! over_every_backend {
@@ -96,7 +97,7 @@ fn no_flipped_bit_opens(make: &Make<'_>) {
 fn swaps_are_named(make: &Make<'_>) {
     let kek = make("a");
     let blob = seal(&*kek, &context(), b"share").unwrap();
-    let changes: [(&str, fn(&mut Context)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("network", |c| c.network[0] ^= 1),
         ("party", |c| c.party = 3),
         ("key", |c| c.key[15] ^= 1),
