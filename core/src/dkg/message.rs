@@ -134,6 +134,8 @@ pub(super) struct Seen {
 }
 
 /// A complaint to all; it always ends the run.
+// No allocator here: the larger variant is the price, and there is one complaint per run at most.
+#[expect(clippy::large_enum_variant)]
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Complaint<const N: usize, const K: usize> {
     /// "Party `with` and I saw different broadcasts in `round`; this is what I saw, by dealer."

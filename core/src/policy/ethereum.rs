@@ -218,6 +218,48 @@ pub fn signed_transaction<'b>(
     writer.finish()
 }
 
+/// The parts of a raw signed EIP-1559 transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct SignedParts {
+    /// keccak-256 of the unsigned transaction: what was signed.
+    pub digest: [u8; 32],
+    /// Whether y(R) is odd.
+    pub y_parity: bool,
+    /// r, 32 big-endian bytes.
+    pub r: [u8; 32],
+    /// s, 32 big-endian bytes.
+    pub s: [u8; 32],
+}
+
+/// Takes a raw signed transaction apart, for whoever checks its sender.
+///
+/// # Errors
+/// [`TransactionError`] if the bytes are no signed EIP-1559 transaction.
+pub fn take_apart(raw: &[u8]) -> Result<SignedParts, TransactionError> {
+    let body = match raw.split_first() {
+        Some((2, body)) => body,
+        other => return Err(TransactionError::Type(other.map(|(kind, _)| *kind))),
+    };
+    let mut outer = Reader(body);
+    let mut fields = outer.list()?;
+    outer.end()?;
+    let all = fields.0;
+    for _ in 0..9 {
+        fields.item()?;
+    }
+    let unsigned = all.get(..all.len() - fields.0.len()).ok_or(RlpError::Truncated)?;
+    let y_parity = fields.u64()? == 1;
+    let mut integer = || Amount::from_be_slice(fields.integer()?).ok_or(RlpError::Integer);
+    let (r, s) = (integer()?.to_be_bytes(), integer()?.to_be_bytes());
+    fields.end()?;
+    let mut header = [0; 16];
+    let mut writer = Writer::new(&mut header);
+    let header = writer.list_header(unsigned.len()).and_then(|()| writer.finish());
+    let header = header.map_err(|NoRoom| RlpError::Length)?;
+    let digest = Keccak256::new().chain_update([2]).chain_update(header).chain_update(unsigned);
+    Ok(SignedParts { digest: digest.finalize().into(), y_parity, r, s })
+}
+
 #[cfg(test)]
 mod tests {
     extern crate std;
