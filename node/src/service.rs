@@ -127,7 +127,7 @@ impl Service {
     /// [`ServiceError::Local`] if the randomness or the identity key fail.
     pub fn new(parts: Parts) -> Result<Self, ServiceError> {
         let Parts { me, membership, identity, protector, store, network, mut entropy } = parts;
-        let local = |what: &str| ServiceError::Local(what.to_owned());
+        let local = |what: &str| ServiceError::local(what);
         let network_id = membership.network();
         let hedge = SecretBytes::new(
             Transcript::new("hedge").bytes(&*identity.secret()).bytes(&network_id).finish(),
@@ -173,7 +173,7 @@ impl Service {
         let mut fresh = [0; 32];
         self.entropy
             .fill(&mut fresh)
-            .map_err(|_| ServiceError::Local("the operating system gives no randomness".into()))?;
+            .map_err(|_| ServiceError::local("the operating system gives no randomness"))?;
         self.counter += 1;
         // The counter restarts with the process; the clock keeps repeated sessions apart even if
         // the entropy source is stuck.
@@ -281,7 +281,8 @@ impl Service {
                 self.handle_sign_start(from, session, quorum, &salts);
             }
             PeerMessage::CancelSign { session } => {
-                let theirs = self.participations.get(&session).is_some_and(|p| p.coordinator == from);
+                let theirs =
+                    self.participations.get(&session).is_some_and(|p| p.coordinator == from);
                 if theirs {
                     self.participations.remove(&session);
                 }
@@ -315,6 +316,8 @@ impl Service {
     }
 
     fn identity_of(&self, party: PartyId) -> Option<Identity> {
-        self.membership.identity_of(party.number()).map(|public| Identity::Ed25519(*public.as_bytes()))
+        self.membership
+            .identity_of(party.number())
+            .map(|public| Identity::Ed25519(*public.as_bytes()))
     }
 }

@@ -134,9 +134,10 @@ fn peer(c: &mut Criterion, signers: u32) {
     let mut rng = rand_core::OsRng;
     let participants: Vec<Participant> = (1..=signers).map(Participant::from).collect();
     let threshold = signers as usize;
-    let boxed = |p| -> (Participant, Box<dyn Protocol<Output = cait_sith::KeygenOutput<Secp256k1>>>) {
-        (p, Box::new(cait_sith::keygen(&participants, p, threshold).expect("parameters")))
-    };
+    let boxed =
+        |p| -> (Participant, Box<dyn Protocol<Output = cait_sith::KeygenOutput<Secp256k1>>>) {
+            (p, Box::new(cait_sith::keygen(&participants, p, threshold).expect("parameters")))
+        };
     let keys = run(participants.iter().copied().map(boxed).collect());
     let deal = |rng: &mut rand_core::OsRng| {
         cait_sith::triples::deal::<Secp256k1>(rng, &participants, threshold)

@@ -53,12 +53,14 @@ pub(super) fn describe(reason: &Rejection) -> String {
 fn to_error(reason: Rejection, party: PartyId) -> ServiceError {
     match reason {
         Rejection::Denied { rule, message } => {
-            ServiceError::Denied { rule, message, party: party.number() }
+            ServiceError::Denied { rule, reason: message, party: party.number() }
         }
-        Rejection::BadRequest(what) => ServiceError::BadRequest(what),
-        Rejection::UnknownKey => ServiceError::UnknownKey("this party has no such active key".into()),
+        Rejection::BadRequest(what) => ServiceError::bad_request(what),
+        Rejection::UnknownKey => {
+            ServiceError::UnknownKey { key: "no active key of this id".into() }
+        }
         Rejection::Busy => ServiceError::Busy,
-        Rejection::Fault => ServiceError::Local("this party has a local fault, see its log".into()),
+        Rejection::Fault => ServiceError::local("this party has a local fault, see its log"),
     }
 }
 
@@ -80,7 +82,14 @@ impl Service {
                         let _ = reply.send(Err(error));
                         return;
                     }
-                    self.propose_signature(request, &judged, PartySet::EMPTY, 1, started, Some(reply));
+                    self.propose_signature(
+                        request,
+                        &judged,
+                        PartySet::EMPTY,
+                        1,
+                        started,
+                        Some(reply),
+                    );
                 }
             },
         }
@@ -160,15 +169,11 @@ impl Service {
         let request = c.request.clone();
         let made = self.judge(&request).map_err(|r| to_error(r, self.me)).and_then(|judged| {
             let public = Self::public_of(&judged.row)?;
-            let terms = SignTerms {
-                session,
-                quorum,
-                coordinator: self.me,
-                digest: judged.verdict.digest,
-            };
+            let terms =
+                SignTerms { session, quorum, coordinator: self.me, digest: judged.verdict.digest };
             let key = public.group_key().and_then(Curve::point_from_bytes).unwrap_or_default();
             Combiner::new(&public.terms.holders, key, terms)
-                .map_err(|error| ServiceError::BadRequest(error.to_string()))
+                .map_err(|error| ServiceError::bad_request(error))
         });
         match made {
             Ok(combiner) => {
@@ -276,7 +281,7 @@ impl Service {
             }
             Ok(_) => {
                 let error = lack(&c).unwrap_or_else(|| ServiceError::ProtocolFailure {
-                    message: format!("no signature after {ATTEMPTS} sessions; suspects: {suspects}"),
+                    reason: format!("no signature after {ATTEMPTS} sessions; suspects: {suspects}"),
                     culprits: Vec::new(),
                 });
                 reply_to(&mut c, Err(error));
@@ -354,7 +359,7 @@ fn signed(
     started: Instant,
     repeated: bool,
 ) -> Result<Signed, ServiceError> {
-    let local = || ServiceError::Local("the signed transaction could not be encoded".to_owned());
+    let local = || ServiceError::local("the signed transaction could not be encoded");
     let request = SignedRequest::parse(request).map_err(|_| local())?;
     let Payload::EthereumTransaction(unsigned) = request.payload();
     let mut buffer = vec![0; unsigned.len() + 128];

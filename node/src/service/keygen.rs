@@ -55,14 +55,19 @@ impl Service {
         }
     }
 
-    fn propose_key(&mut self, create: CreateKey) -> Result<(Digest, KeyCoordination), ServiceError> {
-        let bad = ServiceError::BadRequest;
+    fn propose_key(
+        &mut self,
+        create: CreateKey,
+    ) -> Result<(Digest, KeyCoordination), ServiceError> {
+        let bad = |what: String| ServiceError::bad_request(what);
         let policy = Policy::parse(&create.policy).map_err(|e| bad(format!("policy: {e}")))?;
         if create.name.is_empty() || create.name.len() > 64 {
             return Err(bad("a key's name has 1 to 64 bytes".into()));
         }
         if self.list_keys()?.iter().any(|key| key.name == create.name) {
-            return Err(ServiceError::Conflict(format!("a key named {} exists", create.name)));
+            return Err(ServiceError::Conflict {
+                reason: format!("a key named {} exists", create.name),
+            });
         }
         let members = self.membership.parties();
         let wanted = if create.parties.is_empty() { members.clone() } else { create.parties };
@@ -86,7 +91,8 @@ impl Service {
             holders,
             context: policy.hash(),
         };
-        let session = Transcript::new("dkg-session").bytes(&terms.context()).party(self.me).finish();
+        let session =
+            Transcript::new("dkg-session").bytes(&terms.context()).party(self.me).finish();
         for to in parties.iter() {
             let (name, policy) = (create.name.clone(), create.policy.clone());
             self.send(to, PeerMessage::ProposeKey { session, terms, name, policy });
@@ -183,7 +189,7 @@ impl Service {
     pub(super) fn handle_key_reject(&mut self, from: PartyId, session: Digest, reason: Rejection) {
         let error = match reason {
             Rejection::Denied { rule, message } => {
-                ServiceError::Denied { rule, message, party: from.number() }
+                ServiceError::Denied { rule, reason: message, party: from.number() }
             }
             other => ServiceError::NotEnoughParties {
                 need: self.key_coordinations.get(&session).map_or(0, |c| c.holders.len()),
@@ -321,7 +327,7 @@ impl Service {
                 waiting_for: missing.iter().map(PartyId::number).collect(),
                 phase: format!("round {round} of key generation"),
             },
-            _ => ServiceError::ProtocolFailure { message: abort.to_string(), culprits },
+            _ => ServiceError::ProtocolFailure { reason: abort.to_string(), culprits },
         };
         self.end_key_coordination(session, Err(error));
     }
@@ -358,7 +364,7 @@ impl Service {
         let signature = self
             .identity
             .sign(&confirmation.digest(public))
-            .map_err(|_| ServiceError::Local("the identity key cannot sign".into()))?;
+            .map_err(|_| ServiceError::local("the identity key cannot sign"))?;
         confirmation.signature = Bytes64(signature);
         let row = KeyRow {
             key: public.terms.key,
@@ -372,7 +378,7 @@ impl Service {
             sequence: FIRST_SEQUENCE,
             created: now(),
         };
-        self.store.insert_pending(row).map_err(|error| ServiceError::Local(error.to_string()))
+        self.store.insert_pending(row).map_err(|error| ServiceError::local(error))
     }
 
     /// Sends what this party has of a key's certificate to all other holders.
@@ -411,7 +417,8 @@ impl Service {
             return;
         };
         let signer = confirmation.party;
-        let checked = self.identity_of(signer).map(|identity| confirmation.check(&public, &identity));
+        let checked =
+            self.identity_of(signer).map(|identity| confirmation.check(&public, &identity));
         if !matches!(checked, Some(Ok(()))) {
             tracing::warn!(party = %from, signer = %signer, "a forged confirmation was refused");
             return;
@@ -432,9 +439,7 @@ impl Service {
     fn try_activate(&mut self, key: &[u8; 16]) {
         let Ok(Some(row)) = self.store.key(*key) else { return };
         let Ok(public) = Self::public_of(&row) else { return };
-        if row.state == KeyState::Active
-            || row.confirmations.len() < public.terms.holders.count()
-        {
+        if row.state == KeyState::Active || row.confirmations.len() < public.terms.holders.count() {
             return;
         }
         let confirmations: Vec<Confirmed> =
@@ -457,7 +462,8 @@ impl Service {
                 tracing::error!(key = hex::encode(key), %error, "a key's certificate is void");
                 let message = error.to_string();
                 if let Some(session) = session {
-                    let error = ServiceError::ProtocolFailure { message, culprits: Vec::new() };
+                    let error =
+                        ServiceError::ProtocolFailure { reason: message, culprits: Vec::new() };
                     self.end_key_coordination(&session, Err(error));
                 }
             }
@@ -487,7 +493,11 @@ impl Service {
             let Some(c) = self.key_coordinations.get(&session) else { continue };
             let waiting_for = c.holders.iter().filter(|p| !c.accepted.contains_key(p));
             let waiting_for: Vec<u16> = waiting_for.map(PartyId::number).collect();
-            let phase = if waiting_for.is_empty() { "confirmation of the key" } else { "accepting the key" };
+            let phase = if waiting_for.is_empty() {
+                "confirmation of the key"
+            } else {
+                "accepting the key"
+            };
             let error = ServiceError::Deadline { waiting_for, phase: phase.to_owned() };
             self.end_key_coordination(&session, Err(error));
         }

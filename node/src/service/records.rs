@@ -19,11 +19,10 @@ pub(super) type Opened = OpenedKey<Curve, MAX_PARTIES, MAX_NONCE_KEYS>;
 
 /// What is wrong with a row that cannot be read: a local fault, in words for the operator.
 pub(super) fn damaged(row: &KeyRow, what: &str) -> ServiceError {
-    ServiceError::Sealed(format!(
-        "key {} ({}): {what}; restore this party's folder from its newest backup",
-        row.name,
-        hex::encode(row.key)
-    ))
+    let (name, key) = (&row.name, hex::encode(row.key));
+    let reason =
+        format!("key {name} ({key}): {what}; restore this party's folder from its newest backup");
+    ServiceError::Sealed { reason }
 }
 
 pub(super) fn to_bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
@@ -53,7 +52,11 @@ impl Service {
         }
     }
 
-    pub(super) fn seal_record(&self, public: &Public, record: &Record) -> Result<Vec<u8>, HsmError> {
+    pub(super) fn seal_record(
+        &self,
+        public: &Public,
+        record: &Record,
+    ) -> Result<Vec<u8>, HsmError> {
         let mut plaintext = Zeroizing::new(vec![0; 16 * 1024]);
         let Ok(used) = wire::encode(record, &mut plaintext).map(|used| used.len()) else {
             return Err(HsmError::TooLarge { size: plaintext.len(), limit: plaintext.len() });
@@ -82,12 +85,12 @@ impl Service {
     }
 
     pub(super) fn active_key(&self, key: &[u8; 16]) -> Result<Option<KeyRow>, ServiceError> {
-        let row = self.store.key(*key).map_err(|error| ServiceError::Local(error.to_string()))?;
+        let row = self.store.key(*key).map_err(|error| ServiceError::local(error))?;
         Ok(row.filter(|row| row.state == KeyState::Active))
     }
 
     pub(super) fn list_keys(&self) -> Result<Vec<KeyInfo>, ServiceError> {
-        let rows = self.store.keys().map_err(|error| ServiceError::Local(error.to_string()))?;
+        let rows = self.store.keys().map_err(|error| ServiceError::local(error))?;
         rows.iter().map(key_info).collect()
     }
 
@@ -96,10 +99,10 @@ impl Service {
         let mut found = keys.into_iter().filter(|key| key.key == name || key.name == name);
         match (found.next(), found.next()) {
             (Some(key), None) => Ok(key),
-            (Some(_), Some(_)) => Err(ServiceError::Conflict(format!(
-                "several keys are named {name}: use the key's id"
-            ))),
-            _ => Err(ServiceError::UnknownKey(name.to_owned())),
+            (Some(_), Some(_)) => Err(ServiceError::Conflict {
+                reason: format!("several keys are named {name}: use the key's id"),
+            }),
+            _ => Err(ServiceError::UnknownKey { key: name.to_owned() }),
         }
     }
 }

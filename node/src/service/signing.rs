@@ -49,10 +49,11 @@ pub(super) fn denied(denial: &Denial) -> Rejection {
 impl Service {
     /// Parses the client's bytes, finds the key and asks its policy: no coordinator's word counts.
     pub(super) fn judge(&self, bytes: &[u8]) -> Result<Judged, Rejection> {
-        let request =
-            SignedRequest::parse(bytes).map_err(|error| Rejection::BadRequest(error.to_string()))?;
+        let request = SignedRequest::parse(bytes)
+            .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         let key = *request.key().as_bytes();
-        let row = self.active_key(&key).map_err(|_| Rejection::Fault)?.ok_or(Rejection::UnknownKey)?;
+        let row =
+            self.active_key(&key).map_err(|_| Rejection::Fault)?.ok_or(Rejection::UnknownKey)?;
         let policy = Policy::parse(&row.policy).map_err(|_| Rejection::Fault)?;
         if *request.network().as_bytes() != self.network_id {
             return Err(Rejection::BadRequest("the request is for another network".into()));
@@ -67,7 +68,12 @@ impl Service {
         Ok(Judged { row, hash, expires: request.expires(), verdict, outcome })
     }
 
-    pub(super) fn handle_sign_proposal(&mut self, from: PartyId, session: Digest, request: Vec<u8>) {
+    pub(super) fn handle_sign_proposal(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        request: Vec<u8>,
+    ) {
         let answer = self.answer_proposal(from, session, request);
         self.send(from, answer);
     }
@@ -256,12 +262,17 @@ impl Service {
         use quorate_core::curve::{EcdsaGroup as _, Group as _};
         let Ok(public) = Self::public_of(&judged.row) else { return false };
         let key = public.group_key().and_then(Curve::point_from_bytes);
-        let parts = (key, Curve::scalar_from_bytes(&outcome.r), Curve::scalar_from_bytes(&outcome.s));
+        let parts =
+            (key, Curve::scalar_from_bytes(&outcome.r), Curve::scalar_from_bytes(&outcome.s));
         let (Some(key), Some(r), Some(s)) = parts else { return false };
         Curve::verify(&key, &judged.verdict.digest, &r, &s)
     }
 
-    pub(super) fn keep_outcome(&self, judged: &Judged, outcome: &Outcome) -> Result<(), ServiceError> {
+    pub(super) fn keep_outcome(
+        &self,
+        judged: &Judged,
+        outcome: &Outcome,
+    ) -> Result<(), ServiceError> {
         let record = serde_json::json!({
             "event": "signed", "at": now(), "key": hex::encode(judged.row.key),
             "request": hex::encode(judged.hash), "session": hex::encode(outcome.session),
@@ -275,7 +286,7 @@ impl Service {
                 super::records::to_bytes(outcome),
                 record.to_string().into_bytes(),
             )
-            .map_err(|error| ServiceError::Local(error.to_string()))
+            .map_err(|error| ServiceError::local(error))
     }
 
     pub(super) fn audit(&self, entry: &serde_json::Value) {

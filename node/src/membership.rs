@@ -1,0 +1,246 @@
+//! The membership file: the network's id, and every party's identity key and address.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use quorate_core::hash::Transcript;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::IdentityPublic;
+
+/// One party of the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// 1 to 255.
+    pub id: u16,
+    /// For people.
+    pub name: String,
+    /// Its pinned identity key.
+    pub identity: IdentityPublic,
+    /// host:port where it listens.
+    pub address: String,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    network: String,
+    party: Vec<Member>,
+}
+
+/// A checked membership file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    network: [u8; 16],
+    members: Vec<Member>,
+}
+
+/// Why a membership file is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipError {
+    /// It cannot be read.
+    Unreadable(PathBuf, String),
+    /// It is no such TOML; the text names the line.
+    Syntax(String),
+    /// The network id is not 32 hexadecimal digits, or all zero.
+    Network,
+    /// A party's entry.
+    Party {
+        /// Which.
+        id: u16,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Fewer than two parties.
+    TooFew,
+    /// The operating system gives no randomness.
+    Randomness,
+}
+
+impl std::fmt::Display for MembershipError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreadable(path, why) => {
+                write!(f, "the membership file {} cannot be read: {why}", path.display())
+            }
+            Self::Syntax(what) => write!(f, "the membership file is malformed: {what}"),
+            Self::Network => f.write_str(
+                "the membership file's network must be 32 hexadecimal digits, not all 0",
+            ),
+            Self::Party { id, what } => write!(f, "the membership file, party {id}: {what}"),
+            Self::TooFew => f.write_str("a membership file needs at least two parties"),
+            Self::Randomness => f.write_str("the operating system gives no randomness"),
+        }
+    }
+}
+
+impl std::error::Error for MembershipError {}
+
+impl Membership {
+    fn checked(network: [u8; 16], mut members: Vec<Member>) -> Result<Self, MembershipError> {
+        if network == [0; 16] {
+            return Err(MembershipError::Network);
+        }
+        if members.len() < 2 {
+            return Err(MembershipError::TooFew);
+        }
+        members.sort_by_key(|member| member.id);
+        let (mut ids, mut identities, mut addresses) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        for member in &members {
+            let port =
+                member.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+            let wrong = if !(1..=255).contains(&member.id) {
+                Some("the id must be 1 to 255")
+            } else if member.name.is_empty() || member.name.len() > 64 {
+                Some("the name must have 1 to 64 bytes")
+            } else if port.is_none_or(|port| port == 0) {
+                Some("the address must be host:port")
+            } else if !ids.insert(member.id) {
+                Some("the id is there twice")
+            } else if !identities.insert(member.identity) {
+                Some("the identity is there twice")
+            } else if !addresses.insert(&member.address) {
+                Some("the address is there twice")
+            } else {
+                None
+            };
+            if let Some(what) = wrong {
+                return Err(MembershipError::Party { id: member.id, what });
+            }
+        }
+        Ok(Self { network, members })
+    }
+
+    /// A new network of these parties, with a random id.
+    ///
+    /// # Errors
+    /// [`MembershipError`].
+    pub fn with_random_network(members: Vec<Member>) -> Result<Self, MembershipError> {
+        let mut network = [0; 16];
+        getrandom::getrandom(&mut network).map_err(|_| MembershipError::Randomness)?;
+        Self::checked(network, members)
+    }
+
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// [`MembershipError`] names party and field.
+    pub fn parse(text: &str) -> Result<Self, MembershipError> {
+        let file: File =
+            toml::from_str(text).map_err(|error| MembershipError::Syntax(error.to_string()))?;
+        let network = hex::decode(&file.network).ok().and_then(|bytes| bytes.try_into().ok());
+        Self::checked(network.ok_or(MembershipError::Network)?, file.party)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`MembershipError`] names the file, party and field.
+    pub fn load(path: &Path) -> Result<Self, MembershipError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| MembershipError::Unreadable(path.to_owned(), e.to_string()))?;
+        Self::parse(&text)
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// [`MembershipError::Syntax`] if the library cannot write it.
+    pub fn to_toml(&self) -> Result<String, MembershipError> {
+        let file = File { network: hex::encode(self.network), party: self.members.clone() };
+        toml::to_string(&file).map_err(|error| MembershipError::Syntax(error.to_string()))
+    }
+
+    /// What operators compare: network, identifiers, names and identities. Addresses may change.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let start =
+            Transcript::new("membership").bytes(&self.network).u16(self.members.len() as u16);
+        self.members
+            .iter()
+            .fold(start, |t, m| t.u16(m.id).bytes(m.name.as_bytes()).bytes(m.identity.as_bytes()))
+            .finish()
+    }
+
+    /// The network's id.
+    #[must_use]
+    pub fn network(&self) -> [u8; 16] {
+        self.network
+    }
+
+    /// All identifiers, sorted.
+    #[must_use]
+    pub fn parties(&self) -> Vec<u16> {
+        self.members.iter().map(|member| member.id).collect()
+    }
+
+    /// All members, sorted by id.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// One member.
+    #[must_use]
+    pub fn member(&self, id: u16) -> Option<&Member> {
+        self.members.iter().find(|member| member.id == id)
+    }
+
+    /// A member's name.
+    #[must_use]
+    pub fn name_of(&self, id: u16) -> Option<String> {
+        self.member(id).map(|member| member.name.clone())
+    }
+
+    /// A member's pinned identity.
+    #[must_use]
+    pub fn identity_of(&self, id: u16) -> Option<&IdentityPublic> {
+        self.member(id).map(|member| &member.identity)
+    }
+
+    /// Who has this identity.
+    #[must_use]
+    pub fn party_of(&self, identity: &IdentityPublic) -> Option<u16> {
+        self.members.iter().find(|member| member.identity == *identity).map(|member| member.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::IdentityKey;
+
+    fn member(id: u16) -> Member {
+        let identity = IdentityKey::from_secret(&[id as u8; 32]).public();
+        Member { id, name: format!("p{id}"), identity, address: format!("127.0.0.1:70{id:02}") }
+    }
+
+    #[test]
+    fn files_survive_and_mistakes_are_named() {
+        let good = Membership::with_random_network(vec![member(2), member(1)]).unwrap();
+        assert_eq!(Membership::parse(&good.to_toml().unwrap()).unwrap(), good);
+        assert_eq!(good.parties(), [1, 2]);
+        let twice = Membership::with_random_network(vec![member(1), member(1)]);
+        let what = "the id is there twice";
+        assert_eq!(twice.unwrap_err(), MembershipError::Party { id: 1, what });
+        let mut copied = member(2);
+        copied.identity = member(1).identity;
+        let copied = Membership::with_random_network(vec![member(1), copied]).unwrap_err();
+        assert_eq!(copied, MembershipError::Party { id: 2, what: "the identity is there twice" });
+        let unknown = good.to_toml().unwrap().replace("name", "nickname");
+        assert!(matches!(Membership::parse(&unknown), Err(MembershipError::Syntax(_))));
+        assert_eq!(Membership::with_random_network(vec![member(1)]), Err(MembershipError::TooFew));
+    }
+
+    #[test]
+    fn addresses_may_change_without_changing_the_digest() {
+        let one = Membership::with_random_network(vec![member(1), member(2)]).unwrap();
+        let mut moved = one.clone();
+        moved.members[0].address = "10.0.0.1:1".into();
+        assert_eq!(one.digest(), moved.digest());
+        moved.members[0].name = "other".into();
+        assert_ne!(one.digest(), moved.digest());
+    }
+}
