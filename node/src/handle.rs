@@ -107,6 +107,10 @@ pub struct PeerInfo {
     pub round_trip_ms: Option<f64>,
     /// Why the last link or try ended.
     pub last_error: Option<String>,
+    /// How many of its messages were refused, or named it as a culprit.
+    pub refused: u64,
+    /// The last of them.
+    pub last_refusal: Option<String>,
 }
 
 /// How a node is.
@@ -118,6 +122,8 @@ pub struct Status {
     pub name: String,
     /// The network's identifier.
     pub network: String,
+    /// The membership file's digest: the same at all parties.
+    pub membership: String,
     /// The program's version.
     pub version: String,
     /// What seals its shares.

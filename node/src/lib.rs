@@ -1,1 +1,28 @@
-//! Placeholder.
+//! One party of a Quorate group: network, policy, storage, API and command line.
+//!
+//! - [`service`]: one party's mind: which request becomes a session, and what each message means.
+//! - [`mod@run`]: the loop that feeds it; [`handle`]: the seam to the faces.
+//! - [`network`]: authenticated transport of opaque frames; [`message`]: what parties say in them.
+//! - [`store`]: durable shares, counters, audit; [`sealing`], [`identity`]: what protects them, and who
+//!   this party is.
+//! - [`api`], [`client`], [`commands`], [`demo`]: the faces.
+//! - [`config`], [`membership`], [`policy_file`]: files that people write.
+
+pub mod api;
+pub mod client;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod entropy;
+pub mod exit;
+pub mod handle;
+pub mod identity;
+pub mod membership;
+pub mod message;
+pub mod network;
+pub mod policy_file;
+pub mod run;
+pub mod sealing;
+pub mod service;
+pub mod store;

@@ -1,7 +1,7 @@
 //! What parties say to each other, inside the frames of the authenticated network: proposals, answers,
 //! and the core's own messages, which travel opaque.
 
-use quorate_core::hash::Digest;
+use quorate_core::hash::{Digest, Transcript};
 use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
@@ -36,6 +36,8 @@ pub enum Rejection {
     },
     /// The request or proposal is malformed or of another network.
     BadRequest(String),
+    /// The session failed here: what this party saw.
+    Failed(String),
     /// It has no active share of the key.
     UnknownKey,
     /// Too many sessions at once.
@@ -95,10 +97,11 @@ pub enum PeerMessage {
         /// Whether the sender still waits for confirmations.
         pending: bool,
     },
-    /// A coordinator proposes to sign; `request` is the client's own bytes.
+    /// A coordinator proposes to sign; `request` is the client's own bytes. The session's id follows
+    /// from [`sign_session`], so that no coordinator can take another's.
     ProposeSign {
-        /// The session.
-        session: Digest,
+        /// Fresh, so that sessions of one request differ.
+        nonce: [u8; 32],
         /// The client's signed request.
         request: Vec<u8>,
     },
@@ -163,6 +166,22 @@ pub struct Outcome {
     pub quorum: PartySet,
     /// In which session.
     pub session: Digest,
+}
+
+/// The id of a signing session: bound to the network, its coordinator and the client's request.
+#[must_use]
+pub fn sign_session(
+    network: &[u8; 16],
+    coordinator: PartyId,
+    nonce: &[u8; 32],
+    request: &[u8],
+) -> Digest {
+    Transcript::new("sign-session")
+        .bytes(network)
+        .party(coordinator)
+        .bytes(nonce)
+        .bytes(request)
+        .finish()
 }
 
 impl PeerMessage {

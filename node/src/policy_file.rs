@@ -53,12 +53,15 @@ fn wrong(field: impl Into<String>, what: impl std::fmt::Display) -> PolicyFileEr
     PolicyFileError { field: field.into(), what: what.to_string() }
 }
 
-/// `"1000"`, `"1000 wei"`, `"30 gwei"` or `"0.5 ether"`, exactly.
+/// `"1000"`, `"1000 wei"`, `"30 gwei"` or `"0.5 ether"`, exactly; the space may be left out.
 #[must_use]
 pub fn parse_amount(text: &str) -> Option<Amount> {
-    let (number, unit) = text.trim().split_once(' ').unwrap_or((text.trim(), "wei"));
-    let decimals: usize = match unit.trim() {
-        "wei" => 0,
+    let text = text.trim();
+    let end = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at_checked(end)?;
+    let number = number.trim_end();
+    let decimals: usize = match unit {
+        "" | "wei" => 0,
         "gwei" => 9,
         "ether" => 18,
         _ => return None,
@@ -82,7 +85,18 @@ pub fn parse_client(text: &str) -> Option<ClientKey> {
 /// # Errors
 /// [`PolicyFileError`] names the field.
 pub fn parse(text: &str) -> Result<Policy, PolicyFileError> {
-    let file: File = serde_json::from_str(text).map_err(|error| wrong("JSON", error))?;
+    check(&serde_json::from_str(text).map_err(|error| wrong("JSON", error))?)
+}
+
+/// Reads a policy that is JSON already.
+///
+/// # Errors
+/// [`PolicyFileError`] names the field.
+pub fn from_json(value: Value) -> Result<Policy, PolicyFileError> {
+    check(&serde_json::from_value(value).map_err(|error| wrong("JSON", error))?)
+}
+
+fn check(file: &File) -> Result<Policy, PolicyFileError> {
     let amount = |field: &str, text: &str| {
         parse_amount(text)
             .ok_or_else(|| wrong(field, format!("{text:?} is no amount (try \"0.1 ether\")")))

@@ -1,7 +1,7 @@
 //! The loop: network events, commands and the clock go in one at a time; what follows is executed in
 //! order. It has a thread of its own, since HSM calls and durable commits block.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -18,33 +18,55 @@ enum Input {
     Stop,
 }
 
+/// The service ended by itself, which it never should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunError {
+    /// Its thread could not start.
+    NoThread,
+    /// Its thread ended: a defect. The node stops rather than run without its mind.
+    Ended,
+}
+
+impl std::fmt::Display for RunError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::NoThread => "the service thread could not start",
+            Self::Ended => "the service thread ended unexpectedly: this is a bug, please report it",
+        })
+    }
+}
+
+impl std::error::Error for RunError {}
+
 /// Runs `service` until both channels close or `stop` resolves.
+///
+/// # Errors
+/// [`RunError`] if the service's thread is not there any more.
 pub async fn run(
     mut service: Service,
     mut events: mpsc::Receiver<Event>,
     mut commands: mpsc::Receiver<Command>,
     stop: impl Future<Output = ()>,
-) {
+) -> Result<(), RunError> {
     // One place: the sender waits for the service, so queues stay where their bounds are.
     let (inputs, mut queue) = mpsc::channel(1);
-    let worker = std::thread::Builder::new().name("service".into()).spawn(move || {
-        while let Some(input) = queue.blocking_recv() {
-            match input {
-                Input::Event(event) => service.handle_event(event),
-                Input::Command(command) => service.handle_command(command),
-                Input::Tick => service.handle_tick(Instant::now()),
-                Input::Stop => break,
+    let worker = std::thread::Builder::new()
+        .name("service".into())
+        .spawn(move || {
+            while let Some(input) = queue.blocking_recv() {
+                match input {
+                    Input::Event(event) => service.handle_event(event),
+                    Input::Command(command) => service.handle_command(command),
+                    Input::Tick => service.handle_tick(),
+                    Input::Stop => break,
+                }
             }
-        }
-    });
-    let Ok(worker) = worker else {
-        tracing::error!("the service thread could not start");
-        return;
-    };
+        })
+        .map_err(|_| RunError::NoThread)?;
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tokio::pin!(stop);
-    loop {
+    let asked = loop {
         let input = tokio::select! {
             () = &mut stop => Input::Stop,
             event = events.recv() => event.map_or(Input::Stop, Input::Event),
@@ -52,9 +74,13 @@ pub async fn run(
             _ = tick.tick() => Input::Tick,
         };
         let over = matches!(input, Input::Stop);
-        if inputs.send(input).await.is_err() || over {
-            break;
+        if inputs.send(input).await.is_err() {
+            break false;
         }
-    }
-    let _ = tokio::task::spawn_blocking(move || worker.join()).await;
+        if over {
+            break true;
+        }
+    };
+    let ended = tokio::task::spawn_blocking(move || worker.join()).await;
+    if asked && matches!(ended, Ok(Ok(()))) { Ok(()) } else { Err(RunError::Ended) }
 }

@@ -1,14 +1,18 @@
 //! One party's mind: which proposals it takes part in, which requests its policy allows, and what
 //! each message means. It runs on one thread; [`crate::run`] feeds it.
 
+mod confirm;
 mod coordinate;
+mod incidents;
 mod keygen;
+mod quorum;
 mod records;
 mod signing;
+mod transport;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use quorate_core::curve::Secp256k1;
 use quorate_core::dkg::SessionSigner;
@@ -19,17 +23,21 @@ use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire::Bytes64;
 use quorate_hsm::KeyProtector;
 
+use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::handle::{Command, PeerInfo, ServiceError, Status};
 use crate::identity::IdentityKey;
 use crate::membership::Membership;
 use crate::message::{PeerMessage, SessionKeyCertificate};
-use crate::network::{Event, Network};
+use crate::network::Event;
 use crate::store::Store;
 
 use coordinate::Coordination;
+use incidents::{Incidents, Remembered};
 use keygen::{KeyCoordination, KeyRun};
 use signing::Participation;
+
+pub use transport::Transport;
 
 /// The curve of today's keys.
 pub type Curve = Secp256k1;
@@ -42,13 +50,17 @@ pub const MAX_QUORUM: usize = 11;
 
 /// Sessions that one peer may have open here.
 const SESSIONS_PER_PEER: usize = 64;
+/// A pending key asks for confirmations so often.
+const CONFIRM_EVERY: Duration = Duration::from_secs(1);
+/// What is too old to count is dropped so often.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// How long the phases of a session may take.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Deadlines {
-    /// A whole key generation.
+    /// A whole key generation, once all accepted.
     pub key: Duration,
-    /// For answers to a proposal.
+    /// For answers to a proposal, of a key or a signature.
     pub accept: Duration,
     /// For the two rounds of signing.
     pub sign: Duration,
@@ -86,9 +98,13 @@ pub struct Parts {
     /// Its durable state.
     pub store: Store,
     /// Its peers.
-    pub network: Network,
+    pub transport: Box<dyn Transport>,
     /// Its randomness.
     pub entropy: Entropy,
+    /// Its clocks.
+    pub clock: Box<dyn Clock>,
+    /// How long it waits.
+    pub deadlines: Deadlines,
 }
 
 /// One party's state.
@@ -99,8 +115,9 @@ pub struct Service {
     identity: Arc<IdentityKey>,
     protector: Arc<dyn KeyProtector>,
     store: Store,
-    network: Network,
+    transport: Box<dyn Transport>,
     entropy: Entropy,
+    clock: Box<dyn Clock>,
     deadlines: Deadlines,
     hedge: SecretBytes,
     counter: u64,
@@ -112,12 +129,13 @@ pub struct Service {
     key_coordinations: BTreeMap<Digest, KeyCoordination>,
     participations: BTreeMap<Digest, Participation>,
     coordinations: BTreeMap<Digest, Coordination>,
-    last_confirm: Instant,
-}
-
-/// Seconds since the Unix epoch by this party's own clock.
-pub(crate) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    /// Failed sessions by party since its last good one: such parties are chosen last.
+    strikes: BTreeMap<PartyId, u32>,
+    remembered: Remembered,
+    incidents: Incidents,
+    /// When pending keys were last asked about; `None` asks at the next tick.
+    last_confirm: Option<Instant>,
+    last_prune: Instant,
 }
 
 impl Service {
@@ -126,35 +144,35 @@ impl Service {
     /// # Errors
     /// [`ServiceError::Local`] if the randomness or the identity key fail.
     pub fn new(parts: Parts) -> Result<Self, ServiceError> {
-        let Parts { me, membership, identity, protector, store, network, mut entropy } = parts;
-        let local = |what: &str| ServiceError::local(what);
-        let network_id = membership.network();
+        let Parts { me, identity, mut entropy, clock, .. } = parts;
+        let network_id = parts.membership.network();
         let hedge = SecretBytes::new(
             Transcript::new("hedge").bytes(&*identity.secret()).bytes(&network_id).finish(),
         );
         let mut fresh = [0; 32];
-        entropy.fill(&mut fresh).map_err(|_| local("the operating system gives no randomness"))?;
-        let mut rng = HedgedRng::new(&fresh, &hedge, &[0; 32], now());
-        let (mut seed, mut boot) = ([0; 32], [0; 16]);
-        rand_core::RngCore::fill_bytes(&mut rng, &mut seed);
+        entropy.fill(&mut fresh).map_err(ServiceError::local)?;
+        let nanoseconds = clock.unix().as_nanos() as u64;
+        let mut rng = HedgedRng::new(&fresh, &hedge, &[0; 32], nanoseconds);
+        let (mut seed, mut boot) = (zeroize::Zeroizing::new([0; 32]), [0; 16]);
+        rand_core::RngCore::fill_bytes(&mut rng, seed.as_mut_slice());
         rand_core::RngCore::fill_bytes(&mut rng, &mut boot);
         let session_key = SessionKey(ed25519_dalek::SigningKey::from_bytes(&seed));
         let key = Identity::Ed25519(session_key.0.verifying_key().to_bytes());
         let digest = session_key_digest(&network_id, me, &boot, &key);
-        let signature =
-            identity.sign(&digest).map_err(|_| local("the identity key cannot sign"))?;
-        let certificate =
-            SessionKeyCertificate { party: me, boot, key, signature: Bytes64(signature) };
+        let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
+        let certificate = SessionKeyCertificate { party: me, boot, key, signature };
         Ok(Self {
             me,
             network_id,
-            membership,
+            membership: parts.membership,
             identity,
-            protector,
-            store,
-            network,
+            protector: parts.protector,
+            store: parts.store,
+            transport: parts.transport,
             entropy,
-            deadlines: Deadlines::default(),
+            last_prune: clock.instant(),
+            clock,
+            deadlines: parts.deadlines,
             hedge,
             counter: 0,
             session_key,
@@ -164,21 +182,26 @@ impl Service {
             key_coordinations: BTreeMap::new(),
             participations: BTreeMap::new(),
             coordinations: BTreeMap::new(),
-            last_confirm: Instant::now(),
+            strikes: BTreeMap::new(),
+            remembered: Remembered::default(),
+            incidents: Incidents::default(),
+            last_confirm: None,
         })
+    }
+
+    /// Seconds since the Unix epoch by this party's own clock.
+    fn now(&self) -> u64 {
+        self.clock.unix().as_secs()
     }
 
     /// A generator for one session, hedged with this party's long-term key.
     fn rng(&mut self, session: &Digest) -> Result<HedgedRng, ServiceError> {
         let mut fresh = [0; 32];
-        self.entropy
-            .fill(&mut fresh)
-            .map_err(|_| ServiceError::local("the operating system gives no randomness"))?;
+        self.entropy.fill(&mut fresh).map_err(ServiceError::local)?;
         self.counter += 1;
         // The counter restarts with the process; the clock keeps repeated sessions apart even if
         // the entropy source is stuck.
-        let nanoseconds =
-            SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos() as u64);
+        let nanoseconds = self.clock.unix().as_nanos() as u64;
         let counter = self.counter ^ nanoseconds.rotate_left(20);
         Ok(HedgedRng::new(&fresh, &self.hedge, session, counter))
     }
@@ -190,12 +213,19 @@ impl Service {
         Ok(bytes)
     }
 
-    /// Sends to a party, this one included. A peer that is not connected is found by the deadline.
-    fn send(&mut self, to: PartyId, message: PeerMessage) {
+    /// Sends to a party, this one included. Whether it got there is not known; `false` says that it
+    /// surely did not.
+    fn send(&mut self, to: PartyId, message: PeerMessage) -> bool {
         if to == self.me {
             self.loopback.push_back(message);
-        } else if let Err(error) = self.network.send(to.number(), message.encode()) {
-            tracing::debug!(party = %to, %error, "message not sent");
+            return true;
+        }
+        match self.transport.send(to.number(), message.encode()) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(party = %to, %error, "message not sent");
+                false
+            }
         }
     }
 
@@ -204,14 +234,23 @@ impl Service {
         match event {
             Event::Up { party, .. } => {
                 tracing::info!(party, "connected");
-                self.last_confirm -= Duration::from_secs(60);
+                self.last_confirm = None;
+                if let Some(party) = PartyId::new(party) {
+                    self.propose_again(party);
+                }
             }
-            Event::Down { party, reason } => tracing::info!(party, %reason, "disconnected"),
+            Event::Down { party, reason } => {
+                tracing::info!(party, %reason, "disconnected");
+                if let Some(party) = PartyId::new(party) {
+                    self.lose_key_coordinations(party);
+                    self.lose_coordinations(party);
+                }
+            }
             Event::Message { party, bytes } => {
                 let Some(from) = PartyId::new(party) else { return };
                 match PeerMessage::decode(&bytes) {
                     Ok(message) => self.handle_message(from, message),
-                    Err(error) => tracing::warn!(party, %error, "a peer's message was refused"),
+                    Err(error) => self.incidents.add(from, format_args!("a message: {error}")),
                 }
             }
         }
@@ -231,13 +270,21 @@ impl Service {
     }
 
     /// Deadlines, and what is repeated until it is heard.
-    pub fn handle_tick(&mut self, at: Instant) {
+    pub fn handle_tick(&mut self) {
+        let at = self.clock.instant();
         self.expire_key_runs(at);
         self.expire_coordinations(at);
         self.participations.retain(|_, participation| participation.deadline > at);
-        if at.duration_since(self.last_confirm) > Duration::from_secs(1) {
-            self.last_confirm = at;
+        let due = |last: Instant, every: Duration| at.saturating_duration_since(last) >= every;
+        if self.last_confirm.is_none_or(|last| due(last, CONFIRM_EVERY)) {
+            self.last_confirm = Some(at);
             self.repeat_confirmations();
+        }
+        if due(self.last_prune, PRUNE_EVERY) {
+            self.last_prune = at;
+            if let Err(error) = self.store.prune(self.now()) {
+                tracing::error!(%error, "the store could not be pruned");
+            }
         }
         self.drain_loopback();
     }
@@ -267,12 +314,12 @@ impl Service {
             PeerMessage::Confirm { key, confirmation, pending } => {
                 self.handle_confirmation(from, key, &confirmation, pending);
             }
-            PeerMessage::ProposeSign { session, request } => {
-                self.handle_sign_proposal(from, session, request);
+            PeerMessage::ProposeSign { nonce, request } => {
+                self.handle_sign_proposal(from, &nonce, request);
             }
             PeerMessage::AcceptSign { session, salt } => self.handle_accept(from, session, salt),
             PeerMessage::AlreadySigned { session, outcome } => {
-                self.handle_already_signed(&session, &outcome);
+                self.handle_already_signed(from, &session, &outcome);
             }
             PeerMessage::RejectSign { session, reason } => {
                 self.handle_reject(from, session, reason);
@@ -281,9 +328,7 @@ impl Service {
                 self.handle_sign_start(from, session, quorum, &salts);
             }
             PeerMessage::CancelSign { session } => {
-                let theirs =
-                    self.participations.get(&session).is_some_and(|p| p.coordinator == from);
-                if theirs {
+                if self.participations.get(&session).is_some_and(|p| p.coordinator == from) {
                     self.participations.remove(&session);
                 }
             }
@@ -295,21 +340,27 @@ impl Service {
     }
 
     fn status(&self) -> Status {
-        let peer = |peer: crate::network::PeerStatus| PeerInfo {
-            party: peer.party,
-            name: peer.name,
-            connected: peer.connected,
-            round_trip_ms: peer.round_trip_micros.map(|micros| micros as f64 / 1000.0),
-            last_error: peer.last_error,
+        let peer = |peer: crate::network::PeerStatus| {
+            let (refused, last_refusal) = self.incidents.of(peer.party);
+            PeerInfo {
+                party: peer.party,
+                name: peer.name,
+                connected: peer.connected,
+                round_trip_ms: peer.round_trip_micros.map(|micros| micros as f64 / 1000.0),
+                last_error: peer.last_error,
+                refused,
+                last_refusal,
+            }
         };
         Status {
             party: self.me.number(),
             name: self.membership.name_of(self.me.number()).unwrap_or_default(),
             network: hex::encode(self.network_id),
+            membership: hex::encode(self.membership.digest()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hsm: self.protector.describe(),
-            address: self.network.local_addr().to_string(),
-            peers: self.network.peers().into_iter().map(peer).collect(),
+            address: self.transport.address().to_string(),
+            peers: self.transport.peers().into_iter().map(peer).collect(),
             keys: self.store.keys().map_or(0, |keys| keys.len()),
             sessions: self.participations.len() + self.key_runs.len(),
         }

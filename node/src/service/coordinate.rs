@@ -1,145 +1,226 @@
-//! The coordinator's part in a signature: find a quorum, start it, combine the shares, and try
-//! another quorum when one fails. It is trusted with nothing.
+//! The coordinator's part in a signature, up to the start: ask the holders, collect their answers and
+//! salts, and give up or go on. It is trusted with nothing; [`super::quorum`] has the rest.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use quorate_core::curve::Group as _;
-use quorate_core::ecdsa::{Combiner, Failure, Salt, SignTerms};
-use quorate_core::hash::{Digest, Transcript};
+use quorate_core::ecdsa::{Combiner, Salt};
+use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::ethereum;
 use quorate_core::request::{Payload, SignedRequest};
 use tokio::sync::oneshot;
 
+use super::incidents::clip;
 use super::signing::Judged;
-use super::{Curve, MAX_QUORUM, Service, now};
+use super::{Curve, MAX_QUORUM, Service};
 use crate::handle::{ServiceError, Signed};
-use crate::message::{Outcome, PeerMessage, Rejection};
+use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 
 pub(super) type SignReply = oneshot::Sender<Result<Signed, ServiceError>>;
 
-/// Sessions that one request may get in a row.
-const ATTEMPTS: u32 = 3;
+/// Sessions that one request may get in a row: enough to come round a liar among four.
+pub(super) const ATTEMPTS: u32 = 5;
+/// Requests that this party coordinates at a time.
+const MAX_COORDINATIONS: usize = 256;
 
 /// One session of one request, as its coordinator sees it.
 pub(super) struct Coordination {
-    request: Vec<u8>,
-    hash: Digest,
-    holders: PartySet,
-    accepted: BTreeMap<PartyId, Salt>,
-    rejected: BTreeMap<PartyId, Rejection>,
-    running: Option<(PartySet, Box<Combiner<Curve, MAX_QUORUM>>)>,
-    need: usize,
-    /// Members of quorums that failed; they are asked last.
-    suspects: PartySet,
-    attempt: u32,
-    started: Instant,
-    deadline: Instant,
-    reply: Option<SignReply>,
+    pub(super) request: Vec<u8>,
+    pub(super) nonce: [u8; 32],
+    pub(super) hash: Digest,
+    pub(super) holders: PartySet,
+    pub(super) accepted: BTreeMap<PartyId, Salt>,
+    pub(super) rejected: BTreeMap<PartyId, Rejection>,
+    /// Not connected; they are asked when their link comes up.
+    pub(super) unreachable: PartySet,
+    pub(super) running: Option<(PartySet, Box<Combiner<Curve, MAX_QUORUM>>)>,
+    pub(super) need: usize,
+    pub(super) attempt: u32,
+    pub(super) started: Instant,
+    pub(super) deadline: Instant,
+    pub(super) replies: Vec<SignReply>,
 }
 
 /// A rejection in a few words, for the asker.
 pub(super) fn describe(reason: &Rejection) -> String {
     match reason {
-        Rejection::Denied { rule, message } => format!("denied by rule {rule}: {message}"),
-        Rejection::BadRequest(what) => what.clone(),
+        Rejection::Denied { rule, message } => {
+            format!("denied by rule {}: {}", clip(rule), clip(message))
+        }
+        Rejection::BadRequest(what) | Rejection::Failed(what) => clip(what),
         Rejection::UnknownKey => "it has no active share of this key".to_owned(),
         Rejection::Busy => "it has too many sessions".to_owned(),
         Rejection::Fault => "it has a fault of its own (see its log)".to_owned(),
     }
 }
 
-fn to_error(reason: Rejection, party: PartyId) -> ServiceError {
+pub(super) fn to_error(reason: &Rejection, party: PartyId) -> ServiceError {
     match reason {
-        Rejection::Denied { rule, message } => {
-            ServiceError::Denied { rule, reason: message, party: party.number() }
+        Rejection::Denied { rule, message } => ServiceError::Denied {
+            rule: clip(rule),
+            reason: clip(message),
+            party: party.number(),
+        },
+        Rejection::BadRequest(what) => ServiceError::bad_request(clip(what)),
+        Rejection::Failed(what) => {
+            ServiceError::ProtocolFailure { reason: clip(what), culprits: Vec::new() }
         }
-        Rejection::BadRequest(what) => ServiceError::bad_request(what),
-        Rejection::UnknownKey => {
-            ServiceError::UnknownKey { key: "no active key of this id".into() }
-        }
+        Rejection::UnknownKey => ServiceError::UnknownKey { key: "no active key of this id".into() },
         Rejection::Busy => ServiceError::Busy,
         Rejection::Fault => ServiceError::local("this party has a local fault, see its log"),
     }
 }
 
-impl Service {
-    pub(super) fn coordinate_signature(&mut self, request: Vec<u8>, reply: SignReply) {
-        let started = Instant::now();
-        match self.judge(&request) {
-            Err(reason) => {
-                let error = to_error(reason, self.me);
-                let _ = reply.send(Err(error));
-            }
-            Ok(judged) => match judged.outcome.clone() {
-                Some(outcome) => {
-                    let _ = reply.send(signed(&request, &outcome, started, true));
-                }
-                None => {
-                    // A damaged share is the operator's business at once, not a peer's.
-                    if let Err(error) = self.open_key(&judged.row) {
-                        let _ = reply.send(Err(error));
-                        return;
-                    }
-                    self.propose_signature(
-                        request,
-                        &judged,
-                        PartySet::EMPTY,
-                        1,
-                        started,
-                        Some(reply),
-                    );
-                }
-            },
-        }
+impl Coordination {
+    /// Holders that have neither answered nor lost their link.
+    fn undecided(&self) -> PartySet {
+        let answered = |party: &PartyId| {
+            self.accepted.contains_key(party)
+                || self.rejected.contains_key(party)
+                || self.unreachable.contains(*party)
+        };
+        self.holders.iter().filter(|party| !answered(party)).collect()
     }
 
-    fn propose_signature(
-        &mut self,
-        request: Vec<u8>,
-        judged: &Judged,
-        suspects: PartySet,
-        attempt: u32,
-        started: Instant,
-        reply: Option<SignReply>,
-    ) {
+    /// The error when no quorum can be had. A policy's denial is the answer, not a lack.
+    pub(super) fn lack(&self) -> ServiceError {
+        let denial = |(_, reason): &(&PartyId, &Rejection)| matches!(reason, Rejection::Denied { .. });
+        if let Some((party, reason)) = self.rejected.iter().find(denial) {
+            return to_error(reason, *party);
+        }
+        let rejected = self.rejected.iter().map(|(party, reason)| (party.number(), describe(reason)));
+        let away = self.unreachable.iter().map(|party| (party.number(), "not connected".to_owned()));
+        let silent = self.undecided();
+        let silent = silent.iter().map(|party| (party.number(), "no answer in time".to_owned()));
+        ServiceError::NotEnoughParties {
+            need: self.need,
+            have: self.accepted.keys().map(|party| party.number()).collect(),
+            reasons: rejected.chain(away).chain(silent).collect(),
+        }
+    }
+}
+
+/// A request on its way through one or more sessions.
+pub(super) struct Asked {
+    pub(super) request: Vec<u8>,
+    pub(super) attempt: u32,
+    pub(super) started: Instant,
+    pub(super) replies: Vec<SignReply>,
+}
+
+pub(super) fn answer(replies: Vec<SignReply>, result: &Result<Signed, ServiceError>) {
+    for reply in replies {
+        // Who asked may be gone.
+        let _ = reply.send(result.clone());
+    }
+}
+
+impl Service {
+    pub(super) fn coordinate_signature(&mut self, request: Vec<u8>, reply: SignReply) {
+        let started = self.clock.instant();
+        let judged = match self.judge(&request) {
+            Ok(judged) => judged,
+            Err(reason) => {
+                let error = to_error(&reason, self.me);
+                return answer(vec![reply], &Err(error));
+            }
+        };
+        if let Some(outcome) = &judged.outcome {
+            return answer(vec![reply], &self.signed(&request, outcome, started, true));
+        }
+        // The same request at the same time joins the session that runs.
+        if let Some(c) = self.coordinations.values_mut().find(|c| c.hash == judged.hash) {
+            return c.replies.push(reply);
+        }
+        if self.coordinations.len() >= MAX_COORDINATIONS {
+            return answer(vec![reply], &Err(ServiceError::Busy));
+        }
+        // A damaged share is the operator's business at once, not a peer's.
+        if let Err(error) = self.open_key(&judged.row) {
+            return answer(vec![reply], &Err(error));
+        }
+        self.propose_signature(Asked { request, attempt: 1, started, replies: vec![reply] }, &judged);
+    }
+
+    pub(super) fn propose_signature(&mut self, asked: Asked, judged: &Judged) {
         let prepared = Self::public_of(&judged.row)
             .and_then(|public| Ok((public, self.fresh_bytes::<32>("sign-session")?)));
         let (public, nonce) = match prepared {
             Ok(prepared) => prepared,
-            Err(error) => {
-                if let Some(reply) = reply {
-                    let _ = reply.send(Err(error));
-                }
-                return;
-            }
+            Err(error) => return answer(asked.replies, &Err(error)),
         };
-        let session = Transcript::new("sign-session")
-            .bytes(&public.terms.context())
-            .bytes(&judged.hash)
-            .party(self.me)
-            .bytes(&nonce)
-            .finish();
+        let session = sign_session(&self.network_id, self.me, &nonce, &asked.request);
         let holders = public.terms.holders;
+        let proposal = PeerMessage::ProposeSign { nonce, request: asked.request.clone() };
+        let mut unreachable = PartySet::EMPTY;
         for to in holders.parties().iter() {
-            self.send(to, PeerMessage::ProposeSign { session, request: request.clone() });
+            if !self.send(to, proposal.clone()) {
+                unreachable = unreachable.with(to);
+            }
         }
         let coordination = Coordination {
-            request,
+            request: asked.request,
+            nonce,
             hash: judged.hash,
             holders: holders.parties(),
             accepted: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            unreachable,
             running: None,
             need: holders.quorum(),
-            suspects,
-            attempt,
-            started,
-            deadline: Instant::now() + self.deadlines.accept,
-            reply,
+            attempt: asked.attempt,
+            started: asked.started,
+            deadline: self.clock.instant() + self.deadlines.accept,
+            replies: asked.replies,
         };
         self.coordinations.insert(session, coordination);
+    }
+
+    /// A party's link came up: it is asked whatever waits for it.
+    pub(super) fn propose_again(&mut self, party: PartyId) {
+        let waiting: Vec<Digest> = self
+            .coordinations
+            .iter()
+            .filter(|(_, c)| c.running.is_none() && c.unreachable.contains(party))
+            .map(|(session, _)| *session)
+            .collect();
+        for session in waiting {
+            let Some(c) = self.coordinations.get_mut(&session) else { continue };
+            let proposal = PeerMessage::ProposeSign { nonce: c.nonce, request: c.request.clone() };
+            if self.send(party, proposal)
+                && let Some(c) = self.coordinations.get_mut(&session)
+            {
+                c.unreachable = c.unreachable.without(party);
+            }
+        }
+        self.propose_keys_again(party);
+    }
+
+    /// A party's link broke: what it still owed will not come.
+    pub(super) fn lose_coordinations(&mut self, party: PartyId) {
+        let concerned: Vec<Digest> = self
+            .coordinations
+            .iter()
+            .filter(|(_, c)| c.holders.contains(party))
+            .map(|(session, _)| *session)
+            .collect();
+        for session in concerned {
+            let Some(c) = self.coordinations.get_mut(&session) else { continue };
+            match &c.running {
+                Some((quorum, combiner)) => {
+                    // Whoever has sent its share may go.
+                    if quorum.contains(party) && combiner.missing().contains(party) {
+                        self.retry(&session, [party].into_iter().collect());
+                    }
+                }
+                None => {
+                    c.accepted.remove(&party);
+                    c.unreachable = c.unreachable.with(party);
+                    self.decide(&session);
+                }
+            }
+        }
     }
 
     pub(super) fn handle_accept(&mut self, from: PartyId, session: Digest, salt: Salt) {
@@ -148,49 +229,7 @@ impl Service {
             return;
         }
         c.accepted.entry(from).or_insert(salt);
-        // Suspects are taken only when there are not enough others before the deadline.
-        let fresh = c.accepted.keys().filter(|p| !c.suspects.contains(**p)).count();
-        let everybody = c.accepted.len() + c.rejected.len() == c.holders.len();
-        if fresh >= c.need || (everybody && c.accepted.len() >= c.need) {
-            self.start_quorum(session);
-        } else if everybody {
-            self.fail_for_lack(&session);
-        }
-    }
-
-    fn start_quorum(&mut self, session: Digest) {
-        let Some(c) = self.coordinations.get_mut(&session) else { return };
-        let trusted = c.accepted.keys().filter(|p| !c.suspects.contains(**p));
-        let suspects = c.accepted.keys().filter(|p| c.suspects.contains(**p));
-        let quorum: PartySet = trusted.chain(suspects).take(c.need).copied().collect();
-        let salts: Vec<(PartyId, Salt)> =
-            quorum.iter().filter_map(|p| c.accepted.get(&p).map(|salt| (p, *salt))).collect();
-        let others = c.holders.difference(&quorum);
-        let request = c.request.clone();
-        let made = self.judge(&request).map_err(|r| to_error(r, self.me)).and_then(|judged| {
-            let public = Self::public_of(&judged.row)?;
-            let terms =
-                SignTerms { session, quorum, coordinator: self.me, digest: judged.verdict.digest };
-            let key = public.group_key().and_then(Curve::point_from_bytes).unwrap_or_default();
-            Combiner::new(&public.terms.holders, key, terms)
-                .map_err(|error| ServiceError::bad_request(error))
-        });
-        match made {
-            Ok(combiner) => {
-                let deadline = Instant::now() + self.deadlines.sign;
-                if let Some(c) = self.coordinations.get_mut(&session) {
-                    c.running = Some((quorum, Box::new(combiner)));
-                    c.deadline = deadline;
-                }
-                for to in quorum.iter() {
-                    self.send(to, PeerMessage::StartSign { session, quorum, salts: salts.clone() });
-                }
-                for to in others.iter() {
-                    self.send(to, PeerMessage::CancelSign { session });
-                }
-            }
-            Err(error) => self.end(&session, Err(error)),
-        }
+        self.decide(&session);
     }
 
     pub(super) fn handle_reject(&mut self, from: PartyId, session: Digest, reason: Rejection) {
@@ -199,122 +238,54 @@ impl Service {
             return;
         }
         tracing::info!(party = %from, reason = describe(&reason), "a party does not sign");
+        let failed = matches!(reason, Rejection::Failed(_));
         c.accepted.remove(&from);
         c.rejected.insert(from, reason);
         match &c.running {
+            // A protocol failure makes the whole quorum suspect, not who reports it.
             Some((quorum, _)) if quorum.contains(from) => {
-                let suspects = [from].into_iter().collect();
+                let suspects = if failed { *quorum } else { [from].into_iter().collect() };
                 self.retry(&session, suspects);
             }
             Some(_) => {}
-            None if c.holders.len() - c.rejected.len() < c.need => self.fail_for_lack(&session),
-            None if c.accepted.len() + c.rejected.len() == c.holders.len() => {
-                self.start_quorum(session);
-            }
-            None => {}
+            None => self.decide(&session),
         }
     }
 
-    pub(super) fn handle_already_signed(&mut self, session: &Digest, outcome: &Outcome) {
+    pub(super) fn handle_already_signed(
+        &mut self,
+        from: PartyId,
+        session: &Digest,
+        outcome: &Outcome,
+    ) {
         let Some(c) = self.coordinations.get(session) else { return };
         let (request, started) = (c.request.clone(), c.started);
         let Ok(judged) = self.judge(&request) else { return };
         // The record is a peer's word: it counts because the signature verifies.
-        if Self::outcome_verifies(&judged, outcome) {
-            let _ = self.keep_outcome(&judged, outcome);
-            self.end(session, signed(&request, outcome, started, true));
+        if !Self::outcome_verifies(&judged, outcome) {
+            return self.incidents.add(from, "a record of a signature that does not verify");
         }
+        if let Err(error) = self.keep_outcome(&judged, outcome) {
+            tracing::error!(%error, "a signature could not be recorded");
+        }
+        let result = self.signed(&request, outcome, started, true);
+        self.end(session, result);
     }
 
-    pub(super) fn handle_share(&mut self, from: PartyId, session: &Digest, bytes: &[u8]) {
-        let Some(c) = self.coordinations.get_mut(session) else { return };
-        let Some((quorum, combiner)) = &mut c.running else { return };
-        let quorum = *quorum;
-        match combiner.handle_share(from, bytes) {
-            Ok(None) => {}
-            Ok(Some(signature)) => {
-                let outcome = Outcome {
-                    r: signature.r,
-                    s: signature.s,
-                    y_parity: signature.recovery_id & 1 == 1,
-                    quorum,
-                    session: *session,
-                };
-                self.finish(session, &outcome);
-            }
-            Err(Failure::Refused(refusal)) => {
-                tracing::warn!(party = %from, %refusal, "a share was refused");
-            }
-            Err(Failure::Aborted(abort)) => {
-                tracing::warn!(%abort, "a signature failed");
-                self.retry(session, quorum);
-            }
-        }
-    }
-
-    fn finish(&mut self, session: &Digest, outcome: &Outcome) {
+    /// Starts a quorum as soon as enough parties without a strike have accepted. Those with one are
+    /// taken when nobody else is left to wait for.
+    fn decide(&mut self, session: &Digest) {
         let Some(c) = self.coordinations.get(session) else { return };
-        let (request, holders, started) = (c.request.clone(), c.holders, c.started);
-        if let Ok(judged) = self.judge(&request)
-            && let Err(error) = self.keep_outcome(&judged, outcome)
+        let clean = c.accepted.keys().filter(|party| !self.strikes.contains_key(party)).count();
+        let undecided = c.undecided().len();
+        if clean >= c.need || (undecided == 0 && c.accepted.len() >= c.need) {
+            self.start_quorum(session);
+        } else if c.holders.len() - c.rejected.len() < c.need
+            || (undecided == 0 && c.unreachable.is_empty())
         {
-            tracing::error!(?error, "a signature could not be recorded");
-        }
-        for to in holders.without(self.me).iter() {
-            let (request, outcome) = (request.clone(), outcome.clone());
-            self.send(to, PeerMessage::Signed { session: *session, request, outcome });
-        }
-        self.end(session, signed(&request, outcome, started, false));
-    }
-
-    /// Gives up this session and tries another, unless it was the last; a spend still counts once.
-    fn retry(&mut self, session: &Digest, suspects: PartySet) {
-        let Some(mut c) = self.coordinations.remove(session) else { return };
-        for to in c.holders.iter() {
-            self.send(to, PeerMessage::CancelSign { session: *session });
-        }
-        let suspects = c.suspects.iter().chain(suspects.iter()).collect();
-        match self.judge(&c.request) {
-            Ok(judged) if c.attempt < ATTEMPTS => {
-                let (attempt, reply) = (c.attempt + 1, c.reply.take());
-                self.propose_signature(c.request, &judged, suspects, attempt, c.started, reply);
-            }
-            Ok(_) => {
-                let error = lack(&c).unwrap_or_else(|| ServiceError::ProtocolFailure {
-                    reason: format!("no signature after {ATTEMPTS} sessions; suspects: {suspects}"),
-                    culprits: Vec::new(),
-                });
-                reply_to(&mut c, Err(error));
-            }
-            Err(reason) => reply_to(&mut c, Err(to_error(reason, self.me))),
-        }
-    }
-
-    fn fail_for_lack(&mut self, session: &Digest) {
-        let error = self.coordinations.get(session).map(|c| {
-            lack(c).unwrap_or_else(|| ServiceError::NotEnoughParties {
-                need: c.need,
-                have: c.accepted.keys().map(|party| party.number()).collect(),
-                reasons: c.rejected.iter().map(|(p, r)| (p.number(), describe(r))).collect(),
-            })
-        });
-        if let Some(error) = error {
+            let error = c.lack();
             self.end(session, Err(error));
         }
-    }
-
-    fn end(&mut self, session: &Digest, result: Result<Signed, ServiceError>) {
-        let Some(mut c) = self.coordinations.remove(session) else { return };
-        if result.is_err() {
-            for to in c.holders.iter() {
-                self.send(to, PeerMessage::CancelSign { session: *session });
-            }
-            self.audit(&serde_json::json!({
-                "event": "failed", "at": now(), "request": hex::encode(c.hash),
-                "session": hex::encode(session),
-            }));
-        }
-        reply_to(&mut c, result);
     }
 
     pub(super) fn expire_coordinations(&mut self, at: Instant) {
@@ -332,54 +303,55 @@ impl Service {
                     tracing::warn!(%missing, "the deadline of a signature passed");
                     self.retry(&session, missing);
                 }
-                None if c.accepted.len() >= c.need => self.start_quorum(session),
-                None => self.fail_for_lack(&session),
+                None if c.accepted.len() >= c.need => self.start_quorum(&session),
+                None => {
+                    let error = c.lack();
+                    self.end(&session, Err(error));
+                }
             }
         }
     }
-}
 
-/// A policy's denial that leaves too few parties is the answer; the first one is shown.
-fn lack(c: &Coordination) -> Option<ServiceError> {
-    let (party, reason) =
-        c.rejected.iter().find(|(_, reason)| matches!(reason, Rejection::Denied { .. }))?;
-    (c.holders.len() - c.rejected.len() < c.need).then(|| to_error(reason.clone(), *party))
-}
-
-fn reply_to(c: &mut Coordination, result: Result<Signed, ServiceError>) {
-    if let Some(reply) = c.reply.take() {
-        let _ = reply.send(result);
+    /// Ends a session and answers everybody who waits for it.
+    pub(super) fn end(&mut self, session: &Digest, result: Result<Signed, ServiceError>) {
+        let Some(c) = self.coordinations.remove(session) else { return };
+        if let Err(error) = &result {
+            for to in c.holders.iter() {
+                self.send(to, PeerMessage::CancelSign { session: *session });
+            }
+            self.audit(serde_json::json!({
+                "event": "failed", "request": hex::encode(c.hash),
+                "session": hex::encode(session), "reason": error.to_string(),
+            }));
+        }
+        answer(c.replies, &result);
     }
-}
 
-/// The signed transaction, for the client.
-fn signed(
-    request: &[u8],
-    outcome: &Outcome,
-    started: Instant,
-    repeated: bool,
-) -> Result<Signed, ServiceError> {
-    let local = || ServiceError::local("the signed transaction could not be encoded");
-    let request = SignedRequest::parse(request).map_err(|_| local())?;
-    let Payload::EthereumTransaction(unsigned) = request.payload();
-    let mut buffer = vec![0; unsigned.len() + 128];
-    let raw = ethereum::signed_transaction(
-        unsigned,
-        outcome.y_parity,
-        &outcome.r,
-        &outcome.s,
-        &mut buffer,
-    )
-    .map_err(|_| local())?;
-    Ok(Signed {
-        raw_transaction: format!("0x{}", hex::encode(raw)),
-        hash: format!("0x{}", hex::encode(ethereum::keccak256(raw))),
-        r: hex::encode(outcome.r),
-        s: hex::encode(outcome.s),
-        y_parity: u8::from(outcome.y_parity),
-        signers: outcome.quorum.iter().map(PartyId::number).collect(),
-        session: hex::encode(outcome.session),
-        ms: started.elapsed().as_millis() as u64,
-        repeated,
-    })
+    /// The signed transaction, for the client.
+    pub(super) fn signed(
+        &self,
+        request: &[u8],
+        outcome: &Outcome,
+        started: Instant,
+        repeated: bool,
+    ) -> Result<Signed, ServiceError> {
+        let local = || ServiceError::local("the signed transaction could not be encoded");
+        let request = SignedRequest::parse(request).map_err(|_| local())?;
+        let Payload::EthereumTransaction(unsigned) = request.payload();
+        let mut buffer = vec![0; unsigned.len() + 128];
+        let Outcome { y_parity, r, s, .. } = outcome;
+        let raw = ethereum::signed_transaction(unsigned, *y_parity, r, s, &mut buffer)
+            .map_err(|_| local())?;
+        Ok(Signed {
+            raw_transaction: format!("0x{}", hex::encode(raw)),
+            hash: format!("0x{}", hex::encode(ethereum::keccak256(raw))),
+            r: hex::encode(r),
+            s: hex::encode(s),
+            y_parity: u8::from(*y_parity),
+            signers: outcome.quorum.iter().map(PartyId::number).collect(),
+            session: hex::encode(outcome.session),
+            ms: self.clock.instant().saturating_duration_since(started).as_millis() as u64,
+            repeated,
+        })
+    }
 }

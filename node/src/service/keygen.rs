@@ -15,7 +15,7 @@ use quorate_core::wire::{self, Bytes64};
 use tokio::sync::oneshot;
 
 use super::records::{Confirmed, FIRST_SEQUENCE, Public, Record, key_info, to_bytes};
-use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, SESSIONS_PER_PEER, Service, now};
+use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, SESSIONS_PER_PEER, Service};
 use crate::handle::{CreateKey, KeyInfo, ServiceError};
 use crate::message::{PeerMessage, Rejection, SessionKeyCertificate};
 use crate::store::{KeyRow, KeyState};
@@ -37,11 +37,28 @@ pub(super) struct KeyRun {
 
 /// The coordinator's part.
 pub(super) struct KeyCoordination {
-    key: [u8; 16],
-    holders: PartySet,
+    terms: KeyTerms,
+    proposal: PeerMessage,
     accepted: BTreeMap<PartyId, SessionKeyCertificate>,
+    /// Not connected when it was proposed; they are asked when their link comes up.
+    unreachable: PartySet,
+    started: bool,
     deadline: Instant,
     reply: Option<KeyReply>,
+}
+
+impl KeyCoordination {
+    fn holders(&self) -> PartySet {
+        self.terms.holders.parties()
+    }
+
+    fn not_enough(&self, reasons: Vec<(u16, String)>) -> ServiceError {
+        ServiceError::NotEnoughParties {
+            need: self.holders().len(),
+            have: self.accepted.keys().map(|party| party.number()).collect(),
+            reasons,
+        }
+    }
 }
 
 impl Service {
@@ -70,7 +87,7 @@ impl Service {
             });
         }
         let members = self.membership.parties();
-        let wanted = if create.parties.is_empty() { members.clone() } else { create.parties };
+        let wanted = if create.parties.is_empty() { &members } else { &create.parties };
         if let Some(stranger) = wanted.iter().find(|party| !members.contains(party)) {
             return Err(bad(format!("party {stranger} is not in the membership file")));
         }
@@ -93,13 +110,63 @@ impl Service {
         };
         let session =
             Transcript::new("dkg-session").bytes(&terms.context()).party(self.me).finish();
+        let CreateKey { name, policy, .. } = create;
+        let proposal = PeerMessage::ProposeKey { session, terms, name, policy };
+        let mut unreachable = PartySet::EMPTY;
         for to in parties.iter() {
-            let (name, policy) = (create.name.clone(), create.policy.clone());
-            self.send(to, PeerMessage::ProposeKey { session, terms, name, policy });
+            if !self.send(to, proposal.clone()) {
+                unreachable = unreachable.with(to);
+            }
         }
-        let deadline = Instant::now() + self.deadlines.key;
-        let accepted = BTreeMap::new();
-        Ok((session, KeyCoordination { key, holders: parties, accepted, deadline, reply: None }))
+        let coordination = KeyCoordination {
+            terms,
+            proposal,
+            accepted: BTreeMap::new(),
+            unreachable,
+            started: false,
+            deadline: self.clock.instant() + self.deadlines.accept,
+            reply: None,
+        };
+        Ok((session, coordination))
+    }
+
+    /// A party's link came up: it is asked whatever waits for it.
+    pub(super) fn propose_keys_again(&mut self, party: PartyId) {
+        let waiting: Vec<(Digest, PeerMessage)> = self
+            .key_coordinations
+            .iter()
+            .filter(|(_, c)| c.unreachable.contains(party))
+            .map(|(session, c)| (*session, c.proposal.clone()))
+            .collect();
+        for (session, proposal) in waiting {
+            if self.send(party, proposal)
+                && let Some(c) = self.key_coordinations.get_mut(&session)
+            {
+                c.unreachable = c.unreachable.without(party);
+            }
+        }
+    }
+
+    /// A party's link broke: messages between it and others may be lost, and a key generation that
+    /// has not ended cannot end any more. One that only waits for confirmations can: they are repeated.
+    pub(super) fn lose_key_coordinations(&mut self, party: PartyId) {
+        let concerned: Vec<(Digest, [u8; 16])> = self
+            .key_coordinations
+            .iter()
+            .filter(|(_, c)| c.holders().contains(party) && !c.unreachable.contains(party))
+            .map(|(session, c)| (*session, c.terms.key))
+            .collect();
+        for (session, key) in concerned {
+            if matches!(self.store.key(key), Ok(Some(_))) {
+                continue;
+            }
+            let error = self.key_coordinations.get(&session).map(|c| {
+                c.not_enough(vec![(party.number(), "its link broke in the middle".to_owned())])
+            });
+            if let Some(error) = error {
+                self.end_key_coordination(&session, Err(error));
+            }
+        }
     }
 
     pub(super) fn handle_key_proposal(
@@ -111,8 +178,13 @@ impl Service {
         policy: Vec<u8>,
     ) {
         let answer = match self.judge_key_proposal(from, &session, &terms, &name, &policy) {
+            Ok(()) if !self.remembered.is_new(from, &session) => {
+                self.incidents.add(from, "a key generation that was proposed before");
+                let reason = Rejection::BadRequest("the session was proposed before".to_owned());
+                PeerMessage::RejectKey { session, reason }
+            }
             Ok(()) => {
-                let deadline = Instant::now() + self.deadlines.key;
+                let deadline = self.clock.instant() + self.deadlines.key;
                 let run = KeyRun {
                     coordinator: from,
                     terms,
@@ -172,14 +244,16 @@ impl Service {
         certificate: SessionKeyCertificate,
     ) {
         let Some(coordination) = self.key_coordinations.get_mut(&session) else { return };
-        if certificate.party != from || !coordination.holders.contains(from) {
+        let holders = coordination.holders();
+        if certificate.party != from || !holders.contains(from) || coordination.started {
             return;
         }
         coordination.accepted.insert(from, certificate);
-        if coordination.accepted.len() < coordination.holders.len() {
+        if coordination.accepted.len() < holders.len() {
             return;
         }
-        let holders = coordination.holders;
+        coordination.started = true;
+        coordination.deadline = self.clock.instant() + self.deadlines.key;
         let peers: Vec<_> = coordination.accepted.values().cloned().collect();
         for to in holders.iter() {
             self.send(to, PeerMessage::StartKey { session, peers: peers.clone() });
@@ -187,15 +261,13 @@ impl Service {
     }
 
     pub(super) fn handle_key_reject(&mut self, from: PartyId, session: Digest, reason: Rejection) {
+        let Some(c) = self.key_coordinations.get(&session) else { return };
+        if !c.holders().contains(from) {
+            return;
+        }
         let error = match reason {
-            Rejection::Denied { rule, message } => {
-                ServiceError::Denied { rule, reason: message, party: from.number() }
-            }
-            other => ServiceError::NotEnoughParties {
-                need: self.key_coordinations.get(&session).map_or(0, |c| c.holders.len()),
-                have: Vec::new(),
-                reasons: vec![(from.number(), super::coordinate::describe(&other))],
-            },
+            Rejection::Denied { .. } => super::coordinate::to_error(&reason, from),
+            other => c.not_enough(vec![(from.number(), super::coordinate::describe(&other))]),
         };
         self.end_key_coordination(&session, Err(error));
     }
@@ -203,7 +275,7 @@ impl Service {
     fn end_key_coordination(&mut self, session: &Digest, result: Result<KeyInfo, ServiceError>) {
         let Some(mut coordination) = self.key_coordinations.remove(session) else { return };
         if result.is_err() {
-            for to in coordination.holders.iter() {
+            for to in coordination.holders().iter() {
                 self.send(to, PeerMessage::CancelKey { session: *session });
             }
         }
@@ -230,7 +302,7 @@ impl Service {
         }
         let terms = waiting.terms;
         let Some(peers) = self.checked_peers(certificates) else {
-            tracing::warn!(party = %from, "a key generation was started with a forged session key");
+            self.incidents.add(from, "it started a key generation with a forged session key");
             self.key_runs.remove(&session);
             return;
         };
@@ -268,9 +340,11 @@ impl Service {
 
     pub(super) fn handle_dkg(&mut self, from: PartyId, bytes: &[u8]) {
         let Ok(header) = Header::peek(bytes) else {
-            tracing::warn!(party = %from, "a key generation message was malformed");
-            return;
+            return self.incidents.add(from, "a malformed message of a key generation");
         };
+        if bytes.len() > Run::MAX_MESSAGE {
+            return self.incidents.add(from, "a message of a key generation over its limit");
+        }
         let Some(waiting) = self.key_runs.get_mut(&header.session) else { return };
         match &mut waiting.run {
             None => {
@@ -281,7 +355,7 @@ impl Service {
             }
             Some(run) => {
                 if let Err(refusal) = run.handle_message(from, bytes, &self.session_key) {
-                    tracing::warn!(party = %from, %refusal, "a key generation message was refused");
+                    self.incidents.add(from, refusal);
                 }
             }
         }
@@ -318,7 +392,10 @@ impl Service {
     fn fail_key(&mut self, session: &Digest, abort: &Abort) {
         self.key_runs.remove(session);
         let culprits = match abort {
-            Abort::Culprit(party, _) => vec![party.number()],
+            Abort::Culprit(party, _) => {
+                self.incidents.add(*party, abort);
+                vec![party.number()]
+            }
             _ => Vec::new(),
         };
         tracing::warn!(%abort, "a key generation failed");
@@ -376,98 +453,9 @@ impl Service {
             confirmations: [(self.me.number(), to_bytes(&confirmation))].into_iter().collect(),
             certificate: None,
             sequence: FIRST_SEQUENCE,
-            created: now(),
+            created: self.now(),
         };
         self.store.insert_pending(row).map_err(|error| ServiceError::local(error))
-    }
-
-    /// Sends what this party has of a key's certificate to all other holders.
-    fn send_confirmations(&mut self, key: &[u8; 16], pending: bool) {
-        let Ok(Some(row)) = self.store.key(*key) else { return };
-        let Ok(public) = Self::public_of(&row) else { return };
-        let Some(own) = row.confirmations.get(&self.me.number()) else { return };
-        for to in public.terms.holders.parties().without(self.me).iter() {
-            let confirmation = own.clone();
-            self.send(to, PeerMessage::Confirm { key: *key, confirmation, pending });
-        }
-    }
-
-    /// A pending key asks until it is confirmed by all: peers may have been away or restarted.
-    pub(super) fn repeat_confirmations(&mut self) {
-        let rows = self.store.keys().unwrap_or_default();
-        for row in rows.iter().filter(|row| row.state == KeyState::Pending) {
-            self.send_confirmations(&row.key, true);
-            self.try_activate(&row.key);
-        }
-    }
-
-    pub(super) fn handle_confirmation(
-        &mut self,
-        from: PartyId,
-        key: [u8; 16],
-        bytes: &[u8],
-        pending: bool,
-    ) {
-        // Not there yet: this party is still in round 3. The sender repeats.
-        let Ok(Some(row)) = self.store.key(key) else { return };
-        let (Ok(public), Ok(confirmation)) =
-            (Self::public_of(&row), wire::decode::<Confirmed>(bytes))
-        else {
-            tracing::warn!(party = %from, "a malformed confirmation was refused");
-            return;
-        };
-        let signer = confirmation.party;
-        let checked =
-            self.identity_of(signer).map(|identity| confirmation.check(&public, &identity));
-        if !matches!(checked, Some(Ok(()))) {
-            tracing::warn!(party = %from, signer = %signer, "a forged confirmation was refused");
-            return;
-        }
-        if row.state == KeyState::Pending {
-            if let Err(error) = self.store.add_confirmation(key, signer.number(), bytes.to_vec()) {
-                tracing::warn!(party = %signer, %error, "a second confirmation was refused");
-            }
-            self.try_activate(&key);
-        } else if pending {
-            // The certificate is given to whoever asks.
-            for confirmation in row.confirmations.values().cloned() {
-                self.send(from, PeerMessage::Confirm { key, confirmation, pending: false });
-            }
-        }
-    }
-
-    fn try_activate(&mut self, key: &[u8; 16]) {
-        let Ok(Some(row)) = self.store.key(*key) else { return };
-        let Ok(public) = Self::public_of(&row) else { return };
-        if row.state == KeyState::Active || row.confirmations.len() < public.terms.holders.count() {
-            return;
-        }
-        let confirmations: Vec<Confirmed> =
-            row.confirmations.values().filter_map(|bytes| wire::decode(bytes).ok()).collect();
-        let session = self.key_coordinations.iter().find(|(_, c)| c.key == *key).map(|(s, _)| *s);
-        match check_certificate(&public, &confirmations, |party| self.identity_of(party)) {
-            Ok(()) => {
-                let certificate: Vec<u8> = row.confirmations.values().flatten().copied().collect();
-                if let Err(error) = self.store.activate(*key, certificate) {
-                    tracing::error!(%error, "a confirmed key could not be activated");
-                    return;
-                }
-                tracing::info!(key = hex::encode(key), name = row.name, "the key is active");
-                let info = self.store.key(*key).ok().flatten().map(|row| key_info(&row));
-                if let (Some(session), Some(info)) = (session, info) {
-                    self.end_key_coordination(&session, info);
-                }
-            }
-            Err(error) => {
-                tracing::error!(key = hex::encode(key), %error, "a key's certificate is void");
-                let message = error.to_string();
-                if let Some(session) = session {
-                    let error =
-                        ServiceError::ProtocolFailure { reason: message, culprits: Vec::new() };
-                    self.end_key_coordination(&session, Err(error));
-                }
-            }
-        }
     }
 
     pub(super) fn expire_key_runs(&mut self, at: Instant) {
@@ -491,14 +479,19 @@ impl Service {
             .collect();
         for session in coordinations {
             let Some(c) = self.key_coordinations.get(&session) else { continue };
-            let waiting_for = c.holders.iter().filter(|p| !c.accepted.contains_key(p));
-            let waiting_for: Vec<u16> = waiting_for.map(PartyId::number).collect();
-            let phase = if waiting_for.is_empty() {
-                "confirmation of the key"
-            } else {
-                "accepting the key"
+            let missing = c.holders().iter().filter(|party| !c.accepted.contains_key(party));
+            let away = |party: PartyId| match c.unreachable.contains(party) {
+                true => (party.number(), "not connected".to_owned()),
+                false => (party.number(), "no answer in time".to_owned()),
             };
-            let error = ServiceError::Deadline { waiting_for, phase: phase.to_owned() };
+            let error = match c.started {
+                false => c.not_enough(missing.map(away).collect()),
+                true => ServiceError::Deadline {
+                    waiting_for: self.unconfirmed(&c.terms.key),
+                    phase: "the confirmation of the key (it may still become active: see `quorate key list`)"
+                        .to_owned(),
+                },
+            };
             self.end_key_coordination(&session, Err(error));
         }
     }

@@ -7,14 +7,14 @@ use std::time::Instant;
 use quorate_core::ecdsa::{Failure, MAX_MESSAGE, Salt, SignTerms, Signer};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::policy::{Denial, Facts, Policy, Verdict};
+use quorate_core::policy::{Amount, Denial, Facts, Policy, Verdict};
 use quorate_core::request::SignedRequest;
-use quorate_core::session::Header;
+use quorate_core::session::{Abort, Header};
 
 use super::records::Opened;
-use super::{Curve, MAX_QUORUM, SESSIONS_PER_PEER, Service, now};
+use super::{Curve, MAX_QUORUM, SESSIONS_PER_PEER, Service};
 use crate::handle::ServiceError;
-use crate::message::{Outcome, PeerMessage, Rejection};
+use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 use crate::store::{KeyRow, Spend, SpendOutcome};
 
 /// One accepted proposal.
@@ -58,8 +58,8 @@ impl Service {
         if *request.network().as_bytes() != self.network_id {
             return Err(Rejection::BadRequest("the request is for another network".into()));
         }
-        let verdict =
-            policy.judge(&request, &Facts { now: now() }).map_err(|denial| denied(&denial))?;
+        let facts = Facts { now: self.now() };
+        let verdict = policy.judge(&request, &facts).map_err(|denial| denied(&denial))?;
         let hash = request.hash();
         let recorded = self.store.request(hash).map_err(|_| Rejection::Fault)?;
         let outcome = recorded
@@ -71,42 +71,57 @@ impl Service {
     pub(super) fn handle_sign_proposal(
         &mut self,
         from: PartyId,
-        session: Digest,
+        nonce: &[u8; 32],
         request: Vec<u8>,
     ) {
-        let answer = self.answer_proposal(from, session, request);
-        self.send(from, answer);
-    }
-
-    fn answer_proposal(&mut self, from: PartyId, session: Digest, request: Vec<u8>) -> PeerMessage {
-        let open = self.participations.values().filter(|p| p.coordinator == from).count();
-        if open >= SESSIONS_PER_PEER || self.participations.contains_key(&session) {
-            return PeerMessage::RejectSign { session, reason: Rejection::Busy };
-        }
-        match self.judge(&request) {
+        let session = sign_session(&self.network_id, from, nonce, &request);
+        let answer = match self.accept_proposal(from, session, request) {
+            Ok(answer) => answer,
             Err(reason) => {
-                self.audit(&serde_json::json!({
+                self.audit(serde_json::json!({
                     "event": "refused", "coordinator": from.number(),
                     "session": hex::encode(session), "reason": super::coordinate::describe(&reason),
                 }));
-                return PeerMessage::RejectSign { session, reason };
+                PeerMessage::RejectSign { session, reason }
             }
-            Ok(Judged { outcome: Some(outcome), .. }) => {
-                return PeerMessage::AlreadySigned { session, outcome };
-            }
-            Ok(_) => {}
-        }
-        let Ok(mut rng) = self.rng(&session) else {
-            return PeerMessage::RejectSign { session, reason: Rejection::Fault };
         };
+        self.send(from, answer);
+    }
+
+    fn accept_proposal(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        request: Vec<u8>,
+    ) -> Result<PeerMessage, Rejection> {
+        if !self.remembered.is_new(from, &session) {
+            self.incidents.add(from, "a signing session that was proposed before");
+            return Err(Rejection::BadRequest("the session was proposed before".to_owned()));
+        }
+        let open = self.participations.values().filter(|p| p.coordinator == from).count();
+        if open >= SESSIONS_PER_PEER {
+            return Err(Rejection::Busy);
+        }
+        let judged = self.judge(&request)?;
+        if let Some(outcome) = judged.outcome {
+            return Ok(PeerMessage::AlreadySigned { session, outcome });
+        }
+        // Only a look: the spend is counted when the session starts.
+        let spend = self.spend_of(&judged, Vec::new());
+        over_limit(&self.store.check_spend(&spend).map_err(|_| Rejection::Fault)?)?;
+        let mut rng = self.rng(&session).map_err(|_| Rejection::Fault)?;
         let mut salt = [0; 32];
         rand_core::RngCore::fill_bytes(&mut rng, &mut salt);
-        let deadline = Instant::now() + self.deadlines.accept + self.deadlines.sign;
-        let early = VecDeque::new();
-        let participation =
-            Participation { coordinator: from, deadline, request, salt, session: None, early };
+        let participation = Participation {
+            coordinator: from,
+            deadline: self.clock.instant() + self.deadlines.accept + self.deadlines.sign,
+            request,
+            salt,
+            session: None,
+            early: VecDeque::new(),
+        };
         self.participations.insert(session, participation);
-        PeerMessage::AcceptSign { session, salt }
+        Ok(PeerMessage::AcceptSign { session, salt })
     }
 
     pub(super) fn handle_sign_start(
@@ -169,30 +184,29 @@ impl Service {
         Ok((Running { key, signer: Box::new(signer) }, first))
     }
 
-    fn count(&self, judged: &Judged, session: &Digest, quorum: PartySet) -> Result<(), Rejection> {
+    fn spend_of(&self, judged: &Judged, audit: Vec<u8>) -> Spend {
         let window = judged.verdict.window;
+        Spend {
+            request: judged.hash,
+            key: judged.row.key,
+            amount: judged.verdict.spend.to_be_bytes(),
+            now: self.now(),
+            expires: judged.expires,
+            window: window.map(|window| (window.seconds(), window.max_total().to_be_bytes())),
+            audit,
+        }
+    }
+
+    fn count(&self, judged: &Judged, session: &Digest, quorum: PartySet) -> Result<(), Rejection> {
         let members: Vec<u16> = quorum.iter().map(PartyId::number).collect();
         let record = serde_json::json!({
-            "event": "released", "at": now(), "key": hex::encode(judged.row.key),
+            "event": "released", "at": self.now(), "key": hex::encode(judged.row.key),
             "request": hex::encode(judged.hash), "session": hex::encode(session),
             "digest": hex::encode(judged.verdict.digest), "quorum": members,
             "spend": judged.verdict.spend.to_string(),
         });
-        let spend = Spend {
-            request: judged.hash,
-            key: judged.row.key,
-            amount: judged.verdict.spend.to_be_bytes(),
-            now: now(),
-            expires: judged.expires,
-            window: window.map(|window| (window.seconds(), window.max_total().to_be_bytes())),
-            audit: record.to_string().into_bytes(),
-        };
-        match self.store.spend(spend) {
-            Ok(SpendOutcome::Counted | SpendOutcome::AlreadyCounted) => Ok(()),
-            Ok(SpendOutcome::OverLimit { .. }) => Err(Rejection::Denied {
-                rule: "window".to_owned(),
-                message: "the limit of the key's time window would be exceeded".to_owned(),
-            }),
+        match self.store.spend(self.spend_of(judged, record.to_string().into_bytes())) {
+            Ok(outcome) => over_limit(&outcome),
             Err(error) => {
                 tracing::error!(%error, "nothing is signed: the spend could not be stored");
                 Err(Rejection::Fault)
@@ -202,9 +216,11 @@ impl Service {
 
     pub(super) fn handle_ecdsa(&mut self, from: PartyId, bytes: &[u8]) {
         let Ok(header) = Header::peek(bytes) else {
-            tracing::warn!(party = %from, "a signing message was malformed");
-            return;
+            return self.incidents.add(from, "a malformed signing message");
         };
+        if bytes.len() > MAX_MESSAGE {
+            return self.incidents.add(from, "a signing message over its limit");
+        }
         if header.round == 2 {
             return self.handle_share(from, &header.session, bytes);
         }
@@ -226,13 +242,14 @@ impl Service {
                     self.send(coordinator, PeerMessage::Ecdsa(bytes));
                 }
             }
-            Err(Failure::Refused(refusal)) => {
-                tracing::warn!(party = %from, %refusal, "a signing message was refused");
-            }
+            Err(Failure::Refused(refusal)) => self.incidents.add(from, refusal),
             Err(Failure::Aborted(abort)) => {
+                if let Abort::Culprit(party, _) = abort {
+                    self.incidents.add(party, abort);
+                }
                 tracing::warn!(%abort, session = hex::encode(header.session), "a signature failed");
                 self.participations.remove(&header.session);
-                let reason = Rejection::BadRequest(abort.to_string());
+                let reason = Rejection::Failed(abort.to_string());
                 let session = header.session;
                 self.send(coordinator, PeerMessage::RejectSign { session, reason });
             }
@@ -250,11 +267,14 @@ impl Service {
     ) {
         self.participations.remove(&session);
         let Ok(judged) = self.judge(request) else { return };
-        if judged.outcome.is_some() || !Self::outcome_verifies(&judged, outcome) {
+        if judged.outcome.is_some() {
             return;
         }
+        if !Self::outcome_verifies(&judged, outcome) {
+            return self.incidents.add(from, "a record of a signature that does not verify");
+        }
         if let Err(error) = self.keep_outcome(&judged, outcome) {
-            tracing::error!(?error, party = %from, "a signature could not be recorded");
+            tracing::error!(%error, party = %from, "a signature could not be recorded");
         }
     }
 
@@ -274,7 +294,7 @@ impl Service {
         outcome: &Outcome,
     ) -> Result<(), ServiceError> {
         let record = serde_json::json!({
-            "event": "signed", "at": now(), "key": hex::encode(judged.row.key),
+            "event": "signed", "at": self.now(), "key": hex::encode(judged.row.key),
             "request": hex::encode(judged.hash), "session": hex::encode(outcome.session),
             "r": hex::encode(outcome.r), "s": hex::encode(outcome.s),
         });
@@ -289,13 +309,24 @@ impl Service {
             .map_err(|error| ServiceError::local(error))
     }
 
-    pub(super) fn audit(&self, entry: &serde_json::Value) {
-        let mut entry = entry.clone();
-        if let Some(fields) = entry.as_object_mut() {
-            fields.insert("at".to_owned(), now().into());
+    /// Appends a record with this party's time.
+    pub(super) fn audit(&self, mut record: serde_json::Value) {
+        if let Some(fields) = record.as_object_mut() {
+            fields.insert("at".to_owned(), self.now().into());
         }
-        if let Err(error) = self.store.audit_append(entry.to_string().into_bytes()) {
+        if let Err(error) = self.store.audit_append(record.to_string().into_bytes()) {
             tracing::error!(%error, "the audit log cannot be written");
         }
     }
+}
+
+fn over_limit(outcome: &SpendOutcome) -> Result<(), Rejection> {
+    let SpendOutcome::OverLimit { spent, limit } = outcome else { return Ok(()) };
+    let (spent, limit) = (Amount::from_be_bytes(spent), Amount::from_be_bytes(limit));
+    Err(Rejection::Denied {
+        rule: "window".to_owned(),
+        message: format!(
+            "the limit of the key's time window would be exceeded: {spent} of {limit} wei are spent"
+        ),
+    })
 }

@@ -1,0 +1,192 @@
+//! HTTP and JSON on loopback, for the same verbs as the command line.
+//!
+//! | Call | Who |
+//! |---|---|
+//! | `GET /v1/status`, `GET /v1/keys`, `GET /v1/keys/{name or id}` | anybody on this machine |
+//! | `POST /v1/keys` | with the operator token |
+//! | `POST /v1/sign` | with a client-signed request |
+//!
+//! An error is `{"error": {"code": …, "message": …, …}}`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use quorate_core::policy::MAX_POLICY;
+use quorate_core::request::MAX_REQUEST;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use tokio::net::TcpListener;
+
+use crate::handle::{CreateKey, Handle, KeyInfo, ServiceError, Signed, Status};
+use crate::policy_file;
+
+/// A request in hexadecimal, and some JSON around it.
+const MAX_BODY: usize = 2 * MAX_REQUEST + 4096;
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    handle: Handle,
+    /// The operator token's hash: the token itself need not lie about.
+    token: Arc<[u8; 32]>,
+}
+
+impl IntoResponse for ServiceError {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.http_status());
+        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(error_body(&self))).into_response()
+    }
+}
+
+/// The error as every face shows it.
+#[must_use]
+pub fn error_body(error: &ServiceError) -> Value {
+    let mut fields = serde_json::to_value(error).unwrap_or_default();
+    if let Some(fields) = fields.as_object_mut() {
+        fields.insert("message".to_owned(), error.to_string().into());
+    }
+    serde_json::json!({ "error": fields })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CreateBody {
+    name: String,
+    threshold: u8,
+    #[serde(default)]
+    parties: Vec<u16>,
+    /// As in a policy file.
+    policy: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SignBody {
+    /// The client-signed request, hexadecimal.
+    request: String,
+}
+
+fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ServiceError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| ServiceError::bad_request(format!("the body: {error}")))
+}
+
+/// A web page that a browser on this machine shows must not reach the API under a name of its own.
+async fn only_loopback_names(request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let named = host.is_some_and(|host| {
+        let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+            if port.bytes().all(|b| b.is_ascii_digit()) { name } else { host }
+        });
+        let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        name == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    });
+    // A page cannot leave this header out; programs do not send it.
+    let from_page = request.headers().contains_key(header::ORIGIN);
+    if named && !from_page {
+        return next.run(request).await;
+    }
+    let reason = "the API answers programs on this machine alone, under a loopback name".to_owned();
+    ServiceError::Unauthorised { reason }.into_response()
+}
+
+fn authorise(shared: &Shared, headers: &HeaderMap) -> Result<(), ServiceError> {
+    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    let hash: [u8; 32] = Sha256::digest(given.as_bytes()).into();
+    if bool::from(hash.ct_eq(shared.token.as_slice())) {
+        return Ok(());
+    }
+    Err(ServiceError::Unauthorised {
+        reason: "creating a key needs the operator token (file operator.token in the node's folder)"
+            .to_owned(),
+    })
+}
+
+async fn create_key(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    bytes: Bytes,
+) -> Result<Json<KeyInfo>, ServiceError> {
+    authorise(&shared, &headers)?;
+    let CreateBody { name, threshold, parties, policy } = body(&bytes)?;
+    let policy = policy_file::from_json(policy).map_err(ServiceError::bad_request)?;
+    let mut buffer = vec![0; MAX_POLICY];
+    let policy = policy.encode(&mut buffer).map_err(ServiceError::bad_request)?.to_vec();
+    let create = CreateKey { name, threshold, parties, policy };
+    shared.handle.create_key(create).await.map(Json)
+}
+
+async fn list_keys(State(shared): State<Shared>) -> Result<Json<Vec<KeyInfo>>, ServiceError> {
+    shared.handle.list_keys().await.map(Json)
+}
+
+async fn show_key(
+    State(shared): State<Shared>,
+    Path(name): Path<String>,
+) -> Result<Json<KeyInfo>, ServiceError> {
+    shared.handle.show_key(name).await.map(Json)
+}
+
+async fn sign(
+    State(shared): State<Shared>,
+    bytes: Bytes,
+) -> Result<Json<Signed>, ServiceError> {
+    let SignBody { request } = body(&bytes)?;
+    let request = hex::decode(request.strip_prefix("0x").unwrap_or(&request))
+        .map_err(|_| ServiceError::bad_request("request: not hexadecimal"))?;
+    shared.handle.sign(request).await.map(Json)
+}
+
+async fn status(State(shared): State<Shared>) -> Result<Json<Status>, ServiceError> {
+    shared.handle.status().await.map(Json)
+}
+
+async fn nothing_here() -> ServiceError {
+    ServiceError::bad_request("no such call: see /v1/status, /v1/keys and /v1/sign")
+}
+
+/// The API of the node behind `handle`.
+#[must_use]
+pub fn router(handle: Handle, operator_token: &str) -> Router {
+    let token = Arc::new(Sha256::digest(operator_token.as_bytes()).into());
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/keys", get(list_keys).post(create_key))
+        .route("/v1/keys/{name}", get(show_key))
+        .route("/v1/sign", post(sign))
+        .fallback(nothing_here)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn(only_loopback_names))
+        .with_state(Shared { handle, token })
+}
+
+/// Binds the API's address.
+///
+/// # Errors
+/// What the operating system says.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    TcpListener::bind(address).await
+}
+
+/// Serves until `stop` resolves.
+///
+/// # Errors
+/// What the operating system says.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(stop).await
+}

@@ -1,0 +1,146 @@
+//! The command line. Output is for a person, or with `--json` for a program: one object on standard
+//! output, an error as `{"error": …}` on standard error. Exit codes: `docs/EXIT_CODES.md`.
+
+mod client;
+mod error;
+mod group;
+mod identity;
+mod init;
+mod key;
+mod run;
+mod sign;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+pub use error::CommandError;
+
+use crate::client::Client;
+use crate::config::{Config, Folder};
+
+/// One party of a threshold-signing network whose key shares live in hardware.
+#[derive(Parser, Debug)]
+#[command(name = "quorate", version, about, propagate_version = true, subcommand_required = true)]
+#[command(after_help = "Exit codes and their meaning: docs/EXIT_CODES.md. Try `quorate demo` first.")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Args, Debug)]
+struct Global {
+    /// This node's folder: configuration, sealed shares, audit log
+    #[arg(long, global = true, env = "QUORATE_FOLDER", default_value = "quorate", value_name = "DIR")]
+    folder: PathBuf,
+    /// Print JSON for programs
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// Make a node: its identity key, its key-encryption key, its configuration
+    Init(init::InitArgs),
+    /// Show who this node is, for the membership file
+    Identity,
+    /// Build or check the membership file, which names every party
+    #[command(subcommand)]
+    Group(group::GroupVerb),
+    /// Run the node
+    Run,
+    /// Make keys and look at them
+    #[command(subcommand)]
+    Key(key::KeyVerb),
+    /// Have an Ethereum transaction signed
+    Sign(Box<sign::SignArgs>),
+    /// Make client keys: who may ask for signatures
+    #[command(subcommand)]
+    Client(client::ClientVerb),
+    /// Show how the running node is
+    Status,
+    /// Four parties on this machine make a key and sign with it
+    Demo(crate::demo::DemoArgs),
+}
+
+impl Global {
+    fn place(&self) -> Folder {
+        Folder::new(&self.folder)
+    }
+
+    fn config(&self) -> Result<Config, CommandError> {
+        Ok(Config::load(&self.place())?)
+    }
+
+    /// A client of the node that runs from this folder.
+    fn client(&self) -> Result<Client, CommandError> {
+        Ok(Client::new(self.config()?.api, None))
+    }
+
+    /// The same, with the operator's token.
+    fn operator(&self) -> Result<Client, CommandError> {
+        let path = self.place().operator_token();
+        let token = std::fs::read_to_string(&path).map_err(|error| {
+            CommandError::NotAuthorised(format!(
+                "the operator token {} cannot be read: {error}",
+                path.display()
+            ))
+        })?;
+        let token = Zeroizing::new(token.trim().to_owned());
+        Ok(Client::new(self.config()?.api, Some(token)))
+    }
+
+    /// Prints a result: the object for programs, the text for people.
+    fn print(&self, object: &Value, text: &str) {
+        use std::io::Write as _;
+        let line = if self.json { object.to_string() } else { text.to_owned() };
+        // A reader that went away is no error of ours.
+        let _ = writeln!(std::io::stdout(), "{}", line.trim_end());
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    // clap ends the process itself: 0 for help, 2 for wrong usage.
+    let Cli { global, verb } = Cli::parse();
+    let result = match verb {
+        Verb::Init(args) => init::init(&global, &args),
+        Verb::Identity => identity::identity(&global),
+        Verb::Group(verb) => group::group(&global, &verb),
+        Verb::Run => run::run(&global),
+        Verb::Key(verb) => key::key(&global, &verb),
+        Verb::Sign(args) => sign::sign(&global, &args),
+        Verb::Client(verb) => client::client(&global, &verb),
+        Verb::Status => status::status(&global),
+        Verb::Demo(args) => crate::demo::run(&args, global.json).map_err(CommandError::Demo),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            if global.json {
+                eprintln!("{}", error.to_json());
+            } else {
+                eprintln!("error: {error}");
+            }
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

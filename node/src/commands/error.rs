@@ -1,0 +1,140 @@
+//! Why a command failed, by blame, with its exit code.
+
+use serde_json::{Value, json};
+
+use crate::client::{ClientError, ClientKeyError};
+use crate::config::ConfigError;
+use crate::demo::DemoError;
+use crate::exit::Exit;
+use crate::handle::ServiceError;
+use crate::membership::MembershipError;
+use crate::network::NetworkError;
+use crate::policy_file::PolicyFileError;
+use crate::sealing::SealingError;
+use crate::store::StoreError;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub enum CommandError {
+    /// The arguments contradict each other or the files that they name.
+    Usage(String),
+    /// `quorate.toml`.
+    Config(ConfigError),
+    /// The membership file.
+    Membership(MembershipError),
+    /// A policy file.
+    Policy(PolicyFileError),
+    /// A client key.
+    ClientKey(ClientKeyError),
+    /// HSM, PIN, sealed files.
+    Sealing(SealingError),
+    /// The store.
+    Store(StoreError),
+    /// The network.
+    Network(NetworkError),
+    /// The operator token.
+    NotAuthorised(String),
+    /// The running node refused, or is not there.
+    Client(ClientError),
+    /// The node could not start.
+    Service(ServiceError),
+    /// It exists already.
+    Exists(String),
+    /// This machine.
+    Local(String),
+    /// The demo.
+    Demo(DemoError),
+}
+
+impl CommandError {
+    /// A fault of this machine: what was tried, and why it failed.
+    pub(super) fn local(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Local(format!("{what}: {error}"))
+    }
+
+    /// As `docs/EXIT_CODES.md` has it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => Exit::Usage.code(),
+            Self::Config(_) | Self::Membership(_) | Self::Policy(_) | Self::ClientKey(_) => {
+                Exit::Config.code()
+            }
+            Self::Sealing(SealingError::Hsm(error)) => Exit::of_hsm(error).code(),
+            Self::Sealing(SealingError::Config(_)) => Exit::Config.code(),
+            Self::Sealing(SealingError::OtherIdentity) => Exit::Sealed.code(),
+            Self::Sealing(SealingError::NoPin) => Exit::Hsm.code(),
+            Self::Store(StoreError::Locked { .. }) => Exit::Conflict.code(),
+            Self::Store(StoreError::Corrupt { .. }) => Exit::Sealed.code(),
+            Self::Sealing(SealingError::File { .. })
+            | Self::Store(_)
+            | Self::Network(_)
+            | Self::Local(_) => Exit::Local.code(),
+            Self::NotAuthorised(_) => Exit::NotAuthorised.code(),
+            Self::Client(ClientError::Refused(error)) | Self::Service(error) => error.exit(),
+            Self::Client(ClientError::Unreachable { .. } | ClientError::Answer(_)) => {
+                Exit::Unreachable.code()
+            }
+            Self::Exists(_) => Exit::Conflict.code(),
+            Self::Demo(error) => error.exit_code(),
+        }
+    }
+
+    /// For programs.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut body = match self {
+            Self::Client(ClientError::Refused(error)) | Self::Service(error) => {
+                crate::api::error_body(error)
+            }
+            other => json!({ "error": { "message": other.to_string() } }),
+        };
+        if let Some(fields) = body.get_mut("error").and_then(Value::as_object_mut) {
+            fields.insert("exit".to_owned(), self.exit_code().into());
+        }
+        body
+    }
+}
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Usage(what) | Self::NotAuthorised(what) | Self::Exists(what) => f.write_str(what),
+            Self::Local(what) => f.write_str(what),
+            Self::Config(error) => error.fmt(f),
+            Self::Membership(error) => error.fmt(f),
+            Self::Policy(error) => error.fmt(f),
+            Self::ClientKey(error) => error.fmt(f),
+            Self::Sealing(error) => error.fmt(f),
+            Self::Store(error) => error.fmt(f),
+            Self::Network(error) => error.fmt(f),
+            Self::Client(error) => error.fmt(f),
+            Self::Service(error) => error.fmt(f),
+            Self::Demo(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+macro_rules! from {
+    ($($variant:ident: $error:ty),* $(,)?) => {
+        $(impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        })*
+    };
+}
+
+from!(
+    Config: ConfigError,
+    Membership: MembershipError,
+    Policy: PolicyFileError,
+    ClientKey: ClientKeyError,
+    Sealing: SealingError,
+    Store: StoreError,
+    Network: NetworkError,
+    Client: ClientError,
+    Service: ServiceError,
+);

@@ -1,0 +1,184 @@
+//! `quorate init`: a node from nothing.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use quorate_hsm::pkcs11::{self, Pkcs11Protector, TokenSelector};
+use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
+use quorate_hsm::{HsmError, KeyProtector};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{CommandError, Global};
+use crate::config::{Config, Folder, HsmConfig};
+use crate::identity::IdentityKey;
+use crate::sealing::{SealingError, pin, seal_identity, write_private};
+
+/// What seals the shares: there is no default, so that nobody runs an emulation by accident.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Hsm {
+    /// A PKCS#11 token
+    Pkcs11,
+    /// An emulation in a file: it is NOT an HSM and protects nothing from who reads the disk
+    Software,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct InitArgs {
+    /// This party's identifier in its group, 1 to 255
+    #[arg(long)]
+    party: u16,
+    /// Its name for people
+    #[arg(long)]
+    name: String,
+    /// Where it listens for the other parties
+    #[arg(long, value_name = "IP:PORT")]
+    listen: SocketAddr,
+    /// Where its API listens; loopback only
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:7100")]
+    api: SocketAddr,
+    /// The membership file that `quorate group new` makes, relative to the folder
+    #[arg(long, value_name = "FILE", default_value = "membership.toml")]
+    membership: PathBuf,
+    /// What seals the shares
+    #[arg(long, value_enum)]
+    hsm: Hsm,
+    /// The PKCS#11 library
+    #[arg(long, value_name = "FILE", required_if_eq("hsm", "pkcs11"))]
+    module: Option<PathBuf>,
+    /// The token's label
+    #[arg(long, value_name = "LABEL", conflicts_with = "token_serial")]
+    token: Option<String>,
+    /// The token's serial number, instead of its label
+    #[arg(long, value_name = "SERIAL")]
+    token_serial: Option<String>,
+    /// CKA_ID of the key-encryption key to make, hexadecimal; random if left out
+    #[arg(long, value_name = "HEX")]
+    key_id: Option<String>,
+    /// A file with the token's PIN, readable by you alone; without it you are asked
+    #[arg(long, value_name = "FILE")]
+    pin_file: Option<PathBuf>,
+}
+
+pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError> {
+    let place = global.place();
+    if place.config().exists() || place.identity().exists() {
+        let folder = place.path().display();
+        return Err(CommandError::Exists(format!(
+            "{folder} holds a node already; nothing was changed: choose another --folder"
+        )));
+    }
+    let identity = IdentityKey::generate().map_err(|e| CommandError::local("randomness", e))?;
+    let mut config = Config {
+        party: args.party,
+        name: args.name.clone(),
+        identity: identity.public(),
+        listen: args.listen,
+        api: args.api,
+        membership: args.membership.clone(),
+        hsm: HsmConfig::Software,
+        deadlines: None,
+    };
+    config.check()?;
+    make_folder(&place)?;
+    let (hsm, protector, report) = match args.hsm {
+        Hsm::Software => software(&place)?,
+        Hsm::Pkcs11 => token(&place, args)?,
+    };
+    config.hsm = hsm;
+    let sealed = seal_identity(&*protector, args.party, &identity)?;
+    write_private(&place.identity(), &sealed)?;
+    let mut token = Zeroizing::new([0; 32]);
+    getrandom::getrandom(token.as_mut_slice()).map_err(|e| CommandError::local("randomness", e))?;
+    write_private(&place.operator_token(), Zeroizing::new(hex::encode(*token)).as_bytes())?;
+    // Last, so that a crash before it leaves a folder that is no node yet.
+    write_private(&place.config(), config.to_toml()?.as_bytes())?;
+    let object = json!({
+        "party": config.party, "name": config.name, "identity": config.identity.to_string(),
+        "folder": place.path().display().to_string(), "hsm": protector.describe(), "report": report,
+    });
+    let text = format!(
+        "made party {} ({}) in {}\nidentity  {}\nsealed by {}\n{}\nnext: give the identity to whoever builds the membership file (`quorate group new`)",
+        config.party,
+        config.name,
+        place.path().display(),
+        config.identity,
+        protector.describe(),
+        report.iter().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n"),
+    );
+    global.print(&object, &text);
+    Ok(())
+}
+
+fn make_folder(place: &Folder) -> Result<(), CommandError> {
+    let path = place.path();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|e| CommandError::local(&format!("making {}", path.display()), e))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(|e| CommandError::local(&format!("closing {} to others", path.display()), e))
+}
+
+type Made = (HsmConfig, Box<dyn KeyProtector>, Vec<String>);
+
+fn software(place: &Folder) -> Result<Made, CommandError> {
+    // Left over from an init that was cut off before it sealed anything.
+    let open = || SoftwareProtector::open(&place.software_kek(), SoftwareSecret::KeyFile);
+    let made = match SoftwareProtector::create(&place.software_kek(), SoftwareSecret::KeyFile) {
+        Err(HsmError::KeyExists { .. }) => open(),
+        made => made,
+    };
+    let report = vec![
+        "WARNING: this emulation is not an HSM. Its key lies beside what it seals: whoever copies the folder has the share.".to_owned(),
+    ];
+    Ok((HsmConfig::Software, Box::new(made.map_err(SealingError::Hsm)?), report))
+}
+
+fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
+    let token = match (&args.token, &args.token_serial) {
+        (Some(label), _) => TokenSelector::Label(label.clone()),
+        (None, Some(serial)) => TokenSelector::Serial(serial.clone()),
+        (None, None) => {
+            return Err(CommandError::Usage("name the token: --token or --token-serial".into()));
+        }
+    };
+    let module = args.module.clone().unwrap_or_default();
+    let key_id = match &args.key_id {
+        Some(text) => hex::decode(text)
+            .map_err(|_| CommandError::Usage("--key-id must be hexadecimal".into()))?,
+        None => {
+            let mut id = vec![0; 8];
+            getrandom::getrandom(&mut id).map_err(|e| CommandError::local("randomness", e))?;
+            id
+        }
+    };
+    // The file may be named from here, but the node looks from its folder.
+    let pin_file = match &args.pin_file {
+        Some(path) => Some(
+            std::path::absolute(path).map_err(|e| CommandError::local("the PIN file's path", e))?,
+        ),
+        None => None,
+    };
+    let where_it_is =
+        pkcs11::Config { module: module.clone(), token: token.clone(), key_id, key_version: 1 };
+    let made = pkcs11::provision(where_it_is, pin(pin_file.as_deref())?).map_err(SealingError::Hsm)?;
+    let config = HsmConfig::Pkcs11 {
+        module,
+        token,
+        key_id: hex::encode(&made.config.key_id),
+        key_version: made.config.key_version,
+        canary: hex::encode(&made.canary),
+        pin_file: pin_file.clone(),
+    };
+    // A PIN that a person typed is not asked for twice: this process is logged in already, and the
+    // token keeps one login for the whole process.
+    let again = match pin_file {
+        Some(_) => pin(pin_file.as_deref())?,
+        None => pkcs11::Pin::new("-"),
+    };
+    let _ = place;
+    let protector = Pkcs11Protector::open(made.config, again, made.canary).map_err(SealingError::Hsm)?;
+    Ok((config, Box::new(protector), made.report))
+}

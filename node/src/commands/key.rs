@@ -1,0 +1,89 @@
+//! `quorate key`: make keys and look at them.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::{CommandError, Global};
+use crate::handle::KeyInfo;
+use crate::policy_file::{self, PolicyFileError};
+
+#[derive(Subcommand, Debug)]
+pub(super) enum KeyVerb {
+    /// Generate a key among the parties; all must be online
+    Create {
+        /// Its name
+        #[arg(long)]
+        name: String,
+        /// T: any T shares are the key, and 2T-1 parties sign
+        #[arg(long, short)]
+        threshold: u8,
+        /// The holders, by identifier: `1,2,3,4`; all parties if left out
+        #[arg(long, value_delimiter = ',')]
+        parties: Vec<u16>,
+        /// The policy file (JSON): who may ask for what
+        #[arg(long, value_name = "FILE")]
+        policy: PathBuf,
+    },
+    /// List all keys
+    List,
+    /// Show one key
+    Show {
+        /// Its name or id
+        key: String,
+    },
+}
+
+pub(super) fn key(global: &Global, verb: &KeyVerb) -> Result<(), CommandError> {
+    match verb {
+        KeyVerb::Create { name, threshold, parties, policy } => {
+            let unreadable = |what: String| {
+                PolicyFileError { field: policy.display().to_string(), what }
+            };
+            let text = std::fs::read_to_string(policy).map_err(|e| unreadable(e.to_string()))?;
+            // Checked here, so that a mistake is a mistake in the file and not a refusal of the node.
+            policy_file::parse(&text)?;
+            let policy: Value = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
+            if !global.json {
+                println!("generating key {name}: every party deals, checks, seals and confirms …");
+            }
+            let made = global.operator()?.create_key(name, *threshold, parties, &policy)?;
+            show(global, &made);
+        }
+        KeyVerb::Show { key } => show(global, &global.client()?.show_key(key)?),
+        KeyVerb::List => list(global, &global.client()?.list_keys()?),
+    }
+    Ok(())
+}
+
+fn show(global: &Global, key: &KeyInfo) {
+    let object = serde_json::to_value(key).unwrap_or_default();
+    let parties: Vec<String> = key.parties.iter().map(ToString::to_string).collect();
+    let policy = key.policy.as_ref().map(|policy| format!("{policy:#}")).unwrap_or_default();
+    let text = format!(
+        "key       {} ({}), {}\nscheme    {}\npublic    {}\naddress   {}\nparties   {}: any {} shares are the key, {} parties sign\nepoch     {}\npolicy    {}\n{policy}",
+        key.name,
+        key.key,
+        key.state,
+        key.scheme,
+        key.public_key,
+        key.address,
+        parties.join(", "),
+        key.threshold,
+        key.quorum,
+        key.epoch,
+        key.policy_hash,
+    );
+    global.print(&object, &text);
+}
+
+fn list(global: &Global, keys: &[KeyInfo]) {
+    let object = serde_json::to_value(keys).unwrap_or_default();
+    let line = |key: &KeyInfo| {
+        format!("{}  {:<8} {}  {}", key.key, key.state, key.address, key.name)
+    };
+    let lines: Vec<String> = keys.iter().map(line).collect();
+    let text = if lines.is_empty() { "no keys yet".to_owned() } else { lines.join("\n") };
+    global.print(&object, &text);
+}

@@ -1,0 +1,124 @@
+//! `quorate run`: the node itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_core::party::PartyId;
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{CommandError, Global};
+use crate::clock::SystemClock;
+use crate::config::ConfigError;
+use crate::entropy::Entropy;
+use crate::handle::Handle;
+use crate::membership::{Membership, MembershipError};
+use crate::network::{Network, Timing};
+use crate::sealing::{open_identity, open_protector};
+use crate::service::{Parts, Service};
+use crate::store::Store;
+
+/// Open API connections get so long to end when the node stops.
+const GRACE: Duration = Duration::from_secs(2);
+
+pub(super) fn run(global: &Global) -> Result<(), CommandError> {
+    start_log();
+    let (place, config) = (global.place(), global.config()?);
+    let membership = Membership::load(&place.path().join(&config.membership))?;
+    let me = PartyId::new(config.party)
+        .ok_or(ConfigError::Field { field: "party", what: "must be 1 to 255" })?;
+    if membership.identity_of(config.party) != Some(&config.identity) {
+        let what = "its identity is not the one that quorate.toml names for this party";
+        return Err(MembershipError::Party { id: config.party, what }.into());
+    }
+    // Everything that can fail with an exit code of its own comes before the network.
+    let protector = open_protector(&place, &config)?;
+    let identity = Arc::new(open_identity(&place, &config, &*protector)?);
+    let store = Store::open(&place.store())?;
+    let token = std::fs::read_to_string(place.operator_token())
+        .map_err(|e| CommandError::local("the operator token", e))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| CommandError::local("starting the runtime", e))?;
+    runtime.block_on(async {
+        let membership = Arc::new(membership);
+        let listener = crate::api::bind(config.api)
+            .await
+            .map_err(|e| CommandError::local(&format!("the API's address {}", config.api), e))?;
+        let (network, events) = Network::start(
+            Arc::clone(&membership),
+            config.party,
+            &identity,
+            config.listen,
+            Timing::default(),
+        )
+        .await?;
+        let service = Service::new(Parts {
+            me,
+            membership,
+            identity,
+            protector: Arc::clone(&protector),
+            store,
+            transport: Box::new(network.clone()),
+            entropy: Entropy::os(),
+            clock: Box::new(SystemClock),
+            deadlines: config.deadlines(),
+        })?;
+        let (handle, commands) = Handle::new();
+        let router = crate::api::router(handle, token.trim());
+        let (stop, stopped) = watch::channel(false);
+        let api = tokio::spawn(crate::api::serve(listener, router, raised(stopped.clone())));
+        let object = json!({
+            "event": "ready", "party": config.party, "api": config.api.to_string(),
+            "address": network.local_addr().to_string(), "hsm": protector.describe(),
+        });
+        let text = format!(
+            "party {} ({}) is ready: peers at {}, API at {}, sealed by {}",
+            config.party,
+            config.name,
+            network.local_addr(),
+            config.api,
+            protector.describe(),
+        );
+        global.print(&object, &text);
+        let signals = asked_to_stop()?;
+        let ended = crate::run::run(service, events, commands, signals).await;
+        tracing::info!("stopping");
+        let _ = stop.send(true);
+        network.shutdown();
+        let _ = tokio::time::timeout(GRACE, api).await;
+        ended.map_err(|error| CommandError::Local(error.to_string()))
+    })
+}
+
+fn start_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second call in one process changes nothing.
+    let _ = log.with_ansi(false).with_target(false).try_init();
+}
+
+async fn raised(mut flag: watch::Receiver<bool>) {
+    while !*flag.borrow_and_update() {
+        if flag.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Resolves at SIGTERM or SIGINT.
+fn asked_to_stop() -> Result<impl Future<Output = ()>, CommandError> {
+    let wrong = |e| CommandError::local("signals", e);
+    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,149 @@
+//! `quorate sign`: a client's request, signed here with the client's key and sent to this node.
+
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use quorate_core::policy::Amount;
+use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
+use quorate_core::request::MAX_PAYLOAD;
+
+use super::{CommandError, Global};
+use crate::client::{Client, Wish, read_client_key, signed_request};
+use crate::policy_file::parse_amount;
+use crate::sealing::write_private;
+
+fn amount(text: &str) -> Result<Amount, String> {
+    parse_amount(text).ok_or_else(|| "an amount like 1000, 30gwei or 0.5ether is expected".to_owned())
+}
+
+fn address(text: &str) -> Result<Address, String> {
+    Address::from_hex(text).ok_or_else(|| "no address, or a wrong checksum".to_owned())
+}
+
+#[derive(Clone, Debug)]
+struct Bytes(Vec<u8>);
+
+fn bytes(text: &str) -> Result<Bytes, String> {
+    hex::decode(text.strip_prefix("0x").unwrap_or(text))
+        .map(Bytes)
+        .map_err(|_| "hexadecimal bytes are expected".to_owned())
+}
+
+#[derive(Args, Debug)]
+pub(super) struct SignArgs {
+    /// The key, by name or id
+    #[arg(long, required_unless_present = "request")]
+    key: Option<String>,
+    /// The file with the client's secret key
+    #[arg(long, value_name = "FILE", required_unless_present = "request")]
+    client_key: Option<PathBuf>,
+    /// A whole unsigned EIP-1559 transaction, instead of its fields
+    #[arg(long, value_name = "HEX", value_parser = bytes, conflicts_with_all = ["to", "value", "chain_id"])]
+    transaction: Option<Bytes>,
+    /// The recipient
+    #[arg(long, value_parser = address)]
+    to: Option<Address>,
+    /// How much: wei, or like 30gwei, 0.5ether
+    #[arg(long, value_parser = amount, default_value = "0")]
+    value: Amount,
+    /// The chain
+    #[arg(long)]
+    chain_id: Option<u64>,
+    /// The sender's transaction counter
+    #[arg(long, default_value_t = 0)]
+    nonce: u64,
+    /// Gas limit
+    #[arg(long, default_value_t = 21_000)]
+    gas_limit: u64,
+    /// The most per gas
+    #[arg(long, value_parser = amount, default_value = "20gwei")]
+    max_fee_per_gas: Amount,
+    /// The tip per gas
+    #[arg(long, value_parser = amount, default_value = "1gwei")]
+    max_priority_fee: Amount,
+    /// The call's data
+    #[arg(long, value_name = "HEX", value_parser = bytes)]
+    data: Option<Bytes>,
+    /// A word for people and logs
+    #[arg(long, default_value = "")]
+    label: String,
+    /// Seconds for which the request may be signed
+    #[arg(long, default_value_t = 300)]
+    expires_in: u64,
+    /// Also keep the signed request here: it can be repeated, at any party, and counts once
+    #[arg(long, value_name = "FILE", conflicts_with = "request")]
+    save_request: Option<PathBuf>,
+    /// Send a request that was kept, instead of making one
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "client_key", "transaction", "to", "chain_id"])]
+    request: Option<PathBuf>,
+}
+
+pub(super) fn sign(global: &Global, args: &SignArgs) -> Result<(), CommandError> {
+    let client = global.client()?;
+    let request = match &args.request {
+        Some(file) => {
+            let text = std::fs::read_to_string(file).map_err(|error| {
+                CommandError::Usage(format!("the request {} cannot be read: {error}", file.display()))
+            })?;
+            let bytes = hex::decode(text.trim());
+            bytes.map_err(|_| CommandError::Usage("the request is not hexadecimal".into()))?
+        }
+        None => make_request(&client, args)?,
+    };
+    if let Some(file) = &args.save_request {
+        write_private(file, hex::encode(&request).as_bytes())?;
+    }
+    let signed = client.sign(&request)?;
+    let object = serde_json::to_value(&signed).unwrap_or_default();
+    let signers: Vec<String> = signed.signers.iter().map(ToString::to_string).collect();
+    let how = if signed.repeated { "signed before, by" } else { "signed by" };
+    let text = format!(
+        "{how} parties {} in {} ms\nhash {}\n{}",
+        signers.join(", "),
+        signed.ms,
+        signed.hash,
+        signed.raw_transaction,
+    );
+    global.print(&object, &text);
+    Ok(())
+}
+
+fn make_request(client: &Client, args: &SignArgs) -> Result<Vec<u8>, CommandError> {
+    let missing = |what: &str| CommandError::Usage(format!("{what} is missing"));
+    let file = args.client_key.as_ref().ok_or_else(|| missing("--client-key"))?;
+    let client_key = read_client_key(&super::client::read(file)?)?;
+    let key = client.show_key(args.key.as_ref().ok_or_else(|| missing("--key"))?)?;
+    let status = client.status()?;
+    let id = |text: &str| {
+        let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
+        bytes.ok_or_else(|| CommandError::Local(format!("the node gave no id but {text}")))
+    };
+    let mut buffer = vec![0; MAX_PAYLOAD];
+    let transaction = match &args.transaction {
+        Some(Bytes(bytes)) => bytes.as_slice(),
+        None => {
+            let fields = UnsignedFields {
+                chain_id: args.chain_id.ok_or_else(|| missing("--chain-id"))?,
+                nonce: args.nonce,
+                max_priority_fee_per_gas: args.max_priority_fee,
+                max_fee_per_gas: args.max_fee_per_gas,
+                gas_limit: args.gas_limit,
+                to: args.to,
+                value: args.value,
+                data: args.data.as_ref().map_or(&[], |Bytes(bytes)| bytes.as_slice()),
+            };
+            unsigned_transaction(&fields, &mut buffer)
+                .map_err(|_| CommandError::Usage("the transaction is too long".into()))?
+        }
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let wish = Wish {
+        network: id(&status.network)?,
+        key: id(&key.key)?,
+        transaction,
+        label: &args.label,
+        expires: now.saturating_add(args.expires_in),
+    };
+    Ok(signed_request(&wish, &client_key)?)
+}

@@ -1,0 +1,36 @@
+//! `quorate status`: how the running node is.
+
+use super::{CommandError, Global};
+
+pub(super) fn status(global: &Global) -> Result<(), CommandError> {
+    let status = global.client()?.status()?;
+    let object = serde_json::to_value(&status).unwrap_or_default();
+    let mut text = format!(
+        "party     {} ({}), quorate {}\nnetwork   {}\nmembers   {}\nsealed by {}\nlistens   {}\nkeys      {}, open sessions {}\npeers",
+        status.party,
+        status.name,
+        status.version,
+        status.network,
+        status.membership,
+        status.hsm,
+        status.address,
+        status.keys,
+        status.sessions,
+    );
+    for peer in &status.peers {
+        let link = match (peer.connected, peer.round_trip_ms) {
+            (true, Some(ms)) => format!("connected, {ms:.1} ms"),
+            (true, None) => "connected".to_owned(),
+            (false, _) => {
+                let why = peer.last_error.as_deref().unwrap_or("not yet tried");
+                format!("not connected: {why}")
+            }
+        };
+        text.push_str(&format!("\n  {:>3}  {:<16} {link}", peer.party, peer.name));
+        if let Some(last) = &peer.last_refusal {
+            text.push_str(&format!("\n       {} refused, the last: {last}", peer.refused));
+        }
+    }
+    global.print(&object, &text);
+    Ok(())
+}

@@ -1,0 +1,282 @@
+//! `quorate.toml`: who this party is, where it listens and what seals its shares. No secrets.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use quorate_hsm::pkcs11;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::IdentityPublic;
+use crate::service::Deadlines;
+
+/// The file's name in a party's folder.
+pub const FILE: &str = "quorate.toml";
+
+/// What a party's folder holds besides its configuration.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder at `path`; nothing is read yet.
+    #[must_use]
+    pub fn new(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// `quorate.toml`.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.0.join(FILE)
+    }
+
+    /// The sealed identity key.
+    #[must_use]
+    pub fn identity(&self) -> PathBuf {
+        self.0.join("identity.sealed")
+    }
+
+    /// The emulated key-encryption key.
+    #[must_use]
+    pub fn software_kek(&self) -> PathBuf {
+        self.0.join("kek.software")
+    }
+
+    /// The token that creating keys needs.
+    #[must_use]
+    pub fn operator_token(&self) -> PathBuf {
+        self.0.join("operator.token")
+    }
+
+    /// Shares, counters and the audit log.
+    #[must_use]
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store.redb")
+    }
+}
+
+/// What seals the shares.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "backend", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum HsmConfig {
+    /// The emulation: a key in a file beside the shares. It is NOT an HSM.
+    Software,
+    /// A PKCS#11 token.
+    Pkcs11 {
+        /// The library.
+        module: PathBuf,
+        /// Which token: `{ label = "…" }` or `{ serial = "…" }`.
+        token: pkcs11::TokenSelector,
+        /// `CKA_ID` of the key-encryption key, hexadecimal.
+        key_id: String,
+        /// Counts its rotations.
+        key_version: u32,
+        /// A wrapped key of known value, hexadecimal: tells whether the token works.
+        canary: String,
+        /// A file with the PIN, readable by its owner alone; without it the PIN is asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pin_file: Option<PathBuf>,
+    },
+}
+
+/// Deadlines in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeadlineConfig {
+    /// A whole key generation, once all accepted.
+    pub key_ms: u32,
+    /// For answers to a proposal.
+    pub accept_ms: u32,
+    /// For the rounds of a signature.
+    pub sign_ms: u32,
+}
+
+/// The checked configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// This party's identifier, 1 to 255.
+    pub party: u16,
+    /// Its name for people.
+    pub name: String,
+    /// Its public identity key, for `quorate identity`; the private one is sealed.
+    pub identity: IdentityPublic,
+    /// Where it listens for peers.
+    pub listen: SocketAddr,
+    /// Where its API listens: loopback only.
+    pub api: SocketAddr,
+    /// The membership file, relative to the folder.
+    pub membership: PathBuf,
+    /// What seals its shares.
+    pub hsm: HsmConfig,
+    /// How long it waits for others; left out, the defaults hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadlines: Option<DeadlineConfig>,
+}
+
+/// Why a configuration is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The file is malformed; the text names line and field.
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A field's value.
+    Field {
+        /// The field.
+        field: &'static str,
+        /// What is wrong.
+        what: &'static str,
+    },
+}
+
+impl std::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreadable { path, reason } => write!(
+                f,
+                "{} cannot be read ({reason}); make a node with `quorate init`, or name its folder with --folder",
+                path.display()
+            ),
+            Self::Syntax { path, reason } => {
+                write!(f, "{} is malformed: {}", path.display(), reason.trim())
+            }
+            Self::Field { field, what } => write!(f, "configuration, {field}: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads and checks a folder's configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names file and field.
+    pub fn load(folder: &Folder) -> Result<Self, ConfigError> {
+        let path = folder.config();
+        let text = std::fs::read_to_string(&path).map_err(|error| ConfigError::Unreadable {
+            path: path.clone(),
+            reason: error.to_string(),
+        })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path, reason: error.to_string() })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Every rule that the types do not express.
+    ///
+    /// # Errors
+    /// [`ConfigError::Field`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |field, what| Err(ConfigError::Field { field, what });
+        if !(1..=255).contains(&self.party) {
+            return wrong("party", "must be 1 to 255");
+        }
+        if self.name.is_empty() || self.name.len() > 64 {
+            return wrong("name", "must have 1 to 64 bytes");
+        }
+        if !self.api.ip().is_loopback() {
+            return wrong("api", "must be a loopback address: the API has no TLS and trusts this machine");
+        }
+        if let Some(DeadlineConfig { key_ms, accept_ms, sign_ms }) = self.deadlines
+            && ![key_ms, accept_ms, sign_ms].iter().all(|ms| (50..=600_000).contains(ms))
+        {
+            return wrong("deadlines", "each must be 50 to 600000 milliseconds");
+        }
+        if let HsmConfig::Pkcs11 { key_id, canary, .. } = &self.hsm {
+            if !hex::decode(key_id).is_ok_and(|id| (1..=64).contains(&id.len())) {
+                return wrong("hsm.key_id", "must be 1 to 64 bytes in hexadecimal");
+            }
+            if hex::decode(canary).is_err() {
+                return wrong("hsm.canary", "must be hexadecimal");
+            }
+        }
+        Ok(())
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`] if the library cannot write it.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::Syntax {
+            path: FILE.into(),
+            reason: error.to_string(),
+        })
+    }
+
+    /// The deadlines in force.
+    #[must_use]
+    pub fn deadlines(&self) -> Deadlines {
+        self.deadlines.map_or_else(Deadlines::default, |d| Deadlines {
+            key: Duration::from_millis(d.key_ms.into()),
+            accept: Duration::from_millis(d.accept_ms.into()),
+            sign: Duration::from_millis(d.sign_ms.into()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config {
+            party: 1,
+            name: "one".into(),
+            identity: crate::identity::IdentityKey::from_secret(&[1; 32]).public(),
+            listen: "0.0.0.0:7001".parse().unwrap(),
+            api: "127.0.0.1:7101".parse().unwrap(),
+            membership: "membership.toml".into(),
+            hsm: HsmConfig::Pkcs11 {
+                module: "/lib.so".into(),
+                token: pkcs11::TokenSelector::Label("a".into()),
+                key_id: "01".into(),
+                key_version: 1,
+                canary: "00".into(),
+                pin_file: None,
+            },
+            deadlines: None,
+        }
+    }
+
+    #[test]
+    fn a_configuration_survives_and_unknown_fields_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Folder::new(folder.path());
+        for hsm in [HsmConfig::Software, config().hsm] {
+            let written = Config { hsm, ..config() };
+            std::fs::write(place.config(), written.to_toml().unwrap()).unwrap();
+            assert_eq!(Config::load(&place).unwrap(), written);
+        }
+        let unknown = format!("extra = 1\n{}", config().to_toml().unwrap());
+        std::fs::write(place.config(), unknown).unwrap();
+        let error = Config::load(&place).unwrap_err().to_string();
+        assert!(error.contains("extra"), "{error}");
+    }
+
+    #[test]
+    fn the_api_stays_on_loopback() {
+        let mut open = config();
+        open.api = "0.0.0.0:7101".parse().unwrap();
+        assert!(matches!(open.check(), Err(ConfigError::Field { field: "api", .. })));
+    }
+}

@@ -1,0 +1,184 @@
+//! Opening what protects a party's secrets, and the identity key that rests under it.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quorate_hsm::pkcs11::{self, Pin, Pkcs11Protector};
+use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
+use quorate_hsm::{BlobKind, Context, HsmError, KeyProtector};
+use zeroize::Zeroizing;
+
+use crate::config::{Config, ConfigError, Folder, HsmConfig};
+use crate::identity::IdentityKey;
+
+/// Why a party's secrets cannot be opened or made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SealingError {
+    /// The HSM, or the sealed bytes.
+    Hsm(HsmError),
+    /// The configuration.
+    Config(ConfigError),
+    /// There is no PIN, and nobody to ask.
+    NoPin,
+    /// A file could not be read or written, or is open to others.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The sealed identity is not the one that the configuration names.
+    OtherIdentity,
+}
+
+impl std::fmt::Display for SealingError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hsm(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
+            Self::NoPin => f.write_str(
+                "no PIN: set pin_file under [hsm] to a file that only its owner may read, or start \
+                 from a terminal to be asked",
+            ),
+            Self::File { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::OtherIdentity => f.write_str(
+                "the sealed identity key is not the one that quorate.toml names: these files belong \
+                 to different parties",
+            ),
+        }
+    }
+}
+
+impl std::error::Error for SealingError {}
+
+impl From<HsmError> for SealingError {
+    fn from(error: HsmError) -> Self {
+        Self::Hsm(error)
+    }
+}
+
+impl From<ConfigError> for SealingError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+fn file(path: &Path, reason: impl std::fmt::Display) -> SealingError {
+    SealingError::File { path: path.to_owned(), reason: reason.to_string() }
+}
+
+/// The PIN: from the file that the configuration names, or from a person at the terminal. Never from
+/// arguments or the environment, which other processes can see.
+///
+/// # Errors
+/// [`SealingError::NoPin`], or the file is open to others.
+pub fn pin(pin_file: Option<&Path>) -> Result<Pin, SealingError> {
+    let Some(path) = pin_file else {
+        let asked = rpassword::prompt_password("PIN of the token: ");
+        return asked.map(Pin::new).map_err(|_| SealingError::NoPin);
+    };
+    let opened = fs::File::open(path).map_err(|e| file(path, format!("the PIN file: {e}")))?;
+    let mode = opened.metadata().map_err(|e| file(path, e))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let mode = mode & 0o7777;
+        return Err(file(path, format!("others may read this PIN (mode {mode:04o}); chmod 600 it")));
+    }
+    let mut text = Zeroizing::new(String::with_capacity(1024));
+    std::io::Read::read_to_string(&mut std::io::Read::take(opened, 1024), &mut text)
+        .map_err(|e| file(path, e))?;
+    Ok(Pin::new(text.trim_end_matches(['\r', '\n'])))
+}
+
+/// Opens what the configuration names. A wrong PIN is tried once.
+///
+/// # Errors
+/// [`SealingError`].
+pub fn open_protector(
+    folder: &Folder,
+    config: &Config,
+) -> Result<Arc<dyn KeyProtector>, SealingError> {
+    match &config.hsm {
+        HsmConfig::Software => Ok(Arc::new(SoftwareProtector::open(
+            &folder.software_kek(),
+            SoftwareSecret::KeyFile,
+        )?)),
+        HsmConfig::Pkcs11 { module, token, key_id, key_version, canary, pin_file } => {
+            let wrong = |field, what| ConfigError::Field { field, what };
+            let key_id =
+                hex::decode(key_id).map_err(|_| wrong("hsm.key_id", "must be hexadecimal"))?;
+            let canary =
+                hex::decode(canary).map_err(|_| wrong("hsm.canary", "must be hexadecimal"))?;
+            let (module, token, key_version) = (module.clone(), token.clone(), *key_version);
+            let where_it_is = pkcs11::Config { module, token, key_id, key_version };
+            let pin = pin(pin_file.as_deref().map(|path| folder.path().join(path)).as_deref())?;
+            Ok(Arc::new(Pkcs11Protector::open(where_it_is, pin, canary)?))
+        }
+    }
+}
+
+/// An identity key belongs to a party before it belongs to a network, so the network is all zero.
+fn identity_context(party: u16) -> Context {
+    Context {
+        network: [0; 16],
+        party,
+        key: [0; 16],
+        epoch: 0,
+        policy_version: 0,
+        policy_hash: [0; 32],
+        kind: BlobKind::Identity,
+        sequence: 1,
+    }
+}
+
+/// Seals a fresh identity key for `party`.
+///
+/// # Errors
+/// [`SealingError`].
+pub fn seal_identity(
+    protector: &dyn KeyProtector,
+    party: u16,
+    identity: &IdentityKey,
+) -> Result<Vec<u8>, SealingError> {
+    Ok(quorate_hsm::seal(protector, &identity_context(party), identity.secret().as_slice())?)
+}
+
+/// Opens a party's identity key.
+///
+/// # Errors
+/// [`SealingError`].
+pub fn open_identity(
+    folder: &Folder,
+    config: &Config,
+    protector: &dyn KeyProtector,
+) -> Result<IdentityKey, SealingError> {
+    let path = folder.identity();
+    let blob = fs::read(&path).map_err(|error| file(&path, error))?;
+    let seed = quorate_hsm::open(protector, &identity_context(config.party), &blob)?;
+    let seed: &[u8; 32] = seed
+        .as_slice()
+        .try_into()
+        .map_err(|_| HsmError::Corrupt { what: "identity key (its length)" })?;
+    let identity = IdentityKey::from_secret(seed);
+    if identity.public() != config.identity {
+        return Err(SealingError::OtherIdentity);
+    }
+    Ok(identity)
+}
+
+/// Writes a new file that only its owner may read, durably; an existing one is never replaced.
+///
+/// # Errors
+/// [`SealingError::File`].
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SealingError> {
+    let write = || -> std::io::Result<()> {
+        let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    write().map_err(|error| file(path, error))
+}

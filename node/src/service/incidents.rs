@@ -1,0 +1,82 @@
+//! What peers did wrong, by party: for the operator, beside the log.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use quorate_core::hash::Digest;
+use quorate_core::party::PartyId;
+
+/// Characters of a peer's own words that are kept or shown.
+const MAX_WORDS: usize = 300;
+/// Sessions of one coordinator that are remembered after their end (`docs/PROTOCOL.md` §1.9).
+const REMEMBERED: usize = 1024;
+
+/// A peer's words, cut to a bearable length and free of control characters.
+pub(super) fn clip(words: &str) -> String {
+    words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
+}
+
+/// Counts and last words, by party.
+#[derive(Default)]
+pub(super) struct Incidents(BTreeMap<PartyId, (u64, String)>);
+
+impl Incidents {
+    /// A message of `party` was refused, or it was named as a culprit.
+    pub(super) fn add(&mut self, party: PartyId, what: impl std::fmt::Display) {
+        let what = clip(&what.to_string());
+        tracing::warn!(%party, "refused: {what}");
+        let entry = self.0.entry(party).or_default();
+        entry.0 = entry.0.saturating_add(1);
+        entry.1 = what;
+    }
+
+    pub(super) fn of(&self, party: u16) -> (u64, Option<String>) {
+        let found = PartyId::new(party).and_then(|party| self.0.get(&party));
+        found.map_or((0, None), |(count, last)| (*count, Some(last.clone())))
+    }
+}
+
+/// Sessions that were proposed before, by coordinator: none of them comes back to life.
+#[derive(Default)]
+pub(super) struct Remembered(BTreeMap<PartyId, (BTreeSet<Digest>, VecDeque<Digest>)>);
+
+impl Remembered {
+    /// Whether `session` is new from this coordinator; it is remembered from now on.
+    pub(super) fn is_new(&mut self, coordinator: PartyId, session: &Digest) -> bool {
+        let (known, order) = self.0.entry(coordinator).or_default();
+        if !known.insert(*session) {
+            return false;
+        }
+        order.push_back(*session);
+        if order.len() > REMEMBERED
+            && let Some(oldest) = order.pop_front()
+        {
+            known.remove(&oldest);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_new_once_and_memory_is_bounded() {
+        let mut remembered = Remembered::default();
+        let party = PartyId::new(1).unwrap();
+        for number in 0..3000u32 {
+            let mut session = [0; 32];
+            session[..4].copy_from_slice(&number.to_be_bytes());
+            assert!(remembered.is_new(party, &session));
+            assert!(!remembered.is_new(party, &session));
+            assert!(remembered.is_new(PartyId::new(2).unwrap(), &session));
+        }
+        assert_eq!(remembered.0[&party].0.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn words_are_clipped() {
+        assert_eq!(clip("a\nb\u{7}c"), "abc");
+        assert_eq!(clip(&"é".repeat(1000)).chars().count(), MAX_WORDS);
+    }
+}

@@ -1,0 +1,151 @@
+//! The coordinator's part in a signature, from the start: choose 2T−1 parties, combine their shares,
+//! and try another quorum when one fails (`docs/PROTOCOL.md` §6.4).
+
+use quorate_core::curve::Group as _;
+use quorate_core::ecdsa::{Combiner, Failure, Salt, SignTerms};
+use quorate_core::hash::Digest;
+use quorate_core::party::{PartyId, PartySet};
+
+use super::coordinate::{ATTEMPTS, Asked, Coordination, answer, to_error};
+use super::{Curve, Service};
+use crate::handle::ServiceError;
+use crate::message::{Outcome, PeerMessage};
+
+impl Service {
+    /// Of those that accepted: the fewest strikes first, and turning with the attempts, so that a
+    /// liar among equals does not stay in.
+    fn choose(&self, c: &Coordination) -> PartySet {
+        let mut ranked: Vec<(u32, usize, PartyId)> = c
+            .accepted
+            .keys()
+            .enumerate()
+            .map(|(place, party)| {
+                let strikes = self.strikes.get(party).copied().unwrap_or_default();
+                let turned = (place + c.attempt as usize - 1) % c.accepted.len().max(1);
+                (strikes, turned, *party)
+            })
+            .collect();
+        ranked.sort_unstable();
+        ranked.into_iter().take(c.need).map(|(_, _, party)| party).collect()
+    }
+
+    pub(super) fn start_quorum(&mut self, session: &Digest) {
+        let Some(c) = self.coordinations.get(session) else { return };
+        let quorum = self.choose(c);
+        let salts: Vec<(PartyId, Salt)> =
+            quorum.iter().filter_map(|p| c.accepted.get(&p).map(|salt| (p, *salt))).collect();
+        let others = c.holders.difference(&quorum);
+        let request = c.request.clone();
+        match self.combiner(session, quorum, &request) {
+            Ok(combiner) => {
+                let deadline = self.clock.instant() + self.deadlines.sign;
+                if let Some(c) = self.coordinations.get_mut(session) {
+                    c.running = Some((quorum, Box::new(combiner)));
+                    c.deadline = deadline;
+                }
+                for to in quorum.iter() {
+                    let salts = salts.clone();
+                    self.send(to, PeerMessage::StartSign { session: *session, quorum, salts });
+                }
+                for to in others.iter() {
+                    self.send(to, PeerMessage::CancelSign { session: *session });
+                }
+            }
+            Err(error) => self.end(session, Err(error)),
+        }
+    }
+
+    fn combiner(
+        &self,
+        session: &Digest,
+        quorum: PartySet,
+        request: &[u8],
+    ) -> Result<Combiner<Curve, { super::MAX_QUORUM }>, ServiceError> {
+        let judged = self.judge(request).map_err(|reason| to_error(&reason, self.me))?;
+        let public = Self::public_of(&judged.row)?;
+        let digest = judged.verdict.digest;
+        let terms = SignTerms { session: *session, quorum, coordinator: self.me, digest };
+        let key = public.group_key().and_then(Curve::point_from_bytes).unwrap_or_default();
+        Combiner::new(&public.terms.holders, key, terms).map_err(ServiceError::bad_request)
+    }
+
+    pub(super) fn handle_share(&mut self, from: PartyId, session: &Digest, bytes: &[u8]) {
+        let Some(c) = self.coordinations.get_mut(session) else { return };
+        let Some((quorum, combiner)) = &mut c.running else { return };
+        let quorum = *quorum;
+        match combiner.handle_share(from, bytes) {
+            Ok(None) => {}
+            Ok(Some(signature)) => {
+                let outcome = Outcome {
+                    r: signature.r,
+                    s: signature.s,
+                    y_parity: signature.recovery_id & 1 == 1,
+                    quorum,
+                    session: *session,
+                };
+                self.finish(session, &outcome);
+            }
+            Err(Failure::Refused(refusal)) => self.incidents.add(from, refusal),
+            Err(Failure::Aborted(abort)) => {
+                tracing::warn!(%abort, session = hex::encode(session), "a signature failed");
+                let suspects = match abort {
+                    quorate_core::session::Abort::Culprit(party, _) => {
+                        self.incidents.add(party, abort);
+                        [party].into_iter().collect()
+                    }
+                    _ => quorum,
+                };
+                self.retry(session, suspects);
+            }
+        }
+    }
+
+    fn finish(&mut self, session: &Digest, outcome: &Outcome) {
+        let Some(c) = self.coordinations.get(session) else { return };
+        let (request, holders, started) = (c.request.clone(), c.holders, c.started);
+        for party in outcome.quorum.iter() {
+            self.strikes.remove(&party);
+        }
+        if let Ok(judged) = self.judge(&request)
+            && let Err(error) = self.keep_outcome(&judged, outcome)
+        {
+            tracing::error!(%error, "a signature could not be recorded");
+        }
+        for to in holders.without(self.me).iter() {
+            let (request, outcome) = (request.clone(), outcome.clone());
+            self.send(to, PeerMessage::Signed { session: *session, request, outcome });
+        }
+        let result = self.signed(&request, outcome, started, false);
+        self.end(session, result);
+    }
+
+    /// Gives up this session and tries another, unless it was the last; a spend still counts once.
+    pub(super) fn retry(&mut self, session: &Digest, suspects: PartySet) {
+        let Some(c) = self.coordinations.remove(session) else { return };
+        for party in suspects.iter() {
+            let strikes = self.strikes.entry(party).or_default();
+            *strikes = strikes.saturating_add(1);
+        }
+        for to in c.holders.iter() {
+            self.send(to, PeerMessage::CancelSign { session: *session });
+        }
+        match self.judge(&c.request) {
+            Ok(judged) if c.attempt < ATTEMPTS => {
+                let attempt = c.attempt + 1;
+                let Coordination { request, started, replies, .. } = c;
+                self.propose_signature(Asked { request, attempt, started, replies }, &judged);
+            }
+            Ok(_) => {
+                let reason = format!(
+                    "no signature in {ATTEMPTS} sessions with different quorums; last suspects: parties {suspects}"
+                );
+                let error = match c.rejected.is_empty() {
+                    true => ServiceError::ProtocolFailure { reason, culprits: Vec::new() },
+                    false => c.lack(),
+                };
+                answer(c.replies, &Err(error));
+            }
+            Err(reason) => answer(c.replies, &Err(to_error(&reason, self.me))),
+        }
+    }
+}
