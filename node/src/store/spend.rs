@@ -1,0 +1,287 @@
+//! Requests, and what they spend: once each, within the key's window.
+
+use quorate_core::policy::Amount;
+use redb::{ReadableTable, WriteTransaction};
+
+use super::rows::{self, EXPIRIES, KEYS, KeyState, REQUESTS, RequestRow, WINDOWS};
+use super::{
+    Contradiction, End, MAX_AUDIT_RECORD, MAX_OUTCOME, Store, StoreError, audit, bounded, keys,
+};
+
+/// No window is longer than 30 days, in seconds: older entries count nowhere.
+pub const MAX_WINDOW: u32 = 30 * 24 * 60 * 60;
+/// A request is remembered so many seconds beyond its expiry: clocks may be off.
+const MARGIN: u64 = 24 * 60 * 60;
+/// [`Store::prune`] removes at most so many of a kind in one call.
+const PRUNE_BATCH: usize = 512;
+
+/// What a party is about to release for a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spend {
+    /// The request's hash.
+    pub request: [u8; 32],
+    /// The key.
+    pub key: [u8; 16],
+    /// How much it spends, big-endian.
+    pub amount: [u8; 32],
+    /// This party's clock, Unix seconds.
+    pub now: u64,
+    /// When the request expires, Unix seconds.
+    pub expires: u64,
+    /// The key's window: its length in seconds, and the most that may be spent in it, big-endian.
+    pub window: Option<(u32, [u8; 32])>,
+    /// The audit record of this release.
+    pub audit: Vec<u8>,
+}
+
+/// What became of a spend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpendOutcome {
+    /// It counts from now on.
+    Counted,
+    /// The same request counted before.
+    AlreadyCounted,
+    /// The window has no room for it. Nothing was written.
+    OverLimit {
+        /// What the window holds already, big-endian.
+        spent: [u8; 32],
+        /// The most that it may hold, big-endian.
+        limit: [u8; 32],
+    },
+}
+
+impl Store {
+    /// What is remembered of a request.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn request(&self, hash: [u8; 32]) -> Result<Option<RequestRow>, StoreError> {
+        find(&self.read()?.open_table(REQUESTS)?, &hash)
+    }
+
+    /// What [`Store::spend`] would answer now.
+    ///
+    /// # Errors
+    /// Like [`Store::spend`].
+    pub fn check_spend(&self, spend: &Spend) -> Result<SpendOutcome, StoreError> {
+        let transaction = self.read()?;
+        judge(
+            &transaction.open_table(KEYS)?,
+            &transaction.open_table(REQUESTS)?,
+            &transaction.open_table(WINDOWS)?,
+            spend,
+        )
+    }
+
+    /// Counts a request against its key's window, marks it as counted and appends the audit record:
+    /// all of it, durably, or nothing. A request counts once; releasing it again is audited again.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`], [`StoreError::Conflict`], [`StoreError::TooLarge`], or the disk's.
+    pub fn spend(&self, spend: Spend) -> Result<SpendOutcome, StoreError> {
+        bounded("an audit record", spend.audit.len(), MAX_AUDIT_RECORD)?;
+        self.write(|transaction| {
+            let outcome = judge(
+                &transaction.open_table(KEYS)?,
+                &transaction.open_table(REQUESTS)?,
+                &transaction.open_table(WINDOWS)?,
+                &spend,
+            )?;
+            match outcome {
+                SpendOutcome::OverLimit { .. } => return Ok(End::Unchanged(outcome)),
+                SpendOutcome::Counted => count(transaction, &spend)?,
+                SpendOutcome::AlreadyCounted => {}
+            }
+            audit::append(transaction, spend.audit)?;
+            Ok(End::Commit(outcome))
+        })
+    }
+
+    /// Keeps a request's outcome and appends the audit record. If there is an outcome already, it
+    /// stays, and nothing is written.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`], [`StoreError::Conflict`], [`StoreError::TooLarge`], or the disk's.
+    pub fn finish(
+        &self,
+        request: [u8; 32],
+        key: [u8; 16],
+        expires: u64,
+        outcome: Vec<u8>,
+        audit: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        bounded("an outcome", outcome.len(), MAX_OUTCOME)?;
+        bounded("an audit record", audit.len(), MAX_AUDIT_RECORD)?;
+        self.write(|transaction| {
+            if transaction.open_table(KEYS)?.get(key)?.is_none() {
+                return Err(StoreError::Unknown { key });
+            }
+            let known = recorded(&transaction.open_table(REQUESTS)?, &request, &key, expires)?;
+            if known.as_ref().is_some_and(|row| row.outcome.is_some()) {
+                return Ok(End::Unchanged(()));
+            }
+            let counted = known.is_some_and(|row| row.counted);
+            let row = RequestRow { key, expires, counted, outcome: Some(outcome) };
+            remember(transaction, &request, &row)?;
+            audit::append(transaction, audit)?;
+            Ok(End::Commit(()))
+        })
+    }
+
+    /// Forgets what can count no more: requests that expired over a day ago, and what was spent
+    /// longer ago than any window reaches. Removes a bounded number, so call it again and again.
+    ///
+    /// `now` is believed here just as the windows believe it: a clock that is far ahead empties them.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn prune(&self, now: u64) -> Result<(), StoreError> {
+        let transaction = self.read()?;
+        let requests = expired(&transaction.open_table(EXPIRIES)?, now)?;
+        let spends = outlived(&transaction.open_table(WINDOWS)?, now)?;
+        drop(transaction);
+        if requests.is_empty() && spends.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut rows = transaction.open_table(REQUESTS)?;
+            let mut expiries = transaction.open_table(EXPIRIES)?;
+            for entry in requests {
+                expiries.remove(entry)?;
+                rows.remove(entry.1)?;
+            }
+            let mut windows = transaction.open_table(WINDOWS)?;
+            for entry in spends {
+                windows.remove(entry)?;
+            }
+            Ok(End::Commit(()))
+        })
+    }
+}
+
+type WindowKey = ([u8; 16], u64, [u8; 32]);
+
+fn find(
+    table: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    hash: &[u8; 32],
+) -> Result<Option<RequestRow>, StoreError> {
+    table.get(hash)?.map(|bytes| RequestRow::decode(hash, bytes.value())).transpose()
+}
+
+/// What is known of a request, whose hash binds its key and expiry.
+fn recorded(
+    table: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    request: &[u8; 32],
+    key: &[u8; 16],
+    expires: u64,
+) -> Result<Option<RequestRow>, StoreError> {
+    let row = find(table, request)?;
+    if row.as_ref().is_some_and(|row| row.key != *key || row.expires != expires) {
+        let with = Contradiction::Request { request: *request };
+        return Err(StoreError::Conflict { key: *key, with });
+    }
+    Ok(row)
+}
+
+fn judge(
+    keys: &impl ReadableTable<[u8; 16], &'static [u8]>,
+    requests: &impl ReadableTable<[u8; 32], &'static [u8]>,
+    windows: &impl ReadableTable<WindowKey, [u8; 32]>,
+    spend: &Spend,
+) -> Result<SpendOutcome, StoreError> {
+    let key = spend.key;
+    let row = keys::find(keys, &key)?.ok_or(StoreError::Unknown { key })?;
+    if row.state != KeyState::Active {
+        return Err(StoreError::Conflict { key, with: Contradiction::NotActive });
+    }
+    let known = recorded(requests, &spend.request, &key, spend.expires)?;
+    if known.is_some_and(|row| row.counted) {
+        return Ok(SpendOutcome::AlreadyCounted);
+    }
+    let Some((seconds, limit)) = spend.window else { return Ok(SpendOutcome::Counted) };
+    bounded("a window", seconds as usize, MAX_WINDOW as usize)?;
+    let spent = spent(windows, &key, spend.now, seconds)?;
+    let total = spent.and_then(|spent| spent.checked_add(Amount::from_be_bytes(&spend.amount)));
+    if total.is_some_and(|total| total <= Amount::from_be_bytes(&limit)) {
+        return Ok(SpendOutcome::Counted);
+    }
+    let spent = spent.unwrap_or(Amount::MAX).to_be_bytes();
+    Ok(SpendOutcome::OverLimit { spent, limit })
+}
+
+/// The sum of what `key` spent later than `seconds` ago; `None` above 2^256 − 1. A time in the
+/// future counts too: a clock that was put back frees nothing.
+fn spent(
+    windows: &impl ReadableTable<WindowKey, [u8; 32]>,
+    key: &[u8; 16],
+    now: u64,
+    seconds: u32,
+) -> Result<Option<Amount>, StoreError> {
+    let from = now.checked_sub(u64::from(seconds)).map_or(0, |start| start.saturating_add(1));
+    let mut sum = Some(Amount::ZERO);
+    for entry in windows.range((*key, from, [0; 32])..=(*key, u64::MAX, [0xff; 32]))? {
+        let amount = Amount::from_be_bytes(&entry?.1.value());
+        sum = sum.and_then(|sum| sum.checked_add(amount));
+    }
+    Ok(sum)
+}
+
+fn count(transaction: &WriteTransaction, spend: &Spend) -> Result<(), StoreError> {
+    // Also without a window: a later policy may have one.
+    let entry = (spend.key, spend.now, spend.request);
+    transaction.open_table(WINDOWS)?.insert(entry, spend.amount)?;
+    let known = find(&transaction.open_table(REQUESTS)?, &spend.request)?;
+    let row = RequestRow {
+        key: spend.key,
+        expires: spend.expires,
+        counted: true,
+        outcome: known.and_then(|row| row.outcome),
+    };
+    remember(transaction, &spend.request, &row)
+}
+
+fn remember(
+    transaction: &WriteTransaction,
+    request: &[u8; 32],
+    row: &RequestRow,
+) -> Result<(), StoreError> {
+    transaction.open_table(REQUESTS)?.insert(request, rows::encode(row).as_slice())?;
+    transaction.open_table(EXPIRIES)?.insert((row.expires, *request), ())?;
+    Ok(())
+}
+
+/// The first requests that expired more than [`MARGIN`] ago.
+fn expired(
+    table: &impl ReadableTable<(u64, [u8; 32]), ()>,
+    now: u64,
+) -> Result<Vec<(u64, [u8; 32])>, StoreError> {
+    let before = now.saturating_sub(MARGIN);
+    let entries = table.range(..(before, [0; 32]))?.take(PRUNE_BATCH);
+    entries.map(|entry| Ok(entry?.0.value())).collect()
+}
+
+/// The first spends of each key that lie outside the longest window.
+fn outlived(
+    table: &impl ReadableTable<WindowKey, [u8; 32]>,
+    now: u64,
+) -> Result<Vec<WindowKey>, StoreError> {
+    let Some(last) = now.checked_sub(u64::from(MAX_WINDOW)) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    let mut next = table.first()?.map(|(first, _)| first.value().0);
+    while let Some(key) = next {
+        for entry in table.range((key, 0, [0; 32])..=(key, last, [0xff; 32]))? {
+            if found.len() == PRUNE_BATCH {
+                return Ok(found);
+            }
+            found.push(entry?.0.value());
+        }
+        let mut later = table.range((key, u64::MAX, [0xff; 32])..)?;
+        next = later
+            .find_map(|entry| match entry {
+                Ok((entry, _)) => (entry.value().0 != key).then(|| Ok(entry.value().0)),
+                Err(error) => Some(Err(error)),
+            })
+            .transpose()?;
+    }
+    Ok(found)
+}
