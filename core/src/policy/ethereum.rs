@@ -7,7 +7,7 @@ use sha3::{Digest as _, Keccak256};
 
 use super::amount::Amount;
 pub use super::rlp::{NoRoom, RlpError};
-use super::rlp::{Reader, Writer, header_length};
+use super::rlp::{Reader, Writer, header_length, string_length, trimmed};
 
 /// keccak-256.
 #[must_use]
@@ -188,6 +188,66 @@ impl<'a> Transaction<'a> {
     }
 }
 
+/// What an unsigned EIP-1559 transaction without an access list is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct UnsignedFields<'a> {
+    /// The chain.
+    pub chain_id: u64,
+    /// The sender's counter.
+    pub nonce: u64,
+    /// Tip per gas, wei.
+    pub max_priority_fee_per_gas: Amount,
+    /// Limit per gas, wei.
+    pub max_fee_per_gas: Amount,
+    /// Gas.
+    pub gas_limit: u64,
+    /// The receiver; `None` creates a contract.
+    pub to: Option<Address>,
+    /// Wei.
+    pub value: Amount,
+    /// The call's data.
+    pub data: &'a [u8],
+}
+
+/// The bytes that [`Transaction::parse`] reads. Whether the fields make sense is for the reader to
+/// say; [`UNSIGNED_OVERHEAD`] bytes more than the data always suffice.
+///
+/// # Errors
+/// [`NoRoom`] if the buffer is too short.
+pub fn unsigned_transaction<'b>(
+    fields: &UnsignedFields<'_>,
+    buffer: &'b mut [u8],
+) -> Result<&'b [u8], NoRoom> {
+    let chain_id = fields.chain_id.to_be_bytes();
+    let nonce = fields.nonce.to_be_bytes();
+    let tip = fields.max_priority_fee_per_gas.to_be_bytes();
+    let fee = fields.max_fee_per_gas.to_be_bytes();
+    let gas_limit = fields.gas_limit.to_be_bytes();
+    let value = fields.value.to_be_bytes();
+    let strings = [
+        trimmed(&chain_id),
+        trimmed(&nonce),
+        trimmed(&tip),
+        trimmed(&fee),
+        trimmed(&gas_limit),
+        fields.to.as_ref().map_or(&[], |to| &to.0),
+        trimmed(&value),
+        fields.data,
+    ];
+    let payload: usize = strings.iter().map(|string| string_length(string)).sum();
+    let mut writer = Writer::new(buffer);
+    writer.raw(&[2])?;
+    // One byte more: the empty access list.
+    writer.list_header(payload + 1)?;
+    strings.iter().try_for_each(|string| writer.string(string))?;
+    writer.list_header(0)?;
+    writer.finish()
+}
+
+/// How many bytes longer than its data [`unsigned_transaction`]'s answer can be: the type, the list's
+/// header, three counters, three amounts, a receiver, the data's header, an empty list.
+pub const UNSIGNED_OVERHEAD: usize = 1 + 9 + 3 * 9 + 3 * 33 + 21 + 9 + 1;
+
 /// The raw signed transaction: the unsigned fields with (y parity, r, s) appended. `buffer` needs
 /// 80 bytes more than `unsigned` has.
 ///
@@ -291,6 +351,91 @@ mod tests {
         );
         let point: [u8; 64] = point.unwrap().try_into().unwrap();
         assert_eq!(address(&point).to_string(), "0x7E5F4552091A69125d5DfCb7b8C2659029395Bdf");
+    }
+
+    fn plain(data: &[u8]) -> UnsignedFields<'_> {
+        UnsignedFields {
+            chain_id: 1,
+            nonce: 0,
+            max_priority_fee_per_gas: Amount::from_u128(0x7f),
+            max_fee_per_gas: Amount::from_u128(0x80),
+            gas_limit: 21_000,
+            to: Some(Address([0x11; 20])),
+            value: Amount::from_u128(0x0100),
+            data,
+        }
+    }
+
+    #[test]
+    fn unsigned_bytes_are_what_rlp_says() {
+        // By hand: 02, then a list of 38 bytes.
+        let expected = "02e601807f8180825208941111111111111111111111111111111111111111\
+                        820100842a2b2c2dc0";
+        let expected = expected.replace(' ', "");
+        let mut buffer = [0; 64];
+        let bytes = unsigned_transaction(&plain(&[0x2a, 0x2b, 0x2c, 0x2d]), &mut buffer).unwrap();
+        assert_eq!(hex::encode(bytes), expected);
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let long = [0xab; 70_000];
+        let mut buffer = std::vec![0; long.len() + UNSIGNED_OVERHEAD];
+        // The lengths where an encoding changes shape; one byte below and above 0x80.
+        for length in [0, 1, 2, 54, 55, 56, 57, 255, 256, 257, 65_535, 65_536, 70_000] {
+            for to in [None, Some(Address([0; 20])), Some(Address([0xff; 20]))] {
+                for number in [0, 1, 0x7f, 0x80, 0xff, 0x100, 1 << 32, u64::MAX] {
+                    let amount = Amount::from_u128(u128::from(number) << 64 | 5);
+                    let fields = UnsignedFields {
+                        chain_id: number,
+                        nonce: number,
+                        max_priority_fee_per_gas: Amount::MAX,
+                        max_fee_per_gas: amount,
+                        gas_limit: number,
+                        to,
+                        value: Amount::MAX,
+                        data: &long[..length],
+                    };
+                    let bytes = unsigned_transaction(&fields, &mut buffer).unwrap();
+                    let read = Transaction::parse(bytes).unwrap();
+                    assert_eq!(
+                        (read.chain_id, read.nonce, read.gas_limit),
+                        (number, number, number)
+                    );
+                    assert_eq!((read.to, read.data), (to, &long[..length]));
+                    assert_eq!((read.max_fee_per_gas, read.value), (amount, Amount::MAX));
+                    assert_eq!(read.max_priority_fee_per_gas, Amount::MAX);
+                }
+            }
+        }
+        for byte in [0, 1, 0x7f, 0x80, 0xff] {
+            let bytes = unsigned_transaction(&plain(core::slice::from_ref(&byte)), &mut buffer);
+            assert_eq!(Transaction::parse(bytes.unwrap()).unwrap().data, [byte]);
+        }
+    }
+
+    #[test]
+    fn a_buffer_one_byte_short_is_refused() {
+        let data = [7; 60];
+        let mut buffer = [0; 256];
+        let length = unsigned_transaction(&plain(&data), &mut buffer).unwrap().len();
+        assert!(unsigned_transaction(&plain(&data), &mut buffer[..length]).is_ok());
+        for short in 0..length {
+            assert_eq!(unsigned_transaction(&plain(&data), &mut buffer[..short]), Err(NoRoom));
+        }
+        // The bound on the length holds where every field is as long as it can be.
+        let most = UnsignedFields {
+            chain_id: u64::MAX,
+            nonce: u64::MAX,
+            max_priority_fee_per_gas: Amount::MAX,
+            max_fee_per_gas: Amount::MAX,
+            gas_limit: u64::MAX,
+            to: Some(Address([0xff; 20])),
+            value: Amount::MAX,
+            data: &data,
+        };
+        let mut buffer = [0; 60 + UNSIGNED_OVERHEAD];
+        assert!(unsigned_transaction(&most, &mut buffer).is_ok());
     }
 
     #[test]

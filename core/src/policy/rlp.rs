@@ -116,13 +116,23 @@ pub(super) struct Writer<'b> {
     used: usize,
 }
 
-/// How many bytes a list's header takes.
+/// How many bytes the header of a list, or of a string that does not stand for itself, takes.
 pub(super) fn header_length(payload: usize) -> usize {
-    if payload <= 55 {
-        1
-    } else {
-        1 + payload.to_be_bytes().iter().skip_while(|b| **b == 0).count()
+    if payload <= 55 { 1 } else { 1 + trimmed(&payload.to_be_bytes()).len() }
+}
+
+/// How many bytes a string takes, header and all.
+pub(super) fn string_length(bytes: &[u8]) -> usize {
+    match bytes {
+        [single] if *single < 0x80 => 1,
+        _ => header_length(bytes.len()) + bytes.len(),
     }
+}
+
+/// Big-endian bytes without leading zeros: the string that stands for an integer.
+pub(super) fn trimmed(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    bytes.get(zeros..).unwrap_or_default()
 }
 
 impl<'b> Writer<'b> {
@@ -131,33 +141,38 @@ impl<'b> Writer<'b> {
     }
 
     pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        let end = self.used + bytes.len();
+        let end = self.used.checked_add(bytes.len()).ok_or(NoRoom)?;
         self.buffer.get_mut(self.used..end).ok_or(NoRoom)?.copy_from_slice(bytes);
         self.used = end;
         Ok(())
     }
 
     pub(super) fn list_header(&mut self, payload: usize) -> Result<(), NoRoom> {
-        if payload <= 55 {
-            return self.raw(&[0xc0 + payload as u8]);
-        }
-        let bytes = payload.to_be_bytes();
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        self.raw(&[0xf7 + (bytes.len() - zeros) as u8])?;
-        self.raw(bytes.get(zeros..).unwrap_or_default())
+        self.header(0xc0, payload)
     }
 
-    /// An integer: big-endian bytes without leading zeros.
-    pub(super) fn integer(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
-        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
-        let bytes = bytes.get(zeros..).unwrap_or_default();
-        match bytes {
-            [single] if *single < 0x80 => self.raw(&[*single]),
-            _ => {
-                self.raw(&[0x80 + bytes.len() as u8])?;
-                self.raw(bytes)
-            }
+    /// `kind` is 0x80 before a string, 0xc0 before a list.
+    fn header(&mut self, kind: u8, payload: usize) -> Result<(), NoRoom> {
+        if payload <= 55 {
+            return self.raw(&[kind + payload as u8]);
         }
+        let bytes = payload.to_be_bytes();
+        let length = trimmed(&bytes);
+        self.raw(&[kind + 55 + length.len() as u8])?;
+        self.raw(length)
+    }
+
+    pub(super) fn string(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        match bytes {
+            [single] if *single < 0x80 => {}
+            _ => self.header(0x80, bytes.len())?,
+        }
+        self.raw(bytes)
+    }
+
+    /// An integer, from big-endian bytes.
+    pub(super) fn integer(&mut self, bytes: &[u8]) -> Result<(), NoRoom> {
+        self.string(trimmed(bytes))
     }
 
     pub(super) fn finish(self) -> Result<&'b [u8], NoRoom> {
