@@ -44,7 +44,8 @@ struct Shared {
 impl IntoResponse for ServiceError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.http_status());
-        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(error_body(&self))).into_response()
+        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(error_body(&self)))
+            .into_response()
     }
 }
 
@@ -108,8 +109,9 @@ fn authorise(shared: &Shared, headers: &HeaderMap) -> Result<(), ServiceError> {
         return Ok(());
     }
     Err(ServiceError::Unauthorised {
-        reason: "creating a key needs the operator token (file operator.token in the node's folder)"
-            .to_owned(),
+        reason:
+            "creating a key needs the operator token (file operator.token in the node's folder)"
+                .to_owned(),
     })
 }
 
@@ -138,10 +140,7 @@ async fn show_key(
     shared.handle.show_key(name).await.map(Json)
 }
 
-async fn sign(
-    State(shared): State<Shared>,
-    bytes: Bytes,
-) -> Result<Json<Signed>, ServiceError> {
+async fn sign(State(shared): State<Shared>, bytes: Bytes) -> Result<Json<Signed>, ServiceError> {
     let SignBody { request } = body(&bytes)?;
     let request = hex::decode(request.strip_prefix("0x").unwrap_or(&request))
         .map_err(|_| ServiceError::bad_request("request: not hexadecimal"))?;

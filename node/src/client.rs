@@ -78,8 +78,7 @@ impl Client {
         &self,
         answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
     ) -> Result<T, ClientError> {
-        let unreachable =
-            |reason: String| ClientError::Unreachable { api: self.api, reason };
+        let unreachable = |reason: String| ClientError::Unreachable { api: self.api, reason };
         let mut answer = answer.map_err(|error| unreachable(error.to_string()))?;
         let body = answer
             .body_mut()

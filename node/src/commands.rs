@@ -26,7 +26,9 @@ use crate::config::{Config, Folder};
 /// One party of a threshold-signing network whose key shares live in hardware.
 #[derive(Parser, Debug)]
 #[command(name = "quorate", version, about, propagate_version = true, subcommand_required = true)]
-#[command(after_help = "Exit codes and their meaning: docs/EXIT_CODES.md. Try `quorate demo` first.")]
+#[command(
+    after_help = "Exit codes and their meaning: docs/EXIT_CODES.md. Try `quorate demo` first."
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -37,7 +39,13 @@ pub struct Cli {
 #[derive(Args, Debug)]
 struct Global {
     /// This node's folder: configuration, sealed shares, audit log
-    #[arg(long, global = true, env = "QUORATE_FOLDER", default_value = "quorate", value_name = "DIR")]
+    #[arg(
+        long,
+        global = true,
+        env = "QUORATE_FOLDER",
+        default_value = "quorate",
+        value_name = "DIR"
+    )]
     folder: PathBuf,
     /// Print JSON for programs
     #[arg(long, global = true)]

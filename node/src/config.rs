@@ -194,7 +194,10 @@ impl Config {
             return wrong("name", "must have 1 to 64 bytes");
         }
         if !self.api.ip().is_loopback() {
-            return wrong("api", "must be a loopback address: the API has no TLS and trusts this machine");
+            return wrong(
+                "api",
+                "must be a loopback address: the API has no TLS and trusts this machine",
+            );
         }
         if let Some(DeadlineConfig { key_ms, accept_ms, sign_ms }) = self.deadlines
             && ![key_ms, accept_ms, sign_ms].iter().all(|ms| (50..=600_000).contains(ms))
@@ -217,10 +220,8 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Syntax`] if the library cannot write it.
     pub fn to_toml(&self) -> Result<String, ConfigError> {
-        toml::to_string(self).map_err(|error| ConfigError::Syntax {
-            path: FILE.into(),
-            reason: error.to_string(),
-        })
+        toml::to_string(self)
+            .map_err(|error| ConfigError::Syntax { path: FILE.into(), reason: error.to_string() })
     }
 
     /// The deadlines in force.

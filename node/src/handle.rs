@@ -25,18 +25,15 @@ pub enum Command {
 }
 
 /// A key to be made.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct CreateKey {
     /// Its name for people.
     pub name: String,
     /// T.
     pub threshold: u8,
     /// The holders; empty means all members.
-    #[serde(default)]
     pub parties: Vec<u16>,
     /// The policy's canonical bytes.
-    #[serde(with = "hex::serde")]
     pub policy: Vec<u8>,
 }
 

@@ -101,10 +101,10 @@ fn check(file: &File) -> Result<Policy, PolicyFileError> {
         parse_amount(text)
             .ok_or_else(|| wrong(field, format!("{text:?} is no amount (try \"0.1 ether\")")))
     };
-    let clients: Result<Vec<_>, _> = file.clients.iter().enumerate().map(|(i, text)| {
+    let clients = file.clients.iter().enumerate().map(|(i, text)| {
         parse_client(text).ok_or_else(|| wrong(format!("clients[{i}]"), "no Ed25519 key"))
     });
-    let recipients: Result<Vec<_>, _> = file.recipients.iter().enumerate().map(|(i, text)| {
+    let recipients = file.recipients.iter().enumerate().map(|(i, text)| {
         Address::from_hex(text)
             .ok_or_else(|| wrong(format!("recipients[{i}]"), "no address, or a wrong checksum"))
     });

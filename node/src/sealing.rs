@@ -84,7 +84,10 @@ pub fn pin(pin_file: Option<&Path>) -> Result<Pin, SealingError> {
     let mode = opened.metadata().map_err(|e| file(path, e))?.permissions().mode();
     if mode & 0o077 != 0 {
         let mode = mode & 0o7777;
-        return Err(file(path, format!("others may read this PIN (mode {mode:04o}); chmod 600 it")));
+        return Err(file(
+            path,
+            format!("others may read this PIN (mode {mode:04o}); chmod 600 it"),
+        ));
     }
     let mut text = Zeroizing::new(String::with_capacity(1024));
     std::io::Read::read_to_string(&mut std::io::Read::take(opened, 1024), &mut text)
@@ -101,10 +104,9 @@ pub fn open_protector(
     config: &Config,
 ) -> Result<Arc<dyn KeyProtector>, SealingError> {
     match &config.hsm {
-        HsmConfig::Software => Ok(Arc::new(SoftwareProtector::open(
-            &folder.software_kek(),
-            SoftwareSecret::KeyFile,
-        )?)),
+        HsmConfig::Software => {
+            Ok(Arc::new(SoftwareProtector::open(&folder.software_kek(), SoftwareSecret::KeyFile)?))
+        }
         HsmConfig::Pkcs11 { module, token, key_id, key_version, canary, pin_file } => {
             let wrong = |field, what| ConfigError::Field { field, what };
             let key_id =

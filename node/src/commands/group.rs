@@ -35,7 +35,9 @@ fn member(text: &str) -> Result<Member, CommandError> {
     Ok(Member {
         id: id.parse().map_err(|_| wrong("the id must be 1 to 255"))?,
         name: (*name).to_owned(),
-        identity: identity.parse().map_err(|e: crate::identity::IdentityError| wrong(&e.to_string()))?,
+        identity: identity
+            .parse()
+            .map_err(|e: crate::identity::IdentityError| wrong(&e.to_string()))?,
         address: (*address).to_owned(),
     })
 }
@@ -59,7 +61,9 @@ pub(super) fn group(global: &Global, verb: &GroupVerb) -> Result<(), CommandErro
     let parties: Vec<_> = membership
         .members()
         .iter()
-        .map(|m| json!({ "id": m.id, "name": m.name, "identity": m.identity, "address": m.address }))
+        .map(
+            |m| json!({ "id": m.id, "name": m.name, "identity": m.identity, "address": m.address }),
+        )
         .collect();
     let lines: Vec<String> = membership
         .members()

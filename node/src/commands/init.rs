@@ -163,7 +163,8 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
     };
     let where_it_is =
         pkcs11::Config { module: module.clone(), token: token.clone(), key_id, key_version: 1 };
-    let made = pkcs11::provision(where_it_is, pin(pin_file.as_deref())?).map_err(SealingError::Hsm)?;
+    let made =
+        pkcs11::provision(where_it_is, pin(pin_file.as_deref())?).map_err(SealingError::Hsm)?;
     let config = HsmConfig::Pkcs11 {
         module,
         token,
@@ -179,6 +180,7 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
         None => pkcs11::Pin::new("-"),
     };
     let _ = place;
-    let protector = Pkcs11Protector::open(made.config, again, made.canary).map_err(SealingError::Hsm)?;
+    let protector =
+        Pkcs11Protector::open(made.config, again, made.canary).map_err(SealingError::Hsm)?;
     Ok((config, Box::new(protector), made.report))
 }

@@ -38,13 +38,13 @@ pub(super) enum KeyVerb {
 pub(super) fn key(global: &Global, verb: &KeyVerb) -> Result<(), CommandError> {
     match verb {
         KeyVerb::Create { name, threshold, parties, policy } => {
-            let unreadable = |what: String| {
-                PolicyFileError { field: policy.display().to_string(), what }
-            };
+            let unreadable =
+                |what: String| PolicyFileError { field: policy.display().to_string(), what };
             let text = std::fs::read_to_string(policy).map_err(|e| unreadable(e.to_string()))?;
             // Checked here, so that a mistake is a mistake in the file and not a refusal of the node.
             policy_file::parse(&text)?;
-            let policy: Value = serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
+            let policy: Value =
+                serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
             if !global.json {
                 println!("generating key {name}: every party deals, checks, seals and confirms …");
             }
@@ -80,9 +80,8 @@ fn show(global: &Global, key: &KeyInfo) {
 
 fn list(global: &Global, keys: &[KeyInfo]) {
     let object = serde_json::to_value(keys).unwrap_or_default();
-    let line = |key: &KeyInfo| {
-        format!("{}  {:<8} {}  {}", key.key, key.state, key.address, key.name)
-    };
+    let line =
+        |key: &KeyInfo| format!("{}  {:<8} {}  {}", key.key, key.state, key.address, key.name);
     let lines: Vec<String> = keys.iter().map(line).collect();
     let text = if lines.is_empty() { "no keys yet".to_owned() } else { lines.join("\n") };
     global.print(&object, &text);

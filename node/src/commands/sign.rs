@@ -14,7 +14,8 @@ use crate::policy_file::parse_amount;
 use crate::sealing::write_private;
 
 fn amount(text: &str) -> Result<Amount, String> {
-    parse_amount(text).ok_or_else(|| "an amount like 1000, 30gwei or 0.5ether is expected".to_owned())
+    parse_amount(text)
+        .ok_or_else(|| "an amount like 1000, 30gwei or 0.5ether is expected".to_owned())
 }
 
 fn address(text: &str) -> Result<Address, String> {
@@ -84,7 +85,10 @@ pub(super) fn sign(global: &Global, args: &SignArgs) -> Result<(), CommandError>
     let request = match &args.request {
         Some(file) => {
             let text = std::fs::read_to_string(file).map_err(|error| {
-                CommandError::Usage(format!("the request {} cannot be read: {error}", file.display()))
+                CommandError::Usage(format!(
+                    "the request {} cannot be read: {error}",
+                    file.display()
+                ))
             })?;
             let bytes = hex::decode(text.trim());
             bytes.map_err(|_| CommandError::Usage("the request is not hexadecimal".into()))?

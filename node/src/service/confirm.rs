@@ -1,6 +1,5 @@
 //! R4 of key generation among nodes: confirmations are repeated until every holder has them all.
 
-use quorate_core::hash::Digest;
 use quorate_core::key::check_certificate;
 use quorate_core::party::PartyId;
 use quorate_core::wire;
@@ -74,7 +73,8 @@ impl Service {
         }
         let confirmations: Vec<Confirmed> =
             row.confirmations.values().filter_map(|bytes| wire::decode(bytes).ok()).collect();
-        let session = self.key_coordinations.iter().find(|(_, c)| c.terms.key == *key).map(|(s, _)| *s);
+        let session =
+            self.key_coordinations.iter().find(|(_, c)| c.terms.key == *key).map(|(s, _)| *s);
         match check_certificate(&public, &confirmations, |party| self.identity_of(party)) {
             Ok(()) => {
                 let certificate: Vec<u8> = row.confirmations.values().flatten().copied().collect();

@@ -57,16 +57,16 @@ pub(super) fn describe(reason: &Rejection) -> String {
 
 pub(super) fn to_error(reason: &Rejection, party: PartyId) -> ServiceError {
     match reason {
-        Rejection::Denied { rule, message } => ServiceError::Denied {
-            rule: clip(rule),
-            reason: clip(message),
-            party: party.number(),
-        },
+        Rejection::Denied { rule, message } => {
+            ServiceError::Denied { rule: clip(rule), reason: clip(message), party: party.number() }
+        }
         Rejection::BadRequest(what) => ServiceError::bad_request(clip(what)),
         Rejection::Failed(what) => {
             ServiceError::ProtocolFailure { reason: clip(what), culprits: Vec::new() }
         }
-        Rejection::UnknownKey => ServiceError::UnknownKey { key: "no active key of this id".into() },
+        Rejection::UnknownKey => {
+            ServiceError::UnknownKey { key: "no active key of this id".into() }
+        }
         Rejection::Busy => ServiceError::Busy,
         Rejection::Fault => ServiceError::local("this party has a local fault, see its log"),
     }
@@ -85,12 +85,15 @@ impl Coordination {
 
     /// The error when no quorum can be had. A policy's denial is the answer, not a lack.
     pub(super) fn lack(&self) -> ServiceError {
-        let denial = |(_, reason): &(&PartyId, &Rejection)| matches!(reason, Rejection::Denied { .. });
+        let denial =
+            |(_, reason): &(&PartyId, &Rejection)| matches!(reason, Rejection::Denied { .. });
         if let Some((party, reason)) = self.rejected.iter().find(denial) {
             return to_error(reason, *party);
         }
-        let rejected = self.rejected.iter().map(|(party, reason)| (party.number(), describe(reason)));
-        let away = self.unreachable.iter().map(|party| (party.number(), "not connected".to_owned()));
+        let rejected =
+            self.rejected.iter().map(|(party, reason)| (party.number(), describe(reason)));
+        let away =
+            self.unreachable.iter().map(|party| (party.number(), "not connected".to_owned()));
         let silent = self.undecided();
         let silent = silent.iter().map(|party| (party.number(), "no answer in time".to_owned()));
         ServiceError::NotEnoughParties {
@@ -140,7 +143,10 @@ impl Service {
         if let Err(error) = self.open_key(&judged.row) {
             return answer(vec![reply], &Err(error));
         }
-        self.propose_signature(Asked { request, attempt: 1, started, replies: vec![reply] }, &judged);
+        self.propose_signature(
+            Asked { request, attempt: 1, started, replies: vec![reply] },
+            &judged,
+        );
     }
 
     pub(super) fn propose_signature(&mut self, asked: Asked, judged: &Judged) {

@@ -7,14 +7,14 @@ use quorate_core::curve::Suite;
 use quorate_core::dkg::{Dkg, Output, Peer};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::identity::session_key_digest;
-use quorate_core::key::{KeyTerms, check_certificate};
+use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::policy::Policy;
 use quorate_core::session::{Abort, Header};
-use quorate_core::wire::{self, Bytes64};
+use quorate_core::wire::Bytes64;
 use tokio::sync::oneshot;
 
-use super::records::{Confirmed, FIRST_SEQUENCE, Public, Record, key_info, to_bytes};
+use super::records::{Confirmed, FIRST_SEQUENCE, Public, Record, to_bytes};
 use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, SESSIONS_PER_PEER, Service};
 use crate::handle::{CreateKey, KeyInfo, ServiceError};
 use crate::message::{PeerMessage, Rejection, SessionKeyCertificate};
@@ -37,7 +37,7 @@ pub(super) struct KeyRun {
 
 /// The coordinator's part.
 pub(super) struct KeyCoordination {
-    terms: KeyTerms,
+    pub(super) terms: KeyTerms,
     proposal: PeerMessage,
     accepted: BTreeMap<PartyId, SessionKeyCertificate>,
     /// Not connected when it was proposed; they are asked when their link comes up.
@@ -272,7 +272,11 @@ impl Service {
         self.end_key_coordination(&session, Err(error));
     }
 
-    fn end_key_coordination(&mut self, session: &Digest, result: Result<KeyInfo, ServiceError>) {
+    pub(super) fn end_key_coordination(
+        &mut self,
+        session: &Digest,
+        result: Result<KeyInfo, ServiceError>,
+    ) {
         let Some(mut coordination) = self.key_coordinations.remove(session) else { return };
         if result.is_err() {
             for to in coordination.holders().iter() {
@@ -373,7 +377,9 @@ impl Service {
                 Ok(Some(Output::Send { to, bytes })) => {
                     let message = PeerMessage::Dkg(bytes.to_vec());
                     match to {
-                        Some(to) => self.send(to, message),
+                        Some(to) => {
+                            self.send(to, message);
+                        }
                         None => {
                             for to in holders.without(self.me).iter() {
                                 self.send(to, message.clone());
@@ -479,7 +485,8 @@ impl Service {
             .collect();
         for session in coordinations {
             let Some(c) = self.key_coordinations.get(&session) else { continue };
-            let missing = c.holders().iter().filter(|party| !c.accepted.contains_key(party));
+            let holders = c.holders();
+            let missing = holders.iter().filter(|party| !c.accepted.contains_key(party));
             let away = |party: PartyId| match c.unreachable.contains(party) {
                 true => (party.number(), "not connected".to_owned()),
                 false => (party.number(), "no answer in time".to_owned()),
