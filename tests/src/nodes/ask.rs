@@ -1,0 +1,168 @@
+//! Asking simulated nodes: keys and signatures, as the API would.
+
+use ed25519_dalek::SigningKey;
+use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
+use quorate_core::policy::{Amount, MAX_POLICY};
+use quorate_core::request::{Derivation, KeyId, NetworkId, Payload, SignRequest};
+use quorate_node::handle::{Command, CreateKey, KeyInfo, ServiceError, Signed};
+use quorate_node::policy_file;
+use tokio::sync::oneshot;
+
+use super::World;
+
+/// Simulated steps after which a command counts as hanging: far beyond every deadline.
+const PATIENCE: u32 = 40_000;
+
+/// The client of all simulated requests.
+fn client() -> SigningKey {
+    SigningKey::from_bytes(&[0xc1; 32])
+}
+
+const RECIPIENT: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+
+/// A policy for that client, with a limit of `total` ether a day.
+///
+/// # Panics
+/// If the policy is malformed: the test is wrong.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
+pub fn policy(total: u32) -> Vec<u8> {
+    let client = hex::encode(client().verifying_key().to_bytes());
+    let file = serde_json::json!({
+        "clients": [client], "chains": [31337], "recipients": [RECIPIENT],
+        "max_value": "1 ether", "max_fee": "1 ether", "data": "forbidden",
+        "window": { "seconds": 86400, "max_total": format!("{total} ether") },
+    });
+    let policy = policy_file::from_json(file).expect("a policy");
+    let mut buffer = [0; MAX_POLICY];
+    policy.encode(&mut buffer).expect("room").to_vec()
+}
+
+/// What a command came to.
+pub enum Answer<T> {
+    /// Its result.
+    Done(Result<T, ServiceError>),
+    /// The node died before it answered.
+    Died,
+}
+
+/// The request number `number` to send just under half an ether to the only recipient: two of them and
+/// their fees take one ether of the window. The same number gives the same bytes.
+///
+/// # Panics
+/// If the key's id is malformed.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
+pub fn transfer(world: &World, key: &KeyInfo, number: u64) -> Vec<u8> {
+    let mut buffer = [0; 512];
+    // 0.499 ether and 21000 gas at 40 gwei: 0.49984 ether in all.
+    let fields = UnsignedFields {
+        chain_id: 31337,
+        nonce: number,
+        max_priority_fee_per_gas: Amount::from_u128(1),
+        max_fee_per_gas: Amount::from_u128(40_000_000_000),
+        gas_limit: 21_000,
+        to: Address::from_hex(RECIPIENT),
+        value: Amount::from_u128(499_000_000_000_000_000),
+        data: &[],
+    };
+    let transaction = unsigned_transaction(&fields, &mut buffer).expect("room");
+    let id = hex::decode(&key.key).ok().and_then(|bytes| bytes.try_into().ok());
+    let mut nonce = [0; 16];
+    nonce[..8].copy_from_slice(&number.to_be_bytes());
+    let request = SignRequest {
+        network: NetworkId(world.membership.network()),
+        key: KeyId(id.expect("a key id")),
+        derivation: Derivation::Root,
+        payload: Payload::EthereumTransaction(transaction),
+        label: "simulated",
+        expires: super::EPOCH.as_secs() + 12 * 3600,
+        nonce,
+    };
+    let mut buffer = [0; 1024];
+    request.sign(&client(), &mut buffer).expect("room").to_vec()
+}
+
+impl World {
+    /// Starts a signature; the answer is to be awaited.
+    pub fn start_sign(
+        &mut self,
+        coordinator: u16,
+        request: Vec<u8>,
+    ) -> oneshot::Receiver<Result<Signed, ServiceError>> {
+        let (reply, answer) = oneshot::channel();
+        self.feed(coordinator, |s| s.handle_command(Command::Sign(request, reply)));
+        answer
+    }
+
+    /// Starts a key generation among all.
+    pub fn start_create(
+        &mut self,
+        coordinator: u16,
+        name: &str,
+        total: u32,
+    ) -> oneshot::Receiver<Result<KeyInfo, ServiceError>> {
+        let (reply, answer) = oneshot::channel();
+        let create =
+            CreateKey { name: name.into(), threshold: 2, parties: Vec::new(), policy: policy(total) };
+        self.feed(coordinator, |s| s.handle_command(Command::CreateKey(create, reply)));
+        answer
+    }
+
+    /// Lets the world go on until the answer is there; `disturb` may interfere before every step.
+    ///
+    /// # Panics
+    /// If no answer comes: a hang.
+    #[expect(clippy::panic, reason = "a checker must stop the test")]
+    pub fn await_answer<T>(
+        &mut self,
+        mut answer: oneshot::Receiver<Result<T, ServiceError>>,
+        mut disturb: impl FnMut(&mut Self),
+    ) -> Answer<T> {
+        for _ in 0..PATIENCE {
+            match answer.try_recv() {
+                Ok(result) => return Answer::Done(result),
+                Err(oneshot::error::TryRecvError::Closed) => return Answer::Died,
+                Err(oneshot::error::TryRecvError::Empty) => {}
+            }
+            disturb(self);
+            self.step();
+        }
+        panic!("a command hangs");
+    }
+
+    /// A key among all in a calm world.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[expect(clippy::panic, reason = "a test may stop")]
+    pub fn create(&mut self, name: &str, total: u32) -> KeyInfo {
+        let answer = self.start_create(1, name, total);
+        match self.await_answer(answer, |_| {}) {
+            Answer::Done(Ok(key)) => {
+                self.learn(&key);
+                // The others hear the last confirmations a moment later.
+                self.wait(2);
+                key
+            }
+            Answer::Done(Err(error)) => panic!("no key in a calm world: {error}"),
+            Answer::Died => panic!("a node died in a calm world"),
+        }
+    }
+
+    /// Tells the checker which public key an id stands for.
+    pub fn learn(&mut self, key: &KeyInfo) {
+        let id = hex::decode(&key.key).ok().and_then(|bytes| bytes.try_into().ok());
+        let public = hex::decode(&key.public_key).ok();
+        if let (Some(id), Some(public)) = (id, public) {
+            self.wire().keys.insert(id, public);
+        }
+    }
+
+    /// A party's keys; none if it does not run.
+    pub fn keys(&mut self, party: u16) -> Vec<KeyInfo> {
+        let (reply, mut answer) = oneshot::channel();
+        self.feed(party, |s| s.handle_command(Command::ListKeys(reply)));
+        answer.try_recv().ok().and_then(Result::ok).unwrap_or_default()
+    }
+}

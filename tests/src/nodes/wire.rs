@@ -1,0 +1,200 @@
+//! Simulated links and clocks. Each direction of a link keeps its order, as TCP does; which one moves
+//! next is the seed's decision.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use quorate_core::hash::Digest;
+use quorate_core::policy::ethereum::keccak256;
+use quorate_core::request::{Payload, SignedRequest};
+use quorate_core::session::{Header, Protocol};
+use quorate_node::clock::Clock;
+use quorate_node::message::{PeerMessage, sign_session};
+use quorate_node::network::{PeerStatus, SendError};
+use quorate_node::service::Transport;
+
+use crate::nonce_checker::{About, NonceChecker};
+use crate::simulator::id;
+
+pub(super) fn nowhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 1))
+}
+
+/// Everything between the parties.
+pub(super) struct Wire {
+    parties: u16,
+    network: [u8; 16],
+    links: BTreeSet<(u16, u16)>,
+    queues: BTreeMap<(u16, u16), VecDeque<Vec<u8>>>,
+    /// Public keys by key id, for the checker.
+    pub(super) keys: BTreeMap<[u8; 16], Vec<u8>>,
+    /// What each session is about: key id and digest.
+    about: BTreeMap<Digest, ([u8; 16], Digest)>,
+    requests: BTreeMap<Digest, Digest>,
+    released: BTreeMap<u16, BTreeSet<Digest>>,
+    pub(super) checker: NonceChecker,
+}
+
+fn pair(a: u16, b: u16) -> (u16, u16) {
+    (a.min(b), a.max(b))
+}
+
+impl Wire {
+    pub(super) fn new(parties: u16, network: [u8; 16]) -> Self {
+        Self {
+            parties,
+            network,
+            links: BTreeSet::new(),
+            queues: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            about: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            released: BTreeMap::new(),
+            checker: NonceChecker::new(),
+        }
+    }
+
+    pub(super) fn link(&mut self, a: u16, b: u16) -> bool {
+        self.links.insert(pair(a, b))
+    }
+
+    pub(super) fn unlink(&mut self, a: u16, b: u16) -> bool {
+        self.queues.remove(&(a, b));
+        self.queues.remove(&(b, a));
+        self.links.remove(&pair(a, b))
+    }
+
+    /// Drops what is under way from and to a dead party.
+    pub(super) fn forget(&mut self, party: u16) {
+        self.queues.retain(|(from, to), _| *from != party && *to != party);
+    }
+
+    pub(super) fn is_quiet(&self) -> bool {
+        self.queues.values().all(VecDeque::is_empty)
+    }
+
+    pub(super) fn next_packet(&mut self, pick: u32) -> Option<(u16, u16, Vec<u8>)> {
+        let busy: Vec<(u16, u16)> =
+            self.queues.iter().filter(|(_, q)| !q.is_empty()).map(|(way, _)| *way).collect();
+        let way = *busy.get(pick as usize % busy.len().max(1))?;
+        let bytes = self.queues.get_mut(&way)?.pop_front()?;
+        Some((way.0, way.1, bytes))
+    }
+
+    /// Y and h of a session, for the checker; a key that nobody has shown stands for itself by its id.
+    pub(super) fn about(&self, session: &Digest) -> Option<About> {
+        let (key, digest) = self.about.get(session)?;
+        Some((self.keys.get(key).cloned().unwrap_or_else(|| key.to_vec()), *digest))
+    }
+
+    pub(super) fn take_released(&mut self, party: u16) -> BTreeSet<Digest> {
+        self.released.remove(&party).unwrap_or_default()
+    }
+
+    /// Every message that leaves a party passes here.
+    fn watch(&mut self, from: u16, bytes: &[u8]) {
+        match PeerMessage::decode(bytes) {
+            Ok(PeerMessage::ProposeSign { nonce, request }) => {
+                let session = sign_session(&self.network, id(from), &nonce, &request);
+                if let Ok(parsed) = SignedRequest::parse(&request) {
+                    let Payload::EthereumTransaction(payload) = parsed.payload();
+                    self.about.insert(session, (*parsed.key().as_bytes(), keccak256(payload)));
+                    self.requests.insert(session, parsed.hash());
+                }
+            }
+            Ok(PeerMessage::Ecdsa(message)) => {
+                self.checker.record(id(from), &message);
+                let header = Header::peek(&message);
+                if let Ok(Header { protocol: Protocol::Ecdsa, round: 1, session, .. }) = header
+                    && let Some(request) = self.requests.get(&session)
+                {
+                    self.released.entry(from).or_default().insert(*request);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One party's end.
+pub(super) struct SimulatedTransport {
+    pub(super) me: u16,
+    pub(super) wire: Arc<Mutex<Wire>>,
+}
+
+impl Transport for SimulatedTransport {
+    fn send(&self, party: u16, bytes: Vec<u8>) -> Result<(), SendError> {
+        let mut wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        if !wire.links.contains(&pair(self.me, party)) {
+            return Err(SendError::NotConnected);
+        }
+        wire.watch(self.me, &bytes);
+        wire.queues.entry((self.me, party)).or_default().push_back(bytes);
+        Ok(())
+    }
+
+    fn peers(&self) -> Vec<PeerStatus> {
+        let wire = self.wire.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = (1..=wire.parties).filter(|party| *party != self.me);
+        let status = |party| PeerStatus {
+            party,
+            name: format!("party-{party}"),
+            connected: wire.links.contains(&pair(self.me, party)),
+            round_trip_micros: None,
+            last_error: None,
+        };
+        others.map(status).collect()
+    }
+
+    fn address(&self) -> SocketAddr {
+        nowhere()
+    }
+}
+
+struct Times {
+    start: Instant,
+    passed: Duration,
+    unix: Duration,
+}
+
+/// A party's clocks; clones are the same clocks.
+#[derive(Clone)]
+pub(super) struct SimulatedClock(Arc<Mutex<Times>>);
+
+impl SimulatedClock {
+    pub(super) fn new(unix: Duration) -> Self {
+        let times = Times { start: Instant::now(), passed: Duration::ZERO, unix };
+        Self(Arc::new(Mutex::new(times)))
+    }
+
+    fn times(&self) -> std::sync::MutexGuard<'_, Times> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        let mut times = self.times();
+        times.passed += by;
+        times.unix += by;
+    }
+
+    pub(super) fn unix_now(&self) -> Duration {
+        self.times().unix
+    }
+
+    pub(super) fn set_unix(&self, unix: Duration) {
+        self.times().unix = unix;
+    }
+}
+
+impl Clock for SimulatedClock {
+    fn instant(&self) -> Instant {
+        let times = self.times();
+        times.start + times.passed
+    }
+
+    fn unix(&self) -> Duration {
+        self.times().unix
+    }
+}

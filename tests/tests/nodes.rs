@@ -1,0 +1,235 @@
+//! Whole nodes in simulated trouble: crashes at any moment on disks that forget, broken links, folders
+//! that are put back to older copies, generators that are stuck. Every message is watched.
+//!
+//! `QUORATE_SEED=n` runs one seed of each test alone.
+
+use std::collections::BTreeMap;
+
+use quorate_node::handle::{KeyInfo, ServiceError, Signed};
+use quorate_tests::nodes::{Answer, World, transfer};
+use quorate_tests::sender::sender;
+
+fn seeds(count: u64) -> Vec<u64> {
+    match std::env::var("QUORATE_SEED").ok().and_then(|text| text.parse().ok()) {
+        Some(seed) => vec![seed],
+        None => (0..count).collect(),
+    }
+}
+
+/// The answers that a disturbed node may give: clear, typed, and nobody's honest party blamed.
+fn is_clean(error: &ServiceError) -> bool {
+    match error {
+        ServiceError::NotEnoughParties { .. }
+        | ServiceError::Deadline { .. }
+        | ServiceError::UnknownKey { .. }
+        | ServiceError::Busy
+        | ServiceError::Local { .. } => true,
+        ServiceError::ProtocolFailure { culprits, .. } => culprits.is_empty(),
+        ServiceError::Denied { rule, .. } => rule == "window",
+        _ => false,
+    }
+}
+
+fn signature_is_valid(signed: &Signed, key: &KeyInfo) {
+    assert_eq!(sender(&signed.raw_transaction).unwrap(), key.address);
+}
+
+#[test]
+fn a_calm_world_makes_keys_and_signatures() {
+    let mut world = World::new(4, 1, false);
+    let key = world.create("calm", 100);
+    for coordinator in world.parties() {
+        let request = transfer(&world, &key, u64::from(coordinator));
+        let answer = world.start_sign(coordinator, request.clone());
+        let Answer::Done(Ok(signed)) = world.await_answer(answer, |_| {}) else { panic!("calm") };
+        signature_is_valid(&signed, &key);
+        // Anybody answers the same request from the record.
+        world.wait(1);
+        let other = coordinator % 4 + 1;
+        let answer = world.start_sign(other, request);
+        let Answer::Done(Ok(again)) = world.await_answer(answer, |_| {}) else { panic!("calm") };
+        assert!(again.repeated);
+        assert_eq!(again.raw_transaction, signed.raw_transaction);
+    }
+    let report = world.check();
+    assert_eq!((report.points, report.repeated), (12, 0));
+    assert!(report.unexplained.is_empty());
+}
+
+/// Crashes and broken links, at random; the dead come back after a while.
+fn trouble(world: &mut World) {
+    let parties = world.parties();
+    let any = |world: &mut World| parties[world.below(parties.len() as u32) as usize];
+    match world.below(400) {
+        0 => {
+            let party = any(world);
+            world.crash(party);
+        }
+        1..=3 => {
+            // In the middle of whatever it does next.
+            let (party, changes) = (any(world), u64::from(world.below(12)));
+            world.crash_soon(party, changes);
+        }
+        4 => {
+            let (a, b) = (any(world), any(world));
+            world.unlink(a, b);
+            world.link(a, b);
+        }
+        5..=30 => {
+            for party in parties {
+                world.boot(party);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn crashes_at_any_moment_cost_sessions_and_nothing_else() {
+    let (mut made, mut signed_count, mut failed) = (0, 0, 0);
+    for seed in seeds(60) {
+        println!("seed {seed}");
+        let mut world = World::new(4, seed, seed % 2 == 0);
+        let key = world.create("first", 5);
+        let mut signed_requests = BTreeMap::new();
+        for round in 0..12 {
+            let coordinator = world.below(4) as u16 + 1;
+            world.boot(coordinator);
+            if round % 4 == 3 {
+                let answer = world.start_create(coordinator, &format!("key {round}"), 5);
+                match world.await_answer(answer, trouble) {
+                    Answer::Done(Ok(key)) => {
+                        world.learn(&key);
+                        made += 1;
+                    }
+                    Answer::Done(Err(error)) => assert!(is_clean(&error), "seed {seed}: {error:?}"),
+                    Answer::Died => {}
+                }
+                continue;
+            }
+            let request = transfer(&world, &key, round);
+            // Repeated at another party if it fails: it still counts once.
+            for attempt in 0..3u16 {
+                let coordinator = (coordinator + attempt - 1) % 4 + 1;
+                world.boot(coordinator);
+                let answer = world.start_sign(coordinator, request.clone());
+                match world.await_answer(answer, trouble) {
+                    Answer::Done(Ok(signed)) => {
+                        signature_is_valid(&signed, &key);
+                        signed_requests.insert(round, signed.hash);
+                        signed_count += 1;
+                        break;
+                    }
+                    Answer::Done(Err(error)) => {
+                        assert!(is_clean(&error), "seed {seed}: {error:?}");
+                        failed += 1;
+                    }
+                    Answer::Died => failed += 1,
+                }
+            }
+        }
+        // Each party allows 5 ether: ten requests of just under half an ether. A signature takes three
+        // parties' count, so four parties together allow 13.
+        assert!(signed_requests.len() * 3 <= 4 * 10, "seed {seed}: the limit was exceeded");
+        world.check();
+        world.check_limit(&key, 5);
+    }
+    println!("{made} keys, {signed_count} signatures, {failed} failures");
+    if seeds(60).len() > 1 {
+        assert!(made > 20 && signed_count > 100 && failed > 20, "{made} {signed_count} {failed}");
+    }
+}
+
+#[test]
+fn a_limit_holds_with_changing_quorums_and_crashes() {
+    for seed in seeds(8) {
+        let mut world = World::new(4, seed, false);
+        let key = world.create("limited", 2);
+        let mut signed = 0;
+        for round in 0..10 {
+            let away = (round % 4) as u16 + 1;
+            world.crash(away);
+            let coordinator = away % 4 + 1;
+            let request = transfer(&world, &key, round);
+            let answer = world.start_sign(coordinator, request);
+            match world.await_answer(answer, |_| {}) {
+                Answer::Done(Ok(done)) => {
+                    signature_is_valid(&done, &key);
+                    signed += 1;
+                }
+                Answer::Done(Err(error)) => {
+                    assert!(
+                        matches!(&error, ServiceError::Denied { rule, .. } if rule == "window"),
+                        "{error:?}"
+                    );
+                }
+                Answer::Died => panic!("nobody crashed"),
+            }
+            world.boot(away);
+        }
+        // Four requests per party, and each signature takes three parties.
+        assert!((4..=5).contains(&signed), "seed {seed}: {signed}");
+        world.check();
+        world.check_limit(&key, 2);
+    }
+}
+
+#[test]
+fn a_folder_put_back_to_an_older_copy_never_reuses_a_nonce() {
+    let (mut repeated, mut after) = (0, 0);
+    for seed in seeds(40) {
+        // Stuck generators, and clocks that go back with the folder: nothing fresh is left at all.
+        let (stuck, clock) = (seed % 2 == 0, seed % 4 < 2);
+        println!("seed {seed}, stuck {stuck}, clock goes back {clock}");
+        let mut world = World::new(4, seed, stuck);
+        let key = world.create("rolled back", 100);
+        let mut requests = Vec::new();
+        let mut copies = Vec::new();
+        for round in 0..10u64 {
+            let victim = world.below(4) as u16 + 1;
+            copies.extend(world.snapshot(victim).map(|copy| (victim, copy)));
+            // A new wish, or an old one again, at one coordinator or at two at once.
+            let old = world.below(3) == 0 && !requests.is_empty();
+            let request = if old {
+                let place = world.below(requests.len() as u32) as usize;
+                requests[place]
+            } else {
+                requests.len() as u64
+            };
+            if !old {
+                requests.push(request);
+            }
+            let bytes = transfer(&world, &key, request);
+            let mut answers: Vec<_> = (0..=world.below(2))
+                .map(|_| {
+                    let coordinator = world.below(4) as u16 + 1;
+                    world.start_sign(coordinator, bytes.clone())
+                })
+                .collect();
+            if round % 2 == 1 {
+                let steps = world.below(40);
+                (0..steps).for_each(|_| world.step());
+                let place = world.below(copies.len() as u32) as usize;
+                let (victim, copy) = &copies[place];
+                world.roll_back(*victim, copy, clock);
+                after += 1;
+            }
+            for answer in answers.drain(..) {
+                match world.await_answer(answer, |_| {}) {
+                    Answer::Done(Ok(signed)) => signature_is_valid(&signed, &key),
+                    Answer::Done(Err(error)) => assert!(is_clean(&error), "seed {seed}: {error:?}"),
+                    Answer::Died => {}
+                }
+            }
+            world.wait(1);
+        }
+        let report = world.check();
+        assert!(report.points > 10 && report.unexplained.is_empty(), "{report:?}");
+        repeated += report.repeated;
+    }
+    println!("{after} roll-backs; {repeated} nonce points were sent in more than one session");
+    if seeds(40).len() > 1 {
+        // The stuck generators did make the same messages again: the checker had something to judge.
+        assert!(repeated > 0);
+    }
+}
