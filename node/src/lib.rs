@@ -1,1 +1,5 @@
-//! Placeholder.
+//! One party of a Quorate group.
+
+pub mod identity;
+pub mod membership;
+pub mod network;

@@ -1,0 +1,3 @@
+//! Placeholder.
+#[doc(hidden)]
+pub mod frame;
