@@ -1,3 +1,4 @@
-//! What the tests share: the deterministic simulator.
+//! What the tests share: the deterministic simulator, and real chains.
 
+pub mod chain;
 pub mod simulator;
