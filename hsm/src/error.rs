@@ -65,7 +65,14 @@ pub enum HsmError {
         /** Tokens seen. */
         available: Vec<String>,
     },
-    /// More than one token matches, or a token of that label exists already.
+    /// A token of that label is there already.
+    TokenExists {
+        /** The label. */
+        label: String,
+        /** Its serial. */
+        serial: String,
+    },
+    /// More than one token matches.
     AmbiguousToken {
         /** The selector. */
         label: String,
@@ -159,6 +166,10 @@ impl fmt::Display for HsmError {
                 f,
                 "no token {label}; available: {}; check that it is plugged in and the configuration names it",
                 list(available)
+            ),
+            Self::TokenExists { label, serial } => write!(
+                f,
+                "there is a token {label} already (serial {serial}); nothing was changed: choose another label"
             ),
             Self::AmbiguousToken { label, matches } => {
                 write!(

@@ -96,9 +96,13 @@ pub struct Provisioned {
 pub fn provision(config: Config, pin: Pin) -> Result<Provisioned, HsmError> {
     let kek = config.kek()?;
     let module = Module::load(&config.module)?;
-    if matches!(token::select(&module.pkcs11, &config.token), Err(HsmError::TokenMissing { .. })) {
+    let seen = {
+        let inside = module.enter();
+        let found = token::select(&module.pkcs11, &config.token);
+        found.is_err_and(|failure| failure.lost).then_some(*inside)
+    };
+    if let Some(seen) = seen {
         // Perhaps the token was made by another process after this one had listed the slots.
-        let seen = *module.enter();
         module.restart(seen)?;
     }
     let _inside = module.enter();
@@ -132,8 +136,8 @@ pub struct Pkcs11Protector {
     canary: Vec<u8>,
     description: String,
     module: Arc<Module>,
+    seats: Seats,
     state: Mutex<State>,
-    returned: Condvar,
 }
 
 impl fmt::Debug for Pkcs11Protector {
@@ -152,13 +156,13 @@ impl Pkcs11Protector {
             pin,
             canary,
             description: String::new(),
-            state: Mutex::new(State { refused: None, login: None, out: 0 }),
-            returned: Condvar::new(),
+            seats: Seats { free: Mutex::new(MAX_SESSIONS), returned: Condvar::new() },
+            state: Mutex::new(State { refused: None, login: None }),
         };
         protector.health()?;
-        let _inside = protector.module.enter();
+        let inside = protector.module.enter();
         let (_, info) = token::select(&protector.module.pkcs11, &protector.config.token)?;
-        drop(_inside);
+        drop(inside);
         protector.description = format!("{}, {}", describe(&info), Profile::TokenGcm);
         Ok(protector)
     }
@@ -182,6 +186,8 @@ impl Pkcs11Protector {
         &self,
         operation: &impl Fn(&Session, ObjectHandle) -> Result<T, Failure>,
     ) -> (u64, Result<T, Failure>) {
+        // Before entering the library, so that whoever waits does not keep a restart away.
+        let _seat = self.seats.take();
         let inside = self.module.enter();
         let generation = *inside;
         let result = self.check_out(generation).and_then(|(session, key)| {
@@ -194,27 +200,20 @@ impl Pkcs11Protector {
 
     fn check_out(&self, generation: u64) -> Result<(Session, ObjectHandle), Failure> {
         let mut state = self.lock();
-        loop {
-            // A refused PIN is never tried again: not by a recovery, not by the next call.
-            if let Some(refused) = &state.refused {
-                return Err(refused.clone().into());
+        // A refused PIN is never tried again: not by a recovery, not by the next call.
+        if let Some(refused) = &state.refused {
+            return Err(refused.clone().into());
+        }
+        if state.login.as_ref().is_none_or(|login| login.generation != generation) {
+            let fresh = self.log_in(generation);
+            if let Err(Failure { error, .. }) = &fresh
+                && matches!(error, HsmError::Auth | HsmError::PinLocked | HsmError::FinalTry)
+            {
+                state.refused = Some(error.clone());
             }
-            if state.login.as_ref().is_none_or(|login| login.generation != generation) {
-                let fresh = self.log_in(generation);
-                if let Err(Failure { error, .. }) = &fresh
-                    && matches!(error, HsmError::Auth | HsmError::PinLocked | HsmError::FinalTry)
-                {
-                    state.refused = Some(error.clone());
-                }
-                // Handles of an older generation are dropped unclosed: their numbers may be in use again.
-                state.login = None;
-                state.login = Some(fresh?);
-                state.out = 0;
-            }
-            if state.out < MAX_SESSIONS {
-                break;
-            }
-            state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // Handles of an older generation are dropped unclosed: their numbers may be in use again.
+            state.login = None;
+            state.login = Some(fresh?);
         }
         let Some(login) = state.login.as_mut() else {
             return Err(HsmError::Unavailable { reason: "not logged in".to_owned() }.into());
@@ -223,20 +222,16 @@ impl Pkcs11Protector {
             Some(session) => session,
             None => self.module.pkcs11.open_ro_session_no_drop(login.slot)?,
         };
-        let key = login.key;
-        state.out += 1;
-        Ok((session, key))
+        Ok((session, login.key))
     }
 
     fn check_in(&self, session: Session, generation: u64, clean: bool) {
         let mut state = self.lock();
-        state.out = state.out.saturating_sub(1);
         match state.login.as_mut() {
             Some(login) if clean && login.generation == generation => login.idle.push(session),
             // After a failure the session may hold half an operation.
             _ => drop(session.close()),
         }
-        self.returned.notify_one();
     }
 
     fn log_in(&self, generation: u64) -> Result<Login, Failure> {
@@ -244,12 +239,13 @@ impl Pkcs11Protector {
         let (slot, info) = token::select(pkcs11, &self.config.token)?;
         let anchor = pkcs11.open_ro_session_no_drop(slot)?;
         let key = token::login(&anchor, &info, &self.pin)
+            .map_err(Failure::from)
             .and_then(|()| token::find_key(&anchor, &self.kek));
         match key {
             Ok(key) => Ok(Login { generation, slot, key, anchor, idle: Vec::new() }),
-            Err(error) => {
+            Err(failure) => {
                 drop(anchor.close());
-                Err(error.into())
+                Err(failure)
             }
         }
     }
@@ -317,8 +313,34 @@ const MAX_SESSIONS: usize = 8;
 struct State {
     refused: Option<HsmError>,
     login: Option<Login>,
-    /// Sessions in use.
-    out: usize,
+}
+
+/// Bounds the sessions in use. A seat goes back whatever became of its taker: if a failure could keep
+/// one, those who wait would wait for ever once the token is gone.
+struct Seats {
+    free: Mutex<usize>,
+    returned: Condvar,
+}
+
+struct Seat<'a>(&'a Seats);
+
+impl Seats {
+    fn take(&self) -> Seat<'_> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = self
+            .returned
+            .wait_while(free, |free| *free == 0)
+            .unwrap_or_else(PoisonError::into_inner);
+        *free -= 1;
+        Seat(self)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        *self.0.free.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        self.0.returned.notify_one();
+    }
 }
 
 struct Login {
@@ -345,15 +367,16 @@ fn probe(session: &Session, key: ObjectHandle, kek: &KekReference) -> Result<Vec
     if !bool::from(opened.expose().ct_eq(value.expose())) {
         return Err(unsupported("AES-GCM in this token returns something else than was sealed"));
     }
-    if token::decrypt(session, key, &canary, b"other").is_ok() {
-        return Err(unsupported("AES-GCM in this token ignores associated data"));
-    }
+    // First, because who ignores the tag ignores the associated data too.
     let mut altered = canary.clone();
     if let Some(byte) = altered.last_mut() {
         *byte ^= 1;
     }
     if token::decrypt(session, key, &altered, &aad).is_ok() {
         return Err(unsupported("AES-GCM in this token ignores the tag"));
+    }
+    if token::decrypt(session, key, &canary, b"other").is_ok() {
+        return Err(unsupported("AES-GCM in this token ignores associated data"));
     }
     Ok(canary)
 }

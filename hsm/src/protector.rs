@@ -28,7 +28,17 @@ pub trait KeyProtector: Send + Sync {
     fn canary(&self) -> &[u8];
     /// Opens the canary: does this KEK work now?
     fn health(&self) -> Result<(), HsmError> {
-        let dek = self.unwrap(self.canary(), &canary_aad(self.profile(), self.kek())?)?;
+        let aad = canary_aad(self.profile(), self.kek())?;
+        let dek = self.unwrap(self.canary(), &aad).map_err(|error| match error {
+            // Of the canary nobody can say that "the KEK works": it is what shows that.
+            HsmError::Corrupt { what } => {
+                HsmError::Unavailable { reason: format!("the canary does not open: {what}") }
+            }
+            HsmError::Unavailable { reason } => {
+                HsmError::Unavailable { reason: format!("the canary does not open: {reason}") }
+            }
+            exact => exact,
+        })?;
         let expected = canary_value(self.profile(), self.kek())?;
         if bool::from(dek.expose().ct_eq(expected.expose())) {
             return Ok(());

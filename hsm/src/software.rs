@@ -215,17 +215,29 @@ fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, HsmError> {
     Ok(bytes)
 }
 
-/// Written beside, synced, renamed, directory synced: after a crash the file is whole or absent.
+/// Written beside, synced, linked, directory synced: after a crash the file is whole or absent.
+/// A link, unlike a renaming, never replaces what another process has made meanwhile.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), HsmError> {
+    let mut unique = [0; 8];
+    random(&mut unique)?;
+    // A name of its own: what a crash left behind must not be in the way of the next try.
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(format!(".{}.tmp", hex(&unique)));
     let write = || -> std::io::Result<()> {
-        let temporary = path.with_extension("tmp");
         let mut file =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
+        fs::hard_link(&temporary, path)?;
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
     };
-    write().map_err(|error| HsmError::Storage { path: path.to_owned(), reason: error.to_string() })
+    let written = write();
+    let _ = fs::remove_file(&temporary);
+    written.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            HsmError::KeyExists { kek: path.display().to_string() }
+        }
+        _ => HsmError::Storage { path: path.to_owned(), reason: error.to_string() },
+    })
 }

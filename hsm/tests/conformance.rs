@@ -214,6 +214,32 @@ fn a_token_that_returns_is_used_again() {
 }
 
 #[test]
+fn a_race_to_create_a_key_file_has_one_winner() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("kek");
+    let start = std::sync::Barrier::new(8);
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    start.wait();
+                    SoftwareProtector::create(&path, SoftwareSecret::KeyFile)
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut winners = results.iter().filter_map(|result| result.as_ref().ok());
+    let winner = winners.next().unwrap();
+    assert!(winners.next().is_none());
+    let kept = SoftwareProtector::open(&path, SoftwareSecret::KeyFile).unwrap();
+    assert_eq!(kept.kek(), winner.kek());
+    for refused in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert!(matches!(refused, HsmError::KeyExists { .. }), "{refused:?}");
+    }
+}
+
+#[test]
 fn software_files_are_guarded() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
@@ -234,6 +260,18 @@ fn software_files_are_guarded() {
     SoftwareProtector::create(&path, SoftwareSecret::KeyFile).unwrap();
     let exists = SoftwareProtector::create(&path, SoftwareSecret::KeyFile).unwrap_err();
     assert!(matches!(exists, HsmError::KeyExists { .. }));
+    // What a crash left beside it is not in the way, and nothing of ours is left.
+    let other = dir.path().join("other.kek");
+    std::fs::write(other.with_extension("tmp"), "half").unwrap();
+    SoftwareProtector::create(&other, SoftwareSecret::KeyFile).unwrap();
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["keyfile", "other.kek", "other.tmp", "passphrase"]);
+    for path in [&path, &other] {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", path.display());
+    }
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     let open_to_group = SoftwareProtector::open(&path, SoftwareSecret::KeyFile).unwrap_err();
     assert!(open_to_group.to_string().contains("chmod 600"), "{open_to_group}");

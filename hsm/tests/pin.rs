@@ -9,7 +9,7 @@ mod isolated;
 use std::path::{Path, PathBuf};
 
 use isolated::{PIN, config, create, isolated, module};
-use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, provision};
+use quorate_hsm::pkcs11::{Config, Pin, Pkcs11Protector, TokenSelector, provision, softhsm};
 use quorate_hsm::{HsmError, KeyProtector};
 
 #[test]
@@ -104,6 +104,9 @@ fn existing_keys_and_bad_canaries_are_refused() {
     canary[20] ^= 1;
     let error = Pkcs11Protector::open(made.config, Pin::new(PIN), canary).unwrap_err();
     assert!(matches!(error, HsmError::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains("the canary does not open"), "{error}");
+    let cut = Pkcs11Protector::open(config(module(), "a"), Pin::new(PIN), vec![0; 59]).unwrap_err();
+    assert!(matches!(cut, HsmError::Unavailable { .. }), "{cut:?}");
 }
 
 #[test]
@@ -125,8 +128,46 @@ fn duplicate_labels_are_ambiguous() {
             .expect("softhsm2-util is not installed: run tests/run");
         assert!(made.success());
     }
+    create("other");
     let error = provision(config(module(), "twin"), Pin::new(PIN)).unwrap_err();
-    assert!(matches!(error, HsmError::AmbiguousToken { .. }), "{error:?}");
+    let HsmError::AmbiguousToken { matches, .. } = &error else { panic!("{error:?}") };
+    // Only the twins, with what tells them apart.
+    assert_eq!(matches.len(), 2, "{error}");
+    assert!(matches.iter().all(|name| name.starts_with("twin (serial ")), "{error}");
+    let serial =
+        |name: &str| name.split_once("serial ").unwrap().1.trim_end_matches(')').to_owned();
+    let token = TokenSelector::Serial(serial(&matches[0]));
+    let made = provision(Config { token, ..config(module(), "") }, Pin::new(PIN)).unwrap();
+    Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap();
+}
+
+#[test]
+fn a_token_is_never_initialised_over_another_of_its_label() {
+    let Some(_) = isolated("a_token_is_never_initialised_over_another_of_its_label", &[]) else {
+        return;
+    };
+    let new = || softhsm::create_token(&module(), "a", &Pin::new("12345678"), &Pin::new(PIN));
+    let first = new().unwrap();
+    assert_eq!(new(), Err(HsmError::TokenExists { label: "a".into(), serial: first }));
+}
+
+/// A key that was put there by other means, weaker than ours, under our identifier.
+#[test]
+fn a_key_that_could_leave_its_token_is_refused() {
+    let Some(_) = isolated("a_key_that_could_leave_its_token_is_refused", &[]) else { return };
+    create("a");
+    let made = std::process::Command::new("pkcs11-tool")
+        .arg("--module")
+        .arg(module())
+        .args(["--token-label", "a", "--login", "--pin", PIN, "--id", "01020304"])
+        .args(["--keygen", "--key-type", "AES:32", "--extractable"])
+        .status()
+        .expect("pkcs11-tool is not installed: run tests/run");
+    assert!(made.success());
+    let weak = config(module(), "a");
+    let error = Pkcs11Protector::open(weak, Pin::new(PIN), vec![0; 60]).unwrap_err();
+    assert!(matches!(error, HsmError::Unsupported { .. }), "{error:?}");
+    assert!(error.to_string().contains("not extractable"), "{error}");
 }
 
 #[test]
@@ -134,14 +175,16 @@ fn pins_are_never_printed() {
     assert_eq!(format!("{:?}", Pin::new(PIN)), "Pin(..)");
 }
 
+/// Debian has it beside the libraries or among the modules, below a folder named after the machine.
 fn spy() -> PathBuf {
-    ["/usr/lib/x86_64-linux-gnu/pkcs11-spy.so", "/usr/lib/x86_64-linux-gnu/pkcs11/pkcs11-spy.so"]
-        .into_iter()
-        .map(PathBuf::from)
-        .find(|path| path.exists())
-        .expect(
-            "pkcs11-spy.so (opensc) is not installed: run tests/run, it installs what tests need",
-        )
+    let below = std::fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
+    folders.extend(["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from));
+    folders
+        .iter()
+        .flat_map(|folder| ["pkcs11-spy.so", "pkcs11/pkcs11-spy.so"].map(|name| folder.join(name)))
+        .find(|path| path.is_file())
+        .expect("pkcs11-spy.so (of opensc) is not installed: run tests/run")
 }
 
 fn logins(dir: &Path) -> usize {

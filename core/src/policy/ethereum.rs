@@ -308,7 +308,11 @@ pub fn take_apart(raw: &[u8]) -> Result<SignedParts, TransactionError> {
         fields.item()?;
     }
     let unsigned = all.get(..all.len() - fields.0.len()).ok_or(RlpError::Truncated)?;
-    let y_parity = fields.u64()? == 1;
+    let y_parity = match fields.u64()? {
+        0 => false,
+        1 => true,
+        _ => return Err(RlpError::Integer.into()),
+    };
     let mut integer = || Amount::from_be_slice(fields.integer()?).ok_or(RlpError::Integer);
     let (r, s) = (integer()?.to_be_bytes(), integer()?.to_be_bytes());
     fields.end()?;
@@ -436,6 +440,33 @@ mod tests {
         };
         let mut buffer = [0; 60 + UNSIGNED_OVERHEAD];
         assert!(unsigned_transaction(&most, &mut buffer).is_ok());
+    }
+
+    #[test]
+    fn a_signed_transaction_comes_apart_again() {
+        let (mut buffer, mut signed) = ([0; 256], [0; 256]);
+        let unsigned = unsigned_transaction(&plain(&[9; 60]), &mut buffer).unwrap();
+        // Leading zeros: such scalars are shorter in RLP.
+        let (mut r, s) = ([0xee; 32], [0x70; 32]);
+        (r[0], r[1]) = (0, 0);
+        for parity in [false, true] {
+            let raw = signed_transaction(unsigned, parity, &r, &s, &mut signed).unwrap();
+            let parts = take_apart(raw).unwrap();
+            assert_eq!((parts.y_parity, parts.r, parts.s), (parity, r, s));
+            assert_eq!(parts.digest, keccak256(unsigned));
+        }
+        // A parity that is none; it stands before r (31 bytes) and s (33 bytes).
+        let raw = signed_transaction(unsigned, true, &r, &s, &mut signed).unwrap();
+        let mut altered = raw.to_vec();
+        let place = altered.len() - 33 - 31 - 1;
+        assert_eq!(altered[place], 1);
+        altered[place] = 2;
+        let refused = take_apart(&altered).unwrap_err();
+        assert_eq!(refused, TransactionError::Rlp(RlpError::Integer));
+        // An unsigned one, and one with something behind it.
+        assert!(take_apart(unsigned).is_err());
+        let longer = [raw, &[0]].concat();
+        assert_eq!(take_apart(&longer).unwrap_err(), TransactionError::Rlp(RlpError::Trailing));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! SoftHSM for rehearsals and tests: configuration, and a token from nothing.
 
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use cryptoki::session::UserType;
@@ -23,11 +24,12 @@ pub fn find_module() -> Option<PathBuf> {
     .find(|path| path.exists())
 }
 
-/// Writes `softhsm2.conf` and makes its `tokens` folder. The caller sets `SOFTHSM2_CONF` to the result.
+/// Writes `softhsm2.conf` and makes its `tokens` folder, for this user only. The caller sets `SOFTHSM2_CONF` to the result.
 pub fn write_config(dir: &Path) -> Result<PathBuf, HsmError> {
     let write = || -> std::io::Result<PathBuf> {
-        let tokens = std::path::absolute(dir)?.join("tokens");
-        std::fs::create_dir_all(&tokens)?;
+        let dir = std::path::absolute(dir)?;
+        let tokens = dir.join("tokens");
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&tokens)?;
         let config = dir.join("softhsm2.conf");
         let text = format!(
             "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n",
@@ -53,11 +55,11 @@ pub fn create_token(
     let module = Module::load(module)?;
     let _inside = module.enter();
     let pkcs11 = &module.pkcs11;
-    match token::select(pkcs11, &TokenSelector::Label(label.to_owned())) {
+    match token::select(pkcs11, &TokenSelector::Label(label.to_owned())).map_err(HsmError::from) {
         Err(HsmError::TokenMissing { .. }) => {}
         Ok((_, info)) => {
-            let matches = vec![info.serial_number().to_owned()];
-            return Err(HsmError::AmbiguousToken { label: label.to_owned(), matches });
+            let serial = info.serial_number().to_owned();
+            return Err(HsmError::TokenExists { label: label.to_owned(), serial });
         }
         Err(error) => return Err(error),
     }

@@ -22,15 +22,15 @@ pub(super) const WRAPPED: usize = IV + 32 + 16;
 pub(super) fn select(
     pkcs11: &Pkcs11,
     selector: &TokenSelector,
-) -> Result<(Slot, TokenInfo), HsmError> {
+) -> Result<(Slot, TokenInfo), Failure> {
     let (mut matches, mut available) = (Vec::new(), Vec::new());
-    for slot in pkcs11.get_slots_with_token().map_err(|error| unavailable(&error))? {
+    for slot in pkcs11.get_slots_with_token()? {
         // A slot that fails to answer must not hide the others.
         let Ok(info) = pkcs11.get_token_info(slot) else { continue };
         if !info.token_initialized() {
             continue;
         }
-        available.push(format!("{} (serial {})", info.label(), info.serial_number()));
+        available.push(name(&info));
         let found = match selector {
             TokenSelector::Label(label) => info.label() == label,
             TokenSelector::Serial(serial) => info.serial_number() == serial,
@@ -40,11 +40,15 @@ pub(super) fn select(
         }
     }
     let label = selector.to_string();
-    match (matches.pop(), matches.is_empty()) {
-        (Some(found), true) => Ok(found),
-        (None, _) => Err(HsmError::TokenMissing { label, available }),
-        (Some(_), false) => Err(HsmError::AmbiguousToken { label, matches: available }),
+    if matches.len() > 1 {
+        let matches = matches.iter().map(|(_, info)| name(info)).collect();
+        return Err(HsmError::AmbiguousToken { label, matches }.into());
     }
+    Ok(matches.pop().ok_or(HsmError::TokenMissing { label, available })?)
+}
+
+fn name(info: &TokenInfo) -> String {
+    format!("{} (serial {})", info.label(), info.serial_number())
 }
 
 /// Exactly one `C_Login`, or none where a wrong PIN could lock the token.
@@ -76,29 +80,40 @@ pub(super) fn login(session: &Session, info: &TokenInfo, pin: &Pin) -> Result<()
 }
 
 /// Finds the KEK and refuses one that could leave the token.
-pub(super) fn find_key(session: &Session, kek: &KekReference) -> Result<ObjectHandle, HsmError> {
+pub(super) fn find_key(session: &Session, kek: &KekReference) -> Result<ObjectHandle, Failure> {
     let template = [
         Attribute::Class(ObjectClass::SECRET_KEY),
         Attribute::KeyType(KeyType::AES),
         Attribute::Id(kek.id.clone()),
     ];
-    let mut found = session.find_objects(&template).map_err(|error| unavailable(&error))?;
+    let mut found = session.find_objects(&template)?;
     let key = found.pop().ok_or_else(|| HsmError::KeyMissing { kek: kek.to_string() })?;
     if !found.is_empty() {
-        return Err(HsmError::AmbiguousKey { kek: kek.to_string() });
+        return Err(HsmError::AmbiguousKey { kek: kek.to_string() }.into());
     }
-    let attributes = session
-        .get_attributes(key, &[AttributeType::Extractable, AttributeType::Sensitive])
-        .map_err(|error| unavailable(&error))?;
-    let weak =
-        |a: &Attribute| matches!(a, Attribute::Extractable(true) | Attribute::Sensitive(false));
-    if attributes.iter().any(weak) {
+    // What the token does not say counts as no: an attribute that it cannot tell is left out here.
+    let said = session.get_attributes(key, &REQUIRED.map(|(kind, _, _)| kind))?;
+    let lacking = REQUIRED.iter().filter(|(_, attribute, _)| !said.contains(attribute));
+    let lacking: Vec<&str> = lacking.map(|(_, _, words)| *words).collect();
+    if !lacking.is_empty() {
+        let lacking = lacking.join(", ");
         return Err(HsmError::Unsupported {
-            what: format!("KEK {kek} could leave its token; make a new one"),
-        });
+            what: format!(
+                "KEK {kek}: the token does not confirm that it is {lacking}; make a new one"
+            ),
+        }
+        .into());
     }
     Ok(key)
 }
+
+/// What a KEK must be, by the token's own word.
+const REQUIRED: [(AttributeType, Attribute, &str); 4] = [
+    (AttributeType::Token, Attribute::Token(true), "stored in the token"),
+    (AttributeType::Private, Attribute::Private(true), "hidden until login"),
+    (AttributeType::Sensitive, Attribute::Sensitive(true), "sensitive"),
+    (AttributeType::Extractable, Attribute::Extractable(false), "not extractable"),
+];
 
 /// Makes the KEK, where nothing has its identifier yet.
 pub(super) fn generate_key(
@@ -175,6 +190,12 @@ pub(super) fn decrypt(
 pub(super) struct Failure {
     pub(super) error: HsmError,
     pub(super) lost: bool,
+}
+
+impl From<Failure> for HsmError {
+    fn from(failure: Failure) -> Self {
+        failure.error
+    }
 }
 
 impl From<HsmError> for Failure {

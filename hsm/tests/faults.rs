@@ -1,0 +1,187 @@
+//! What SoftHSM never does, other tokens do: a module between us and it misbehaves on command.
+
+// What stands outside `#[test]` functions is test code too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "support/isolated.rs"]
+mod isolated;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use isolated::{PIN, config, create, isolated, module};
+use quorate_hsm::pkcs11::{Config, Pin, Pkcs11Protector, Provisioned, provision};
+use quorate_hsm::{BlobKind, Context, Dek, HsmError, KeyProtector, open, seal};
+
+#[test]
+fn before_the_final_try_no_pin_is_tried() {
+    let Some(faulty) = Faulty::new("before_the_final_try_no_pin_is_tried") else { return };
+    let made = faulty.provision().unwrap();
+    let before = faulty.count("C_Login");
+    for (fault, expected) in
+        [("final-try", HsmError::FinalTry), ("pin-locked", HsmError::PinLocked)]
+    {
+        faulty.set(fault);
+        assert_eq!(faulty.provision().unwrap_err(), expected);
+        assert_eq!(faulty.open(&made).unwrap_err(), expected);
+    }
+    assert_eq!(faulty.count("C_Login"), before);
+    // The token locks the PIN at that very login: one try, and none by the calls that follow.
+    faulty.set("login-locks");
+    assert_eq!(faulty.open(&made).unwrap_err(), HsmError::PinLocked);
+    assert_eq!(faulty.count("C_Login"), before + 1);
+    faulty.set("");
+    faulty.open(&made).unwrap();
+    assert_eq!(faulty.count("C_Login"), before + 2);
+}
+
+#[test]
+fn the_iv_that_was_used_is_kept() {
+    let Some(faulty) = Faulty::new("the_iv_that_was_used_is_kept") else { return };
+    faulty.set("own-iv");
+    let made = faulty.provision().unwrap();
+    let kek = faulty.open(&made).unwrap();
+    let blob = seal(&kek, &context(), b"share").unwrap();
+    faulty.set("");
+    assert_eq!(*open(&kek, &context(), &blob).unwrap(), b"share");
+}
+
+#[test]
+fn a_token_that_cannot_be_trusted_is_refused_and_keeps_no_key() {
+    let name = "a_token_that_cannot_be_trusted_is_refused_and_keeps_no_key";
+    let Some(faulty) = Faulty::new(name) else { return };
+    for (fault, words) in [
+        ("ignore-aad", "ignores associated data"),
+        ("ignore-tag", "ignores the tag"),
+        // It encrypts what nobody will ever decrypt.
+        ("opens-nothing", "AES-GCM in this token"),
+        // What a token does not say about the key counts as no.
+        ("hide-token", "stored in the token"),
+        ("hide-private", "hidden until login"),
+        ("hide-sensitive", "sensitive"),
+        ("hide-extractable", "not extractable"),
+    ] {
+        faulty.set(fault);
+        let error = faulty.provision().unwrap_err();
+        assert!(matches!(error, HsmError::Unsupported { .. }), "{fault}: {error:?}");
+        assert!(error.to_string().contains(words), "{fault}: {error}");
+    }
+    faulty.set("");
+    // Each time the useless key was destroyed, or its identifier would be taken.
+    let made = faulty.provision().unwrap();
+    faulty.set("hide-extractable");
+    let error = faulty.open(&made).unwrap_err();
+    assert!(error.to_string().contains("not extractable"), "{error}");
+}
+
+#[test]
+fn a_removed_device_is_used_again_when_it_is_back() {
+    let name = "a_removed_device_is_used_again_when_it_is_back";
+    let Some(faulty) = Faulty::new(name) else { return };
+    let kek = faulty.open(&faulty.provision().unwrap()).unwrap();
+    let blob = seal(&kek, &context(), b"share").unwrap();
+    // The last one is no removal: the token answers, but what it opened before it opens no more. The
+    // blob is not called corrupt for that, since the canary does not open either.
+    for fault in ["remove", "no-session remove", "no-initialize remove", "opens-nothing"] {
+        faulty.set(fault);
+        for _ in 0..3 {
+            let error = open(&kek, &context(), &blob).unwrap_err();
+            assert!(matches!(error, HsmError::Unavailable { .. }), "{fault}: {error:?}");
+            let error = seal(&kek, &context(), b"share").unwrap_err();
+            assert!(matches!(error, HsmError::Unavailable { .. }), "{fault}: {error:?}");
+        }
+        faulty.set("");
+        assert_eq!(*open(&kek, &context(), &blob).unwrap(), b"share", "{fault}");
+    }
+}
+
+/// More callers than sessions, and the token goes away under them: each must get its answer.
+#[test]
+fn nobody_waits_for_ever_for_a_session() {
+    const CALLERS: usize = 40;
+    let Some(faulty) = Faulty::new("nobody_waits_for_ever_for_a_session") else { return };
+    let kek = faulty.open(&faulty.provision().unwrap()).unwrap();
+    let wrapped = kek.wrap(&Dek::random().unwrap(), b"aad").unwrap();
+    let before = faulty.count("C_Decrypt");
+    faulty.set("hold");
+    let (kek, wrapped) = (std::sync::Arc::new(kek), std::sync::Arc::new(wrapped));
+    let (answer, answers) = mpsc::channel();
+    for _ in 0..CALLERS {
+        let (kek, wrapped, answer) = (kek.clone(), wrapped.clone(), answer.clone());
+        std::thread::spawn(move || answer.send(kek.unwrap(&wrapped, b"aad").is_ok()));
+    }
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while faulty.count("C_Decrypt") < before + 8 {
+        assert!(Instant::now() < deadline, "no eight callers in the token");
+        std::thread::yield_now();
+    }
+    faulty.set("no-session remove");
+    for answered in 0..CALLERS {
+        let ok = answers.recv_timeout(Duration::from_secs(60));
+        assert_eq!(ok, Ok(false), "only {answered} of {CALLERS} callers got an answer");
+    }
+    faulty.set("");
+    kek.health().unwrap();
+}
+
+/// A token with a misbehaving module before it.
+struct Faulty {
+    dir: PathBuf,
+    config: Config,
+}
+
+impl Faulty {
+    /// `None` in the parent process, see [`isolated`].
+    fn new(test: &str) -> Option<Self> {
+        let dir = isolated(test, &[])?;
+        let library = dir.join("faults.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/faults.c");
+        let compiled = Command::new("cc")
+            .args(["-shared", "-fPIC", "-O1", "-o"])
+            .args([&library, &source])
+            .args(["-ldl", "-lpthread"])
+            .status()
+            .expect("cc is not installed: run tests/run");
+        assert!(compiled.success());
+        create("a");
+        let faulty = Self { config: config(library, "a"), dir };
+        faulty.set("");
+        assert!(module().is_file());
+        Some(faulty)
+    }
+
+    /// In one step, since the module may be looking.
+    fn set(&self, faults: &str) {
+        let next = self.dir.join("faults.next");
+        std::fs::write(&next, faults).unwrap();
+        std::fs::rename(next, self.dir.join("faults")).unwrap();
+    }
+
+    fn count(&self, call: &str) -> usize {
+        let log = std::fs::read_to_string(self.dir.join("faults.log")).unwrap_or_default();
+        log.lines().filter(|line| *line == call).count()
+    }
+
+    fn provision(&self) -> Result<Provisioned, HsmError> {
+        provision(self.config.clone(), Pin::new(PIN))
+    }
+
+    fn open(&self, made: &Provisioned) -> Result<Pkcs11Protector, HsmError> {
+        Pkcs11Protector::open(made.config.clone(), Pin::new(PIN), made.canary.clone())
+    }
+}
+
+fn context() -> Context {
+    Context {
+        network: [1; 16],
+        party: 2,
+        key: [3; 16],
+        epoch: 5,
+        policy_version: 7,
+        policy_hash: [8; 32],
+        kind: BlobKind::Share,
+        sequence: 9,
+    }
+}
