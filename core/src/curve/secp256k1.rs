@@ -2,9 +2,7 @@
 
 use k256::ecdsa::{Signature, hazmat::VerifyPrimitive};
 use k256::elliptic_curve::bigint::U512;
-use k256::elliptic_curve::group::Group as _;
 use k256::elliptic_curve::ops::{MulByGenerator, Reduce};
-use k256::elliptic_curve::point::AffineCoordinates;
 use k256::elliptic_curve::scalar::IsHigh;
 use k256::elliptic_curve::sec1::{FromEncodedPoint, ToEncodedPoint};
 use k256::elliptic_curve::{Field, PrimeField};
@@ -89,14 +87,12 @@ impl Group for Secp256k1 {
 }
 
 impl EcdsaGroup for Secp256k1 {
-    fn x_coordinate(point: &ProjectivePoint) -> Option<(Scalar, bool, bool)> {
-        if bool::from(point.is_identity()) {
-            return None;
-        }
-        let affine = point.to_affine();
-        let x: [u8; 32] = affine.x().into();
-        let reduced = Self::scalar_from_bytes(&x).is_none();
-        Some((Self::scalar_from_digest(&x), bool::from(affine.y_is_odd()), reduced))
+    fn x_coordinate(point: &AffineBytes) -> (Scalar, bool, bool) {
+        let (head, y) = point.0.split_at(32);
+        let mut x = [0; 32];
+        x.copy_from_slice(head);
+        let odd = y.last().is_some_and(|byte| byte & 1 == 1);
+        (Self::scalar_from_digest(&x), odd, Self::scalar_from_bytes(&x).is_none())
     }
 
     fn is_high(scalar: &Scalar) -> bool {
