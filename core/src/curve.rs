@@ -161,7 +161,7 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
 /// What ECDSA needs besides.
 pub trait EcdsaGroup: Group {
     /// x(P) mod p and the recovery bits: (r, y is odd, x was ≥ p).
-    fn x_coordinate(point: &Self::Point) -> Option<(Self::Scalar, bool, bool)>;
+    fn x_coordinate(point: &AffineBytes) -> (Self::Scalar, bool, bool);
     /// Whether s > p/2.
     fn is_high(scalar: &Self::Scalar) -> bool;
     /// Whether (r, s) with low s is a signature on the digest under `key`.

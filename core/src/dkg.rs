@@ -16,10 +16,10 @@ use crate::identity::Identity;
 use crate::key::{KeyTerms, PublicKey, ShareRecord};
 use crate::party::{PartyId, PartySet};
 use crate::session::{Abort, Fault, Header, Protocol, Refusal};
-use crate::wire::{self, Bytes64, NoRoom};
+use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 use deal::Dealing;
-use message::{Complaint, Deal, Open, Signed};
+use message::{Accusation, Deal, Echo, Open, Signed};
 
 pub use message::Commit;
 
@@ -48,7 +48,7 @@ pub enum Output<'b> {
         /// The message.
         bytes: &'b [u8],
     },
-    /// The key is made: take it with [`Dkg::into_key`], seal and store it as PENDING, durably, and
+    /// The key is made: take it with [`Dkg::take_key`], seal and store it as PENDING, durably, and
     /// only then confirm it.
     Persist,
     /// The run failed. Nothing of it may be kept.
@@ -61,7 +61,10 @@ enum Pending {
     Commit,
     Open,
     Deal(PartyId),
-    Complain,
+    /// What this party saw of all dealers.
+    Echo,
+    /// The bad private message of this dealer.
+    Accuse(PartyId),
     Persist,
     Failed(Abort),
 }
@@ -86,6 +89,7 @@ struct Slot<const N: usize, const K: usize> {
     commit: Option<Signed<Commit>>,
     open: Option<Signed<Open<N, K>>>,
     deal: Option<Signed<Deal<K>>>,
+    echo: Option<Echo<N>>,
 }
 
 /// One party's run of a key generation. N bounds the holders, K the nonce keys of one party.
@@ -100,7 +104,8 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     sid: Digest,
     /// th: binds all R2 messages.
     transcript: Digest,
-    complaint: Option<Complaint<N, K>>,
+    /// Who says that it and whom saw different broadcasts.
+    dispute: Option<(PartyId, PartyId)>,
     outbox: Deque<Pending, 64>,
     key: Option<(PublicKey<N>, ShareRecord<N, K>)>,
 }
@@ -162,8 +167,13 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if holders.count() > N.min(56) || holders.nonce_keys() > K {
             return Err(StartError::TooLarge);
         }
-        let slots =
-            peers.iter().map(|peer| Slot { peer: *peer, commit: None, open: None, deal: None });
+        let slots = peers.iter().map(|peer| Slot {
+            peer: *peer,
+            commit: None,
+            open: None,
+            deal: None,
+            echo: None,
+        });
         let own = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
         let mut dkg = Self {
             terms,
@@ -174,7 +184,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             phase: Phase::Commit,
             sid: [0; 32],
             transcript: [0; 32],
-            complaint: None,
+            dispute: None,
             outbox: Deque::new(),
             key: None,
         };
@@ -233,6 +243,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if self.phase == Phase::Over {
             return Err(Refusal::Over);
         }
+        if bytes.len() > Self::MAX_MESSAGE {
+            return Err(DecodeError::TooLong.into());
+        }
         let header = Header::peek(bytes)?;
         let private = (header.round == 3).then_some(self.me);
         if header.round > 3 {
@@ -284,10 +297,10 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// The deadline of the phase passed: the run fails and names who was silent.
     pub fn handle_timeout(&mut self) {
         let (round, missing) = self.waiting_for();
-        match (self.phase, self.complaint.as_ref().and_then(Complaint::echo_with)) {
-            (Phase::Blame, Some(with)) => self.fail(Abort::EchoMismatch(with)),
-            _ => self.fail(Abort::Deadline { round, missing }),
-        }
+        self.fail(match (self.phase, self.dispute) {
+            (Phase::Blame, Some((accuser, with))) => Abort::EchoMismatch(accuser, with),
+            _ => Abort::Deadline { round, missing },
+        });
     }
 
     /// Ends the run from outside.
@@ -340,19 +353,41 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                 let bytes = wire::encode(&Signed::new(header, deal, signer), buffer)?;
                 return Ok(Some(Output::Send { to: Some(to), bytes }));
             }
-            Pending::Complain => {
-                let complaint = self.complaint.as_ref().ok_or(NoRoom)?;
-                let header = self.header(0, self.me, None);
-                wire::encode(&(header, complaint), buffer)?
+            Pending::Echo => {
+                let echo = own.and_then(|slot| slot.echo.as_ref()).ok_or(NoRoom)?;
+                self.complain(Accusation::Echo(echo), signer, buffer)?
+            }
+            Pending::Accuse(dealer) => {
+                let slot = self.slot(dealer).ok_or(NoRoom)?;
+                let (open, deal) = (slot.open.as_ref(), slot.deal.as_ref());
+                let (open, deal) = (open.ok_or(NoRoom)?, deal.ok_or(NoRoom)?);
+                self.complain(Accusation::BadDeal { open, deal }, signer, buffer)?
             }
         };
         Ok(Some(Output::Send { to: None, bytes }))
     }
 
-    /// The finished key, after [`Output::Persist`].
+    fn complain<'b>(
+        &self,
+        accusation: Accusation<'_, N, K>,
+        signer: &impl SessionSigner,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], NoRoom> {
+        let signed = Signed::new(self.header(0, self.me, None), accusation, signer);
+        wire::encode(&signed, buffer).map(|bytes| &*bytes)
+    }
+
+    /// The finished key, after [`Output::Persist`]; once. The run itself is large and stays where it
+    /// is.
     #[must_use]
-    pub fn into_key(self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
-        self.key
+    pub fn take_key(&mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
+        self.key.take()
+    }
+
+    /// [`Self::take_key`] of a run that has no further use.
+    #[must_use]
+    pub fn into_key(mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
+        self.take_key()
     }
 
     /// H("dkg-sid", ctx0, all (j, n_j, com_j)): an equivocation in R1 makes sids differ.

@@ -3,6 +3,7 @@
 //! reuse after a crash, a rollback or a failover.
 
 mod combine;
+mod inspect;
 
 use heapless::Vec;
 use serde::{Deserialize, Serialize};
@@ -14,9 +15,10 @@ use crate::party::{Holders, PartyId, PartySet};
 use crate::secret::SecretScalar;
 use crate::session::{Abort, Fault, Header, Protocol, Refusal};
 use crate::vss::{self, Entry};
-use crate::wire::{self, NoRoom};
+use crate::wire::{self, DecodeError, NoRoom};
 
 pub use combine::{Combiner, Signature};
+pub use inspect::{Inspected, inspect};
 
 /// A member's 32 fresh public bytes.
 pub type Salt = [u8; 32];
@@ -54,6 +56,10 @@ pub enum SignError {
     Salts,
     /// The salt of this party is missing or was altered.
     OwnSalt,
+    /// A larger quorum than this build has room for.
+    TooLarge,
+    /// k_i came out as 0; with other salts it will not.
+    Degenerate,
 }
 
 impl core::fmt::Display for SignError {
@@ -71,6 +77,8 @@ impl core::fmt::Display for SignError {
                 f.write_str("there must be exactly one salt of every member of the quorum")
             }
             Self::OwnSalt => f.write_str("this party's salt is missing or was altered"),
+            Self::TooLarge => f.write_str("the quorum is larger than this build has room for"),
+            Self::Degenerate => f.write_str("a value came out as zero; try again"),
         }
     }
 }
@@ -184,7 +192,10 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         if !terms.quorum.contains(me) {
             return Err(SignError::NotInQuorum);
         }
-        if terms.quorum.len() > S || !terms.quorum.iter().eq(salts.iter().map(|(id, _)| *id)) {
+        if terms.quorum.len() > S {
+            return Err(SignError::TooLarge);
+        }
+        if !terms.quorum.iter().eq(salts.iter().map(|(id, _)| *id)) {
             return Err(SignError::Salts);
         }
         if !salts.iter().any(|(id, salt)| *id == me && salt == own_salt) {
@@ -205,7 +216,7 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
             .finish();
         let nonce = key.pseudorandom("k", &inputs);
         let point = G::mul_base(nonce.expose());
-        let own = G::point_to_affine(&point).ok_or(SignError::Salts)?;
+        let own = G::point_to_affine(&point).ok_or(SignError::Degenerate)?;
         let mut entries = Vec::new();
         let _ = entries.push((Entry { id: me, point }, own));
         Ok(Self { terms, me, holders, inputs, nonce, own, entries, over: false })
@@ -244,16 +255,14 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         if !self.terms.quorum.contains(from) || from == self.me {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
-        let header = Header::peek(bytes).map_err(|e| Failure::Refused(e.into()))?;
-        header
-            .check(&self.terms.header::<G>(1, from, None), from, self.me)
-            .map_err(Failure::Refused)?;
+        check_header(bytes, &self.terms.header::<G>(1, from, None), self.me)?;
         let result = self.accept(from, bytes).and_then(|()| {
             if self.missing().is_empty() { self.finish(key).map(Some) } else { Ok(None) }
         });
         if matches!(result, Err(Failure::Aborted(_)) | Ok(Some(_))) {
-            // k_i is used for one list of R_j at most.
+            // k_i is used for one list of R_j at most, and wiped here.
             self.over = true;
+            self.nonce = SecretScalar::new(G::Scalar::default());
         }
         result
     }
@@ -262,7 +271,8 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
         let message: NoncePoint = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
         if let Some((_, earlier)) = self.entries.iter().find(|(entry, _)| entry.id == from) {
-            return Err(if *earlier == message.point {
+            let same = (*earlier, self.inputs) == (message.point, message.inputs);
+            return Err(if same {
                 Failure::Refused(Refusal::Duplicate)
             } else {
                 blame(Fault::Equivocation)
@@ -288,7 +298,8 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         }
         let degenerate = Failure::Aborted(Abort::Degenerate);
         let nonce = vss::value_at_zero(&points, degree).ok_or(degenerate)?;
-        let (r, _, _) = G::x_coordinate(&nonce).ok_or(degenerate)?;
+        let nonce = G::point_to_affine(&nonce).ok_or(degenerate)?;
+        let (r, _, _) = G::x_coordinate(&nonce);
         if r == G::Scalar::default() {
             return Err(degenerate);
         }
@@ -307,11 +318,21 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         Ok(SignatureShare {
             header: self.terms.header::<G>(2, self.me, Some(self.terms.coordinator)),
             inputs,
-            nonce: G::point_to_affine(&nonce).ok_or(degenerate)?,
+            nonce,
             mu: G::scalar_to_bytes(&mu),
             nu: G::scalar_to_bytes(&nu),
         })
     }
+}
+
+/// Whether a message of at most [`MAX_MESSAGE`] bytes has the header that its sender, the channel's
+/// peer, must give it.
+fn check_header(bytes: &[u8], expected: &Header, me: PartyId) -> Result<(), Failure> {
+    if bytes.len() > MAX_MESSAGE {
+        return Err(Failure::Refused(DecodeError::TooLong.into()));
+    }
+    let header = Header::peek(bytes).map_err(|error| Failure::Refused(error.into()))?;
+    header.check(expected, expected.from, me).map_err(Failure::Refused)
 }
 
 /// Why a message had no effect, or ended the session.

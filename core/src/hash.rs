@@ -2,8 +2,10 @@
 //! length-prefixed tag and fields, so that no two different lists of fields have one encoding.
 
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroize as _;
 
 use crate::party::{PartyId, PartySet};
+use crate::secret::SecretBytes;
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
@@ -64,17 +66,27 @@ impl Transcript {
         self.0.finalize().into()
     }
 
+    /// The digest as a secret; no copy of it stays behind here.
+    #[must_use]
+    pub fn secret(self) -> SecretBytes {
+        let mut digest = self.finish();
+        let secret = SecretBytes::new(digest);
+        digest.zeroize();
+        secret
+    }
+
     /// 48 bytes for a reduction modulo the group order ("H2F"): the bias is below 2^-128.
     #[must_use]
     pub fn wide(self) -> [u8; 48] {
-        let seed = self.finish();
+        let mut seed = self.finish();
         let mut out = [0; 48];
         let (head, tail) = out.split_at_mut(32);
         head.copy_from_slice(&Sha256::new().chain_update(seed).chain_update([0]).finalize());
-        let second = Sha256::new().chain_update(seed).chain_update([1]).finalize();
-        for (to, from) in tail.iter_mut().zip(second) {
-            *to = from;
-        }
+        let mut second = Sha256::new().chain_update(seed).chain_update([1]).finalize();
+        tail.iter_mut().zip(&second).for_each(|(to, from)| *to = *from);
+        // The caller wipes the result, if it is secret.
+        second.zeroize();
+        seed.zeroize();
         out
     }
 }

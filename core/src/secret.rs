@@ -21,6 +21,15 @@ impl SecretBytes {
         Self(bytes)
     }
 
+    /// The encoding of a secret scalar.
+    #[must_use]
+    pub fn of_scalar<G: Group>(scalar: &SecretScalar<G>) -> Self {
+        let mut bytes = G::scalar_to_bytes(scalar.expose());
+        let secret = Self(bytes);
+        bytes.zeroize();
+        secret
+    }
+
     /// Draws fresh bytes.
     pub fn random(rng: &mut (impl RngCore + CryptoRng)) -> Self {
         let mut secret = Self::default();
@@ -80,6 +89,11 @@ impl<G: Group> SecretScalar<G> {
         Self(scalar)
     }
 
+    /// Adds `other`, in place.
+    pub fn add(&mut self, other: &Self) {
+        self.0 = self.0 + other.0;
+    }
+
     /// The scalar itself; every call is a place to review.
     #[must_use]
     pub fn expose(&self) -> &G::Scalar {
@@ -110,13 +124,13 @@ impl HedgedRng {
     /// Mixes `entropy` with the long-term `hedge` key, the session and a per-boot counter.
     #[must_use]
     pub fn new(entropy: &[u8; 32], hedge: &SecretBytes, session: &[u8; 32], counter: u64) -> Self {
-        let seed = Transcript::new("seed")
+        let state = Transcript::new("seed")
             .bytes(entropy)
             .bytes(hedge.expose())
             .bytes(session)
             .u64(counter)
-            .finish();
-        Self { state: SecretBytes(seed), counter: 0 }
+            .secret();
+        Self { state, counter: 0 }
     }
 }
 
@@ -136,14 +150,12 @@ impl RngCore for HedgedRng {
     fn fill_bytes(&mut self, out: &mut [u8]) {
         for chunk in out.chunks_mut(32) {
             self.counter += 1;
-            let mut block =
-                Transcript::new("drbg-block").bytes(self.state.expose()).u64(self.counter).finish();
-            chunk.iter_mut().zip(block).for_each(|(to, from)| *to = from);
-            block.zeroize();
+            let block =
+                Transcript::new("drbg-block").bytes(self.state.expose()).u64(self.counter).secret();
+            chunk.iter_mut().zip(block.expose()).for_each(|(to, from)| *to = *from);
         }
         // Forward security: what was drawn cannot be drawn again from the state left behind.
-        let next = Transcript::new("drbg-next").bytes(self.state.expose()).finish();
-        self.state = SecretBytes(next);
+        self.state = Transcript::new("drbg-next").bytes(self.state.expose()).secret();
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), rand_core::Error> {

@@ -182,8 +182,9 @@ impl core::fmt::Display for Fault {
 pub enum Abort {
     /// A party is proven to have misbehaved.
     Culprit(PartyId, Fault),
-    /// This party and another saw different broadcasts, and no proof came who lied.
-    EchoMismatch(PartyId),
+    /// The first party says that it and the second saw different broadcasts, and no proof came who of
+    /// all lied.
+    EchoMismatch(PartyId, PartyId),
     /// Members of the quorum work on different inputs: another coordinator's or request's.
     Disagreement(PartyId),
     /// The nonce points lie on no polynomial of degree d: somebody in the quorum lied, unnamed.
@@ -208,9 +209,10 @@ impl core::fmt::Display for Abort {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Culprit(party, fault) => write!(f, "party {party} {fault}"),
-            Self::EchoMismatch(party) => {
-                write!(f, "this party and party {party} saw different broadcasts")
-            }
+            Self::EchoMismatch(accuser, with) => write!(
+                f,
+                "party {accuser} says that it and party {with} saw different broadcasts, and nobody proved who lied"
+            ),
             Self::Disagreement(party) => write!(f, "party {party} works on different inputs"),
             Self::OffPolynomial(quorum) => {
                 write!(f, "the nonces of parties {quorum} do not fit together: one of them lied")

@@ -2,13 +2,12 @@
 
 use k256::ecdsa::{Signature, hazmat::VerifyPrimitive};
 use k256::elliptic_curve::bigint::U512;
-use k256::elliptic_curve::group::Group as _;
 use k256::elliptic_curve::ops::{MulByGenerator, Reduce};
-use k256::elliptic_curve::point::AffineCoordinates;
 use k256::elliptic_curve::scalar::IsHigh;
 use k256::elliptic_curve::sec1::{FromEncodedPoint, ToEncodedPoint};
 use k256::elliptic_curve::{Field, PrimeField};
 use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256};
+use zeroize::Zeroize as _;
 
 use super::{AffineBytes, EcdsaGroup, Group, PointBytes, Suite};
 use crate::wire::Bytes64;
@@ -49,7 +48,11 @@ impl Group for Secp256k1 {
     fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
         let mut padded = [0; 64];
         padded.iter_mut().skip(16).zip(bytes).for_each(|(to, from)| *to = *from);
-        <Scalar as Reduce<U512>>::reduce(U512::from_be_slice(&padded))
+        let mut integer = U512::from_be_slice(&padded);
+        let scalar = <Scalar as Reduce<U512>>::reduce(integer);
+        padded.zeroize();
+        integer.zeroize();
+        scalar
     }
 
     fn scalar_from_digest(bytes: &[u8; 32]) -> Scalar {
@@ -62,6 +65,10 @@ impl Group for Secp256k1 {
     }
 
     fn point_from_bytes(bytes: &PointBytes) -> Option<ProjectivePoint> {
+        // `sec1` knows a third tag, of "compact" points: a second encoding of the same point.
+        if !matches!(bytes.0.first(), Some(2 | 3)) {
+            return None;
+        }
         let encoded = EncodedPoint::from_bytes(bytes.0).ok()?;
         let affine: AffinePoint = Option::from(AffinePoint::from_encoded_point(&encoded))?;
         Some(affine.into())
@@ -80,14 +87,12 @@ impl Group for Secp256k1 {
 }
 
 impl EcdsaGroup for Secp256k1 {
-    fn x_coordinate(point: &ProjectivePoint) -> Option<(Scalar, bool, bool)> {
-        if bool::from(point.is_identity()) {
-            return None;
-        }
-        let affine = point.to_affine();
-        let x: [u8; 32] = affine.x().into();
-        let reduced = Self::scalar_from_bytes(&x).is_none();
-        Some((Self::scalar_from_digest(&x), bool::from(affine.y_is_odd()), reduced))
+    fn x_coordinate(point: &AffineBytes) -> (Scalar, bool, bool) {
+        let (head, y) = point.0.split_at(32);
+        let mut x = [0; 32];
+        x.copy_from_slice(head);
+        let odd = y.last().is_some_and(|byte| byte & 1 == 1);
+        (Self::scalar_from_digest(&x), odd, Self::scalar_from_bytes(&x).is_none())
     }
 
     fn is_high(scalar: &Scalar) -> bool {
@@ -121,6 +126,28 @@ mod tests {
         assert_eq!(Secp256k1::point_from_bytes(&PointBytes([0; 33])), None);
         assert_eq!(Secp256k1::point_to_bytes(&ProjectivePoint::IDENTITY), None);
         assert_eq!(Secp256k1::point_to_affine(&ProjectivePoint::IDENTITY), None);
+        assert_eq!(Secp256k1::point_from_affine(&Bytes64([0; 64])), None);
+    }
+
+    #[test]
+    fn a_point_has_one_encoding_only() {
+        let point = Secp256k1::mul_base(&Scalar::from(7u64));
+        let canonical = Secp256k1::point_to_bytes(&point).unwrap();
+        assert_eq!(Secp256k1::point_from_bytes(&canonical), Some(point));
+        for tag in (0..=255).filter(|tag| !matches!(tag, 2 | 3)) {
+            let mut other = canonical;
+            other.0[0] = tag;
+            assert_eq!(Secp256k1::point_from_bytes(&other), None, "tag {tag}");
+        }
+        // x + the field's prime names the same coordinate; here x = 1, which is on the curve.
+        let mut above = PointBytes([0xff; 33]);
+        above.0[0] = 2;
+        above.0[29..].copy_from_slice(&0xffff_fc30u32.to_be_bytes());
+        above.0[28] = 0xfe;
+        let mut one = PointBytes([0; 33]);
+        (one.0[0], one.0[32]) = (2, 1);
+        assert!(Secp256k1::point_from_bytes(&one).is_some());
+        assert_eq!(Secp256k1::point_from_bytes(&above), None);
     }
 
     #[test]

@@ -129,14 +129,14 @@ impl<G: Group, const N: usize, const K: usize> Dealing<G, N, K> {
         let sets = holders.nonce_sets_of(me).zip(&self.sets).filter(|(set, _)| set.contains(to));
         Some(Deal {
             transcript: *transcript,
-            share: self.share(to),
+            share: SecretBytes::of_scalar(&self.share(to)),
             pair: copy(self.pairs.get(place)?),
             sets: sets.map(|(_, opening)| copy(opening)).collect(),
         })
     }
 
-    /// f_i(to), encoded.
-    pub(super) fn share(&self, to: PartyId) -> SecretBytes {
-        SecretBytes::new(G::scalar_to_bytes(self.polynomial.evaluate(to).expose()))
+    /// f_i(to).
+    pub(super) fn share(&self, to: PartyId) -> SecretScalar<G> {
+        self.polynomial.evaluate(to)
     }
 }

@@ -85,6 +85,7 @@ pub(super) trait Body: Serialize + DeserializeOwned {}
 impl Body for Commit {}
 impl<const N: usize, const K: usize> Body for Open<N, K> {}
 impl<const K: usize> Body for Deal<K> {}
+impl<const N: usize, const K: usize> Body for Complaint<N, K> {}
 
 /// A message with the signature of the sender's session key.
 #[derive(Debug, Serialize, Deserialize)]
@@ -107,12 +108,14 @@ fn hash_of<T: Serialize>(tag: &str, value: &T) -> Digest {
     Transcript::new(tag).bytes(&hash.finalize()).finish()
 }
 
-impl<B: Body> Signed<B> {
+impl<B: Serialize> Signed<B> {
     pub(super) fn new(header: Header, body: B, signer: &impl SessionSigner) -> Self {
         let signature = signer.sign(&signed_digest(&header, &hash_of("dkg-body", &body)));
         Self { header, body, signature }
     }
+}
 
+impl<B: Body> Signed<B> {
     pub(super) fn body_digest(&self) -> Digest {
         hash_of("dkg-body", &self.body)
     }
@@ -133,22 +136,41 @@ pub(super) struct Seen {
     pub(super) signature: Bytes64,
 }
 
+impl Seen {
+    pub(super) fn of<B: Body>(message: &Signed<B>) -> Self {
+        Self { body: message.body_digest(), signature: message.signature }
+    }
+}
+
+/// What a party saw of one dealer when it complained: R1 and R2, as far as they had arrived.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Views {
+    pub(super) commit: Option<Seen>,
+    pub(super) open: Option<Seen>,
+}
+
+/// "Party `with` and I cannot have seen the same; this is what I saw", by dealer in increasing order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Echo<const N: usize> {
+    pub(super) with: PartyId,
+    pub(super) seen: Vec<Views, N>,
+}
+
 /// A complaint to all; it always ends the run.
-// No allocator here: the larger variant is the price, and there is one complaint per run at most.
+// No allocator here: the larger variant is the price, and it lives only while it is judged.
 #[expect(clippy::large_enum_variant)]
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Complaint<const N: usize, const K: usize> {
-    /// "Party `with` and I saw different broadcasts in `round`; this is what I saw, by dealer."
-    Echo { round: u8, with: PartyId, seen: Vec<Seen, N> },
-    /// "This dealer's private message to me is bad": the message itself, signed.
-    BadDeal { deal: Signed<Deal<K>> },
+    /// What the accuser saw, as in [`Echo`].
+    Echo(Echo<N>),
+    /// "This dealer's private message to me is bad": the message itself, and the R2 that it betrays,
+    /// both signed, so that the judge depends on nothing that it may not have got.
+    BadDeal { open: Signed<Open<N, K>>, deal: Signed<Deal<K>> },
 }
 
-impl<const N: usize, const K: usize> Complaint<N, K> {
-    pub(super) fn echo_with(&self) -> Option<PartyId> {
-        match self {
-            Self::Echo { with, .. } => Some(*with),
-            Self::BadDeal { .. } => None,
-        }
-    }
+/// A [`Complaint`] on its way out; it has the same encoding.
+#[derive(Serialize)]
+pub(super) enum Accusation<'a, const N: usize, const K: usize> {
+    Echo(&'a Echo<N>),
+    BadDeal { open: &'a Signed<Open<N, K>>, deal: &'a Signed<Deal<K>> },
 }

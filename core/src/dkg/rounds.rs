@@ -3,7 +3,7 @@
 use heapless::Vec;
 
 use super::deal::{commitment, proof_challenge};
-use super::message::{Complaint, Deal, Open, Opening, Seen, Signed};
+use super::message::{Deal, Open, Opening, Signed};
 use super::{Dkg, Pending, Phase, SessionSigner, Slot};
 use crate::curve::Group;
 use crate::hash::{Digest, Transcript};
@@ -16,6 +16,9 @@ use crate::vss;
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Goes on for as long as rounds are complete.
     pub(super) fn advance(&mut self, signer: &impl SessionSigner) {
+        if self.phase == Phase::Blame {
+            return self.judge_echoes();
+        }
         if self.phase == Phase::Commit && self.slots.iter().all(|slot| slot.commit.is_some()) {
             self.finish_commit(signer);
         }
@@ -47,13 +50,11 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let different =
             |slot: &&Slot<N, K>| slot.open.as_ref().is_some_and(|open| open.body.sid != self.sid);
         if let Some(with) = self.slots.iter().find(different).map(|slot| slot.peer.party) {
-            return self.complain_of_echo(1, with);
+            return self.echo(self.me, with);
         }
-        let fault = self.slots.iter().find_map(|slot| {
-            let fault = self.check_open(slot).err()?;
-            Some((slot.peer.party, fault))
-        });
-        if let Some((dealer, fault)) = fault {
+        if let Some((dealer, fault)) = self.bad_open() {
+            // The dealer may have shown it to this party alone: then its R2 are evidence.
+            self.echo(self.me, dealer);
             return self.fail(Abort::Culprit(dealer, fault));
         }
         self.transcript = self.opening_binding();
@@ -63,8 +64,22 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
+    /// The first dealer whose R2 does not pass. R2 of another sid (R1 differed) is left to the echoes,
+    /// and while R1 is not complete there is nothing to check against.
+    pub(super) fn bad_open(&self) -> Option<(PartyId, Fault)> {
+        if self.slots.iter().any(|slot| slot.commit.is_none()) {
+            return None;
+        }
+        let sid = self.session_binding();
+        let mut there = self
+            .slots
+            .iter()
+            .filter(|slot| slot.open.as_ref().is_some_and(|open| open.body.sid == sid));
+        there.find_map(|slot| Some((slot.peer.party, self.check_open(slot, &sid).err()?)))
+    }
+
     /// Every check of R2 that names its sender.
-    fn check_open(&self, slot: &Slot<N, K>) -> Result<(), Fault> {
+    fn check_open(&self, slot: &Slot<N, K>, sid: &Digest) -> Result<(), Fault> {
         let dealer = slot.peer.party;
         let (Some(commit), Some(open)) = (&slot.commit, &slot.open) else {
             return Err(Fault::Malformed);
@@ -87,7 +102,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if opened != commit.commitment {
             return Err(Fault::CommitmentOpening);
         }
-        if !proof_holds::<G, N, K>(&self.sid, dealer, open) {
+        if !proof_holds::<G, N, K>(sid, dealer, open) {
             return Err(Fault::ProofOfPossession);
         }
         // Of two equal coefficients the later one's dealer cannot have proven possession honestly
@@ -106,39 +121,18 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             slot.deal.as_ref().is_some_and(|deal| deal.body.transcript != self.transcript)
         };
         if let Some(with) = self.slots.iter().find(different).map(|slot| slot.peer.party) {
-            return self.complain_of_echo(2, with);
+            return self.echo(self.me, with);
         }
-        let bad = self.slots.iter().position(|slot| match (&slot.open, &slot.deal) {
-            (Some(open), Some(deal)) => {
-                let dealer = slot.peer.party;
-                check_deal::<G, N, K>(
-                    &self.terms,
-                    &self.sid,
-                    &open.body,
-                    dealer,
-                    self.me,
-                    &deal.body,
-                )
-                .is_err()
-            }
-            _ => false,
+        let bad = self.slots.iter().find_map(|slot| {
+            let (open, deal) = (slot.open.as_ref()?, slot.deal.as_ref()?);
+            let (dealer, open) = (slot.peer.party, &open.body);
+            let checked =
+                check_deal::<G, N, K>(&self.terms, &self.sid, open, dealer, self.me, &deal.body);
+            Some((dealer, checked.err()?))
         });
-        if let Some(slot) = bad.and_then(|place| self.slots.get_mut(place)) {
-            let dealer = slot.peer.party;
-            if let (Some(open), Some(deal)) = (&slot.open, slot.deal.take()) {
-                let fault = check_deal::<G, N, K>(
-                    &self.terms,
-                    &self.sid,
-                    &open.body,
-                    dealer,
-                    self.me,
-                    &deal.body,
-                );
-                self.complaint = Some(Complaint::BadDeal { deal });
-                self.queue(Pending::Complain);
-                self.fail(Abort::Culprit(dealer, fault.err().unwrap_or(Fault::BadShare)));
-            }
-            return;
+        if let Some((dealer, fault)) = bad {
+            self.queue(Pending::Accuse(dealer));
+            return self.fail(Abort::Culprit(dealer, fault));
         }
         match self.assemble() {
             Some(key) => {
@@ -150,35 +144,21 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
-    pub(super) fn complain_of_echo(&mut self, round: u8, with: PartyId) {
-        let seen = self.slots.iter().filter_map(|slot| match round {
-            1 => {
-                slot.commit.as_ref().map(|m| Seen { body: m.body_digest(), signature: m.signature })
-            }
-            _ => slot.open.as_ref().map(|m| Seen { body: m.body_digest(), signature: m.signature }),
-        });
-        self.complaint = Some(Complaint::Echo { round, with, seen: seen.collect() });
-        self.phase = Phase::Blame;
-        self.queue(Pending::Complain);
-    }
-
     /// x_i, Φ, pair seeds and nonce keys, once everything is checked.
     fn assemble(&self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
         let mut sums: Vec<G::Point, N> =
             (0..self.terms.holders.threshold()).map(|_| G::Point::default()).collect();
-        let mut share =
-            *SecretScalar::<G>::new(G::scalar_from_bytes(self.own.share(self.me).expose())?)
-                .expose();
+        let mut share = self.own.share(self.me);
         for slot in &self.slots {
             let dealt = points::<G, N>(&slot.open.as_ref()?.body.coefficients);
             for (sum, point) in sums.iter_mut().zip(dealt) {
                 *sum = *sum + point;
             }
             if let Some(deal) = &slot.deal {
-                share = share + G::scalar_from_bytes(deal.body.share.expose())?;
+                let dealt = G::scalar_from_bytes(deal.body.share.expose())?;
+                share.add(&SecretScalar::new(dealt));
             }
         }
-        let share = SecretScalar::<G>::new(share);
         // X ≠ O, x_i ≠ 0 and x_i·G = X_i.
         let commitment: Vec<_, N> = sums.iter().filter_map(G::point_to_bytes).collect();
         let mine = vss::evaluate_commitment::<G>(&sums, self.me);
@@ -191,7 +171,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let public = PublicKey { terms: self.terms, transcript: self.transcript, commitment };
         let record = ShareRecord {
             epoch: self.terms.epoch,
-            share: SecretBytes::new(G::scalar_to_bytes(share.expose())),
+            share: SecretBytes::of_scalar(&share),
             pair_seeds: self.pair_seeds()?,
             nonce_keys: self.nonce_keys()?,
         };
@@ -207,8 +187,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             let (low, high) = if self.me < j { (own, theirs) } else { (theirs, own) };
             let (min, max) = if self.me < j { (self.me, j) } else { (j, self.me) };
             let start = Transcript::new("pair").bytes(&self.sid).party(min).party(max);
-            let seed = start.bytes(low.value.expose()).bytes(high.value.expose()).finish();
-            seeds.push(SecretBytes::new(seed)).ok()?;
+            let seed = start.bytes(low.value.expose()).bytes(high.value.expose()).secret();
+            seeds.push(seed).ok()?;
         }
         Some(seeds)
     }
@@ -230,7 +210,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                 };
                 transcript = transcript.bytes(opening.value.expose());
             }
-            keys.push(SecretBytes::new(transcript.finish())).ok()?;
+            keys.push(transcript.secret()).ok()?;
         }
         Some(keys)
     }

@@ -2,11 +2,11 @@
 
 use heapless::Vec;
 
-use super::{Failure, SignError, SignTerms, SignatureShare};
+use super::{Failure, SignError, SignTerms, SignatureShare, check_header};
 use crate::curve::{AffineBytes, EcdsaGroup};
 use crate::hash::Digest;
 use crate::party::{Holders, PartyId, PartySet};
-use crate::session::{Abort, Fault, Header, Refusal};
+use crate::session::{Abort, Fault, Refusal};
 use crate::vss;
 use crate::wire;
 
@@ -49,7 +49,7 @@ impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
     ) -> Result<Self, SignError> {
         terms.check::<G>(holders)?;
         if terms.quorum.len() > S {
-            return Err(SignError::Salts);
+            return Err(SignError::TooLarge);
         }
         let coordinator = terms.coordinator;
         Ok(Self { terms, coordinator, group_key, shares: Vec::new(), over: false })
@@ -76,9 +76,8 @@ impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
         if !self.terms.quorum.contains(from) {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
-        let header = Header::peek(bytes).map_err(|e| Failure::Refused(e.into()))?;
         let expected = self.terms.header::<G>(2, from, Some(self.coordinator));
-        header.check(&expected, from, self.coordinator).map_err(Failure::Refused)?;
+        check_header(bytes, &expected, self.coordinator)?;
         let result = self.accept(from, bytes).and_then(|()| {
             if self.missing().is_empty() { self.finish().map(Some) } else { Ok(None) }
         });
@@ -125,8 +124,8 @@ impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
     fn finish(&self) -> Result<Signature, Failure> {
         let suspect = Failure::Aborted(Abort::InvalidSignature(self.terms.quorum));
         let Common { nonce, mu, nu, .. } = self.interpolate()?;
-        let nonce = G::point_from_affine(&nonce).ok_or(suspect)?;
-        let (r, mut odd, above) = G::x_coordinate(&nonce).ok_or(suspect)?;
+        // Not worth a check that R is on the curve: a wrong r does not verify.
+        let (r, mut odd, above) = G::x_coordinate(&nonce);
         let mut s = nu * G::invert(&mu).ok_or(suspect)?;
         if G::is_high(&s) {
             s = -s;
