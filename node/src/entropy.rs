@@ -1,12 +1,7 @@
-//! The operating system's randomness, behind a seam that a test can break on purpose.
+//! The operating system's randomness, behind a seam: a test can bring a source that repeats itself or
+//! is stuck, and show what that costs (nothing: whatever is drawn here is hedged before use).
 
-/// A source of randomness.
-#[derive(Debug)]
-pub struct Entropy {
-    stuck: bool,
-}
-
-/// The operating system gave none.
+/// The source gave nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntropyError;
 
@@ -18,17 +13,22 @@ impl std::fmt::Display for EntropyError {
 
 impl std::error::Error for EntropyError {}
 
+type Source = dyn FnMut(&mut [u8]) -> Result<(), EntropyError> + Send;
+
+/// A source of randomness.
+pub struct Entropy(Box<Source>);
+
 impl Entropy {
     /// The operating system's.
     #[must_use]
     pub fn os() -> Self {
-        Self { stuck: false }
+        Self::of(|out| getrandom::getrandom(out).map_err(|_| EntropyError))
     }
 
-    /// All zero: a stuck generator, for tests that show what it costs (nothing: everything is hedged).
+    /// Any other source.
     #[must_use]
-    pub fn stuck_at_zero() -> Self {
-        Self { stuck: true }
+    pub fn of(source: impl FnMut(&mut [u8]) -> Result<(), EntropyError> + Send + 'static) -> Self {
+        Self(Box::new(source))
     }
 
     /// Fills `out`.
@@ -36,10 +36,12 @@ impl Entropy {
     /// # Errors
     /// [`EntropyError`].
     pub fn fill(&mut self, out: &mut [u8]) -> Result<(), EntropyError> {
-        if self.stuck {
-            out.fill(0);
-            return Ok(());
-        }
-        getrandom::getrandom(out).map_err(|_| EntropyError)
+        (self.0)(out)
+    }
+}
+
+impl std::fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Entropy(..)")
     }
 }

@@ -1,5 +1,9 @@
-//! What the tests share: the deterministic simulator of the core, and a disk that loses what was not
-//! synced.
+//! What the tests share: the deterministic simulator of the core, whole nodes in simulated trouble, a
+//! disk that loses what was not synced, real chains, and independent judges.
 
+pub mod chain;
 pub mod disk;
+pub mod nodes;
+pub mod nonce_checker;
+pub mod sender;
 pub mod simulator;

@@ -17,7 +17,7 @@ use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_node::entropy::Entropy;
 use quorate_node::handle::KeyInfo;
 use quorate_node::identity::IdentityKey;
-use quorate_node::membership::{Member, Membership};
+use quorate_node::membership::Membership;
 use quorate_node::network::Event;
 use quorate_node::service::{Deadlines, Parts, Service};
 use quorate_node::store::Store;
@@ -45,6 +45,21 @@ struct Node {
     released: BTreeSet<Digest>,
 }
 
+fn stuck() -> Entropy {
+    Entropy::of(|out| {
+        out.fill(0);
+        Ok(())
+    })
+}
+
+fn seeded(seed: u64) -> Entropy {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed);
+    Entropy::of(move |out| {
+        rng.fill_bytes(out);
+        Ok(())
+    })
+}
+
 /// A group of nodes.
 pub struct World {
     /// Decides everything that happens.
@@ -66,14 +81,15 @@ impl World {
         let keks = tempfile::tempdir().expect("a temporary folder");
         let identities: Vec<_> =
             (1..=n).map(|party| Arc::new(IdentityKey::from_secret(&[party as u8; 32]))).collect();
-        let member = |(party, identity): (u16, &Arc<IdentityKey>)| Member {
-            id: party,
-            name: format!("party-{party}"),
-            identity: identity.public(),
-            address: format!("127.0.0.1:{}", 7000 + party),
+        let member = |(party, identity): (u16, &Arc<IdentityKey>)| {
+            let (public, port) = (identity.public(), 7000 + party);
+            format!(
+                "[[party]]\nid = {party}\nname = \"party-{party}\"\nidentity = \"{public}\"\naddress = \"127.0.0.1:{port}\"\n"
+            )
         };
-        let members = (1..=n).zip(&identities).map(member).collect();
-        let membership = Membership::with_random_network(members).expect("a membership");
+        let members: String = (1..=n).zip(&identities).map(member).collect();
+        let membership = format!("network = \"{}\"\n{members}", "5e".repeat(16));
+        let membership = Membership::parse(&membership).expect("a membership");
         let nodes = (1..=n).zip(identities).map(|(party, identity)| {
             let file = keks.path().join(party.to_string());
             let protector = SoftwareProtector::create(&file, SoftwareSecret::KeyFile);
@@ -126,6 +142,7 @@ impl World {
     /// Starts a party from its disk, and links it to all that run.
     #[expect(clippy::panic, reason = "a test may stop")]
     pub fn boot(&mut self, party: u16) {
+        let entropy = self.rng.next_u64();
         let Some(node) = self.nodes.get_mut(&party) else { return };
         if node.service.is_some() {
             return;
@@ -141,7 +158,7 @@ impl World {
             protector: Arc::clone(&node.protector),
             store,
             transport: Box::new(SimulatedTransport { me: party, wire: Arc::clone(&self.wire) }),
-            entropy: if self.stuck { Entropy::stuck_at_zero() } else { Entropy::os() },
+            entropy: if self.stuck { stuck() } else { seeded(entropy) },
             clock: Box::new(node.clock.clone()),
             deadlines: self.deadlines,
         };
@@ -158,7 +175,7 @@ impl World {
     pub fn crash(&mut self, party: u16) {
         let seed = self.rng.next_u64();
         let Some(node) = self.nodes.get_mut(&party) else { return };
-        if node.service.is_none() {
+        if node.service.is_none() && !node.disk.crashed() {
             return;
         }
         node.disk.crash();
@@ -173,7 +190,7 @@ impl World {
 
     /// Lets a party's disk die after `changes` more changes, in the middle of whatever it does then.
     pub fn crash_soon(&mut self, party: u16, changes: u64) {
-        if let Some(node) = self.nodes.get(&party) {
+        if let Some(node) = self.nodes.get(&party).filter(|node| node.service.is_some()) {
             node.disk.crash_after(changes);
         }
     }
@@ -279,7 +296,10 @@ impl World {
             };
             for request in &node.released {
                 let counted = store.request(*request).ok().flatten().is_some_and(|r| r.counted);
-                assert!(counted, "party {party} sent a nonce point for a spend that is not durable");
+                assert!(
+                    counted,
+                    "party {party} sent a nonce point for a spend that is not durable"
+                );
             }
             if let Err(error) = store.audit_verify() {
                 panic!("party {party}'s audit log: {error}");
@@ -333,7 +353,8 @@ impl World {
             let mut spent = BTreeMap::new();
             for record in records {
                 let record: Value = serde_json::from_slice(&record.record).unwrap_or_default();
-                let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+                let field =
+                    |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
                 if field("event") == "released" && field("key") == key.key {
                     let amount: u128 = field("spend").parse().unwrap_or(u128::MAX);
                     spent.insert(field("request").to_owned(), amount);

@@ -103,8 +103,12 @@ impl World {
         total: u32,
     ) -> oneshot::Receiver<Result<KeyInfo, ServiceError>> {
         let (reply, answer) = oneshot::channel();
-        let create =
-            CreateKey { name: name.into(), threshold: 2, parties: Vec::new(), policy: policy(total) };
+        let create = CreateKey {
+            name: name.into(),
+            threshold: 2,
+            parties: Vec::new(),
+            policy: policy(total),
+        };
         self.feed(coordinator, |s| s.handle_command(Command::CreateKey(create, reply)));
         answer
     }
