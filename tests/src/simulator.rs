@@ -1,6 +1,7 @@
 //! A deterministic simulator: n parties of the core, one seeded generator that decides everything the
 //! network does to their messages, and adversaries that rewrite what some parties send.
 
+pub mod forge;
 mod generate;
 mod sign;
 

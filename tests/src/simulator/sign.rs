@@ -18,6 +18,8 @@ pub struct Signing {
     pub signature: Option<Signature>,
     /// Who aborted, and why; the coordinator's combiner under its own key.
     pub aborted: BTreeMap<PartyId, Abort>,
+    /// Whose key does not open, and why.
+    pub unopened: BTreeMap<PartyId, String>,
     /// Who refused to start.
     pub not_started: BTreeMap<PartyId, SignError>,
     /// Messages that were dropped, by receiver and sender.
@@ -62,7 +64,14 @@ pub fn sign_with(
     let mut signers = BTreeMap::new();
     let mut combiner = None;
     for me in terms.quorum.iter() {
-        let Some(key) = group.get(&me).and_then(|stored| stored.open(me).ok()) else { continue };
+        let Some(stored) = group.get(&me) else { continue };
+        let key = match stored.open(me) {
+            Ok(key) => key,
+            Err(error) => {
+                result.unopened.insert(me, error);
+                continue;
+            }
+        };
         if combiner.is_none() {
             combiner = Combiner::<Curve, S>::new(&key.terms().holders, key.group_key(), terms)
                 .map_err(|error| result.not_started.insert(coordinator, error))

@@ -1,0 +1,120 @@
+//! Finds a nonce that was used twice. One k_i under two different (Y, h, R) gives away the share, so
+//! the checker is fed with every message that ever left any party, whatever crashed, was rolled back or
+//! ran in parallel, and afterwards compares what each R_i was used for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_core::ecdsa::{Inspected, inspect};
+use quorate_core::hash::Digest;
+use quorate_core::party::PartyId;
+
+/// What a session is about: the public key Y, encoded in one way throughout, and the digest h.
+pub type About = (Vec<u8>, Digest);
+
+/// What one party sent in one session.
+#[derive(Default)]
+struct Sent {
+    points: BTreeSet<Vec<u8>>,
+    nonces: BTreeSet<Vec<u8>>,
+}
+
+/// One use of a nonce.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Use {
+    /// The session.
+    pub session: Digest,
+    /// Y and h.
+    pub about: About,
+    /// R, if the party sent its share.
+    pub nonce: Option<Vec<u8>>,
+}
+
+/// A nonce under two different (Y, h, R).
+#[derive(Clone, Debug)]
+pub struct Reuse {
+    /// Whose.
+    pub party: PartyId,
+    /// R_i.
+    pub point: Vec<u8>,
+    /// All uses, by session.
+    pub uses: Vec<Use>,
+}
+
+/// What the checker found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// What must not be.
+    pub reuses: Vec<Reuse>,
+    /// Sessions that nobody could explain: the caller must account for them.
+    pub unexplained: BTreeSet<Digest>,
+    /// How many different (party, R_i) there were.
+    pub points: usize,
+    /// How many of them were sent in more than one session, harmlessly or not.
+    pub repeated: usize,
+    /// How many shares were seen.
+    pub shares: usize,
+}
+
+/// Collects messages.
+#[derive(Default)]
+pub struct NonceChecker {
+    sent: BTreeMap<(Digest, PartyId), Sent>,
+}
+
+impl NonceChecker {
+    /// A checker that has seen nothing.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes a message that left `party`; whatever is no message of a signing session is ignored.
+    pub fn record(&mut self, party: PartyId, bytes: &[u8]) {
+        match inspect(bytes) {
+            Ok(Inspected::Nonce { header, point, .. }) => {
+                let sent = self.sent.entry((header.session, party)).or_default();
+                sent.points.insert(point.0.to_vec());
+            }
+            Ok(Inspected::Share { header, nonce, .. }) => {
+                let sent = self.sent.entry((header.session, party)).or_default();
+                sent.nonces.insert(nonce.0.to_vec());
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Compares all uses. If a party sent two R_i in one session, each counts as used for whatever it
+    /// shared there.
+    #[must_use]
+    pub fn report(&self, about: impl Fn(&Digest) -> Option<About>) -> Report {
+        let mut report = Report::default();
+        let mut uses: BTreeMap<(PartyId, &Vec<u8>), BTreeSet<Use>> = BTreeMap::new();
+        for ((session, party), sent) in &self.sent {
+            report.shares += sent.nonces.len();
+            let Some(about) = about(session) else {
+                report.unexplained.insert(*session);
+                continue;
+            };
+            for point in &sent.points {
+                let all = uses.entry((*party, point)).or_default();
+                let of = |nonce| Use { session: *session, about: about.clone(), nonce };
+                all.extend(sent.nonces.iter().cloned().map(|nonce| of(Some(nonce))));
+                if sent.nonces.is_empty() {
+                    all.insert(of(None));
+                }
+            }
+        }
+        report.points = uses.len();
+        for ((party, point), uses) in uses {
+            let sessions: BTreeSet<_> = uses.iter().map(|one| one.session).collect();
+            let abouts: BTreeSet<_> = uses.iter().map(|one| &one.about).collect();
+            let nonces: BTreeSet<_> = uses.iter().filter_map(|one| one.nonce.as_ref()).collect();
+            report.repeated += usize::from(sessions.len() > 1);
+            if abouts.len() > 1 || nonces.len() > 1 {
+                let (point, uses) = (point.clone(), uses.into_iter().collect());
+                report.reuses.push(Reuse { party, point, uses });
+            }
+        }
+        report
+    }
+}
