@@ -19,7 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 pub use generate::{Generation, generate, session_of};
-pub use sign::{Signing, salt_of, sign, sign_with};
+pub use sign::{Signing, salt_of, sign, sign_with, sign_with_salts};
 
 /// The curve of today.
 pub type Curve = Secp256k1;

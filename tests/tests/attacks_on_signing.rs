@@ -2,6 +2,12 @@
 //! that every honest party must come to. The key has holders 1 to 4 with T = 2; party 4 is corrupt in
 //! the quorum {1, 2, 4}, and party 1 coordinates.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "also outside of test functions, a failing test may stop"
+)]
+
 use quorate_core::curve::{EcdsaGroup as _, Group as _};
 use quorate_core::ecdsa::{Failure, Salt, SignError, SignTerms};
 use quorate_core::party::{PartyId, PartySet};

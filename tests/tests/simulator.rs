@@ -1,5 +1,7 @@
 //! The core in the simulator: every quorum signs, any weather ends cleanly, nobody honest is blamed.
 
+#![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
+
 use quorate_core::curve::Group as _;
 use quorate_core::key::check_certificate;
 use quorate_core::party::PartySet;

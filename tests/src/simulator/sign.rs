@@ -59,6 +59,18 @@ pub fn sign_with(
     network: &mut Network,
     adversary: &mut Adversary<'_>,
 ) -> Signing {
+    sign_with_salts(group, coordinator, shown, &|me| salt_of(me, seed), network, adversary)
+}
+
+/// [`sign_with`], where `own` says which salt a party remembers to have given.
+pub fn sign_with_salts(
+    group: &Group,
+    coordinator: PartyId,
+    shown: &dyn Fn(PartyId) -> (SignTerms, Vec<(PartyId, Salt)>),
+    own: &dyn Fn(PartyId) -> Salt,
+    network: &mut Network,
+    adversary: &mut Adversary<'_>,
+) -> Signing {
     let mut result = Signing::default();
     let (terms, _) = shown(coordinator);
     let mut signers = BTreeMap::new();
@@ -78,7 +90,7 @@ pub fn sign_with(
                 .ok();
         }
         let (terms, salts) = shown(me);
-        match Signer::<Curve, S>::new(&key, terms, &salts, &salt_of(me, seed)) {
+        match Signer::<Curve, S>::new(&key, terms, &salts, &own(me)) {
             Ok(signer) => {
                 signers.insert(me, (key, signer));
             }
