@@ -1,4 +1,14 @@
-//! Quorate's protocol core.
+//! Quorate's protocol core: threshold keys and signatures as pure state machines. Bytes, ticks and a
+//! generator of randomness come in; messages and results come out. No allocator, no I/O, no clock.
+//!
+//! From the bottom up:
+//! - [`party`], [`secret`], [`hash`], [`curve`], [`wire`]: values that are valid by construction, secrets
+//!   that wipe themselves, tagged hashes, the group, and the one way from bytes to values.
+//! - [`vss`]: polynomials, commitments, interpolation and the degree check.
+//! - [`session`], [`identity`]: what every message carries, and why a session ends.
+//! - [`dkg`]: how a key comes to be; [`key`]: what its holders keep, confirm and open.
+//! - [`ecdsa`]: one signature.
+//! - [`request`], [`policy`]: what a client wants, and whether a party's own rules allow it.
 #![no_std]
 
 pub mod curve;

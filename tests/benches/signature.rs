@@ -5,7 +5,7 @@
 //! number. Its two triples per signature are made beforehand, so they are counted and shown apart.
 
 #![expect(missing_docs, reason = "criterion's macros make undocumented items")]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a benchmark may stop")]
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a benchmark may stop")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};

@@ -1,9 +1,5 @@
-//! What the tests share: the deterministic simulator of the core, whole nodes in simulated trouble, a
-//! disk that loses what was not synced, real chains, and independent judges.
+//! What the tests share: the deterministic simulator, and those who judge what comes out of it.
 
-pub mod chain;
-pub mod disk;
-pub mod nodes;
+pub mod judge;
 pub mod nonce_checker;
-pub mod sender;
 pub mod simulator;

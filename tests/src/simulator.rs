@@ -1,6 +1,7 @@
 //! A deterministic simulator: n parties of the core, one seeded generator that decides everything the
 //! network does to their messages, and adversaries that rewrite what some parties send.
 
+pub mod forge;
 mod generate;
 mod sign;
 
@@ -18,7 +19,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 pub use generate::{Generation, generate, session_of};
-pub use sign::{Signing, salt_of, sign, sign_with};
+pub use sign::{Signing, salt_of, sign, sign_with, sign_with_salts};
 
 /// The curve of today.
 pub type Curve = Secp256k1;

@@ -1,9 +1,12 @@
 //! The core in the simulator: every quorum signs, any weather ends cleanly, nobody honest is blamed.
 
+#![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
+
 use quorate_core::curve::Group as _;
 use quorate_core::key::check_certificate;
 use quorate_core::party::PartySet;
 use quorate_core::session::{Abort, Fault};
+use quorate_tests::judge::accepts;
 use quorate_tests::simulator::*;
 
 fn honest(packet: Packet) -> Vec<Packet> {
@@ -14,23 +17,9 @@ fn calm(seed: u64) -> Network {
     Network::new(seed, Weather { reorder: true, ..Weather::default() })
 }
 
-/// An independent judge: libsecp256k1 recovers the key from the signature.
 fn recovers(group: &Group, digest: [u8; 32], signature: &quorate_core::ecdsa::Signature) {
-    let mut bytes = [0; 64];
-    bytes[..32].copy_from_slice(&signature.r);
-    bytes[32..].copy_from_slice(&signature.s);
-    let id = secp256k1::ecdsa::RecoveryId::try_from(i32::from(signature.recovery_id)).unwrap();
-    let recoverable = secp256k1::ecdsa::RecoverableSignature::from_compact(&bytes, id).unwrap();
-    let message = secp256k1::Message::from_digest(digest);
-    let secp = secp256k1::Secp256k1::new();
-    let key = secp.recover_ecdsa(message, &recoverable).unwrap();
-    let ours = group.values().next().unwrap().public.group_key().unwrap().0;
-    assert_eq!(key.serialize(), ours);
-    let standard = recoverable.to_standard();
-    secp.verify_ecdsa(message, &standard, &key).unwrap();
-    let mut low = standard;
-    low.normalize_s();
-    assert_eq!(low, standard, "s is low");
+    let key = group.values().next().unwrap().public.group_key().unwrap().0;
+    accepts(&key, digest, signature).unwrap();
 }
 
 fn subsets(n: u8, size: usize) -> Vec<PartySet> {

@@ -224,3 +224,62 @@ fn prf<G: Group>(tag: &str, key: &SecretBytes, label: &str, digest: &Digest) -> 
     zeroize::Zeroize::zeroize(&mut wide);
     scalar
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::{Secp256k1 as C, Suite};
+    use crate::party::Holders;
+
+    const QUORUM: [u16; 3] = [1, 2, 5];
+
+    /// A holder whose pair seeds follow from the pair; it has no share and no nonce keys.
+    fn member(number: u16) -> OpenedKey<C, 8, 8> {
+        let holders = Holders::new(PartySet::first(5), 2).unwrap();
+        let terms = KeyTerms {
+            suite: Suite::EcdsaSecp256k1,
+            network: [1; 16],
+            key: [2; 16],
+            epoch: 0,
+            holders,
+            context: [3; 32],
+        };
+        let me = PartyId::new(number).unwrap();
+        let pair = |with: PartyId| {
+            let mut seed = [0; 32];
+            seed[0] = me.min(with).number() as u8;
+            seed[1] = me.max(with).number() as u8;
+            PairSeed { with, seed: SecretBytes::new(seed) }
+        };
+        OpenedKey {
+            me,
+            terms,
+            context: terms.context(),
+            group_key: k256::ProjectivePoint::GENERATOR,
+            group_key_bytes: [0; 33],
+            share: SecretScalar::new(k256::Scalar::ONE),
+            pairs: holders.parties().without(me).iter().map(pair).collect(),
+            nonce_keys: Vec::new(),
+        }
+    }
+
+    /// Σ L_i·m_i, where each member uses its own label and digest.
+    fn opened(inputs: [(&str, u8); 3]) -> k256::Scalar {
+        let quorum: PartySet = QUORUM.into_iter().filter_map(PartyId::new).collect();
+        QUORUM.into_iter().zip(inputs).fold(k256::Scalar::ZERO, |sum, (number, (label, digest))| {
+            let member = member(number);
+            let inverse = vss::inverse_lagrange::<C>(quorum, member.party());
+            let mask = member.zero_mask(quorum, &inverse, label, &[digest; 32]);
+            assert_ne!(*mask.expose(), k256::Scalar::ZERO);
+            sum + vss::lagrange::<C>(quorum, member.party()) * mask.expose()
+        })
+    }
+
+    #[test]
+    fn masks_cancel_if_all_see_the_same_and_only_then() {
+        assert_eq!(opened([("mu", 7); 3]), k256::Scalar::ZERO);
+        assert_eq!(opened([("nu", 7); 3]), k256::Scalar::ZERO);
+        assert_ne!(opened([("mu", 7), ("mu", 7), ("mu", 8)]), k256::Scalar::ZERO);
+        assert_ne!(opened([("mu", 7), ("nu", 7), ("mu", 7)]), k256::Scalar::ZERO);
+    }
+}

@@ -18,6 +18,8 @@ pub struct Signing {
     pub signature: Option<Signature>,
     /// Who aborted, and why; the coordinator's combiner under its own key.
     pub aborted: BTreeMap<PartyId, Abort>,
+    /// Whose key does not open, and why.
+    pub unopened: BTreeMap<PartyId, String>,
     /// Who refused to start.
     pub not_started: BTreeMap<PartyId, SignError>,
     /// Messages that were dropped, by receiver and sender.
@@ -57,19 +59,38 @@ pub fn sign_with(
     network: &mut Network,
     adversary: &mut Adversary<'_>,
 ) -> Signing {
+    sign_with_salts(group, coordinator, shown, &|me| salt_of(me, seed), network, adversary)
+}
+
+/// [`sign_with`], where `own` says which salt a party remembers to have given.
+pub fn sign_with_salts(
+    group: &Group,
+    coordinator: PartyId,
+    shown: &dyn Fn(PartyId) -> (SignTerms, Vec<(PartyId, Salt)>),
+    own: &dyn Fn(PartyId) -> Salt,
+    network: &mut Network,
+    adversary: &mut Adversary<'_>,
+) -> Signing {
     let mut result = Signing::default();
     let (terms, _) = shown(coordinator);
     let mut signers = BTreeMap::new();
     let mut combiner = None;
     for me in terms.quorum.iter() {
-        let Some(key) = group.get(&me).and_then(|stored| stored.open(me).ok()) else { continue };
+        let Some(stored) = group.get(&me) else { continue };
+        let key = match stored.open(me) {
+            Ok(key) => key,
+            Err(error) => {
+                result.unopened.insert(me, error);
+                continue;
+            }
+        };
         if combiner.is_none() {
             combiner = Combiner::<Curve, S>::new(&key.terms().holders, key.group_key(), terms)
                 .map_err(|error| result.not_started.insert(coordinator, error))
                 .ok();
         }
         let (terms, salts) = shown(me);
-        match Signer::<Curve, S>::new(&key, terms, &salts, &salt_of(me, seed)) {
+        match Signer::<Curve, S>::new(&key, terms, &salts, &own(me)) {
             Ok(signer) => {
                 signers.insert(me, (key, signer));
             }

@@ -1,0 +1,203 @@
+//! What a corrupt party needs: taking its own messages apart, changing them, and signing them anew.
+//! The layouts are written down here a second time, so the tests also notice a change on the wire.
+
+use quorate_core::curve::PointBytes;
+use quorate_core::hash::{Digest, Transcript};
+use quorate_core::party::PartyId;
+use quorate_core::session::{Header, Protocol};
+use quorate_core::wire::{self, Bytes64};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use sha2::{Digest as _, Sha256};
+
+use super::{Packet, SessionSigner as _, session_key};
+
+/// A signed message of a key generation.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Forged<B> {
+    /// Who, where to, which session.
+    pub header: Header,
+    /// What.
+    pub body: B,
+    /// By the session key, over both.
+    pub signature: Bytes64,
+}
+
+/// R1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Commit {
+    /// n_i.
+    pub nonce: [u8; 32],
+    /// com_i.
+    pub commitment: Digest,
+}
+
+/// R2.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Open {
+    /// sid.
+    pub sid: Digest,
+    /// Φ_i.
+    pub coefficients: Vec<PointBytes>,
+    /// r_i.
+    pub blind: [u8; 32],
+    /// Commitments to σ_ij.
+    pub pairs: Vec<Digest>,
+    /// Commitments to c_iA.
+    pub sets: Vec<Digest>,
+    /// K_i.
+    pub proof_nonce: PointBytes,
+    /// z_i.
+    pub proof: [u8; 32],
+}
+
+/// A contribution and its blinding.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Opening {
+    /// σ_ij or c_iA.
+    pub value: [u8; 32],
+    /// What hides it in its commitment.
+    pub blind: [u8; 32],
+}
+
+/// R3.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Deal {
+    /// th.
+    pub transcript: Digest,
+    /// f_i(j).
+    pub share: [u8; 32],
+    /// Opens σ_ij.
+    pub pair: Opening,
+    /// Opens c_iA.
+    pub sets: Vec<Opening>,
+}
+
+/// One dealer's broadcast as somebody saw it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    /// The body's hash.
+    pub body: Digest,
+    /// The dealer's signature.
+    pub signature: Bytes64,
+}
+
+/// A complaint.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Complaint {
+    /// Somebody saw something else than the accuser.
+    Echo {
+        /// Who.
+        with: PartyId,
+        /// R1 and R2 of every dealer.
+        seen: Vec<(Option<Seen>, Option<Seen>)>,
+    },
+    /// A bad private message.
+    BadDeal {
+        /// The dealer's R2.
+        open: Box<Forged<Open>>,
+        /// Its R3 for the accuser.
+        deal: Box<Forged<Deal>>,
+    },
+}
+
+/// A message of a signing session, R1.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Nonce {
+    /// Who, which session.
+    pub header: Header,
+    /// D0.
+    pub inputs: Digest,
+    /// R_i.
+    pub point: Bytes64,
+}
+
+/// A message of a signing session, R2.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Share {
+    /// Who, which session.
+    pub header: Header,
+    /// D.
+    pub inputs: Digest,
+    /// R.
+    pub nonce: Bytes64,
+    /// μ_i.
+    pub mu: [u8; 32],
+    /// ν_i.
+    pub nu: [u8; 32],
+}
+
+/// The kind of an undamaged packet: protocol and round.
+#[must_use]
+pub fn kind(packet: &Packet) -> Option<(Protocol, u8)> {
+    Header::peek(&packet.bytes).ok().map(|header| (header.protocol, header.round))
+}
+
+/// The message in `bytes`.
+///
+/// # Panics
+/// If it is none: the test is wrong.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
+pub fn parse<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> T {
+    wire::decode(bytes).expect("a well-formed message of this kind")
+}
+
+/// The bytes of `message`.
+#[must_use]
+pub fn bytes_of<T: Serialize>(message: &T) -> Vec<u8> {
+    let mut buffer = vec![0; 32 * 1024];
+    wire::encode(message, &mut buffer).map(|bytes| bytes.to_vec()).unwrap_or_default()
+}
+
+/// The hash of a message's body, as signatures cover it.
+#[must_use]
+pub fn body_digest<B: Serialize>(body: &B) -> Digest {
+    hash_of("dkg-body", body)
+}
+
+fn hash_of<T: Serialize>(tag: &str, value: &T) -> Digest {
+    Transcript::new(tag).bytes(&Sha256::digest(bytes_of(value))).finish()
+}
+
+/// A message signed by the session key of `header.from`.
+#[must_use]
+pub fn signed<B: Serialize>(header: Header, body: B) -> Forged<B> {
+    let digest = Transcript::new("dkg-msg")
+        .bytes(&hash_of("dkg-header", &header))
+        .bytes(&body_digest(&body))
+        .finish();
+    let signature = session_key(header.from).sign(&digest);
+    Forged { header, body, signature }
+}
+
+/// `packet` with a changed body, signed anew.
+#[must_use]
+pub fn resigned<B: Serialize + DeserializeOwned>(
+    mut packet: Packet,
+    change: impl FnOnce(&mut B),
+) -> Packet {
+    let mut message: Forged<B> = parse(&packet.bytes);
+    change(&mut message.body);
+    packet.bytes = bytes_of(&signed(message.header, message.body));
+    packet
+}
+
+/// `packet` with a changed message that carries no signature.
+#[must_use]
+pub fn changed<T: Serialize + DeserializeOwned>(
+    mut packet: Packet,
+    change: impl FnOnce(&mut T),
+) -> Packet {
+    let mut message: T = parse(&packet.bytes);
+    change(&mut message);
+    packet.bytes = bytes_of(&message);
+    packet
+}
+
+/// com_i of an opening, for a corrupt party that knows in R1 what it will open in R2.
+#[must_use]
+pub fn commitment(context: &Digest, dealer: PartyId, nonce: &[u8; 32], open: &Open) -> Digest {
+    let start = Transcript::new("dkg-com").bytes(context).party(dealer).bytes(nonce);
+    let start = start.u16(open.coefficients.len() as u16);
+    open.coefficients.iter().fold(start, |t, point| t.bytes(&point.0)).bytes(&open.blind).finish()
+}
