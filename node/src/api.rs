@@ -156,7 +156,6 @@ async fn nothing_here() -> ServiceError {
 }
 
 /// The API of the node behind `handle`.
-#[must_use]
 pub fn router(handle: Handle, operator_token: &str) -> Router {
     let token = Arc::new(Sha256::digest(operator_token.as_bytes()).into());
     Router::new()

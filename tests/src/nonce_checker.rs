@@ -11,11 +11,13 @@ use quorate_core::party::PartyId;
 /// What a session is about: the public key Y, encoded in one way throughout, and the digest h.
 pub type About = (Vec<u8>, Digest);
 
-/// What one party sent in one session.
+/// What one party sent in one session. A party that came back from a crash or a roll-back may be in the
+/// same session again, with another R_i: a share belongs to the R_i that it sent last.
 #[derive(Default)]
 struct Sent {
-    points: BTreeSet<Vec<u8>>,
-    nonces: BTreeSet<Vec<u8>>,
+    last: Option<Vec<u8>>,
+    points: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
+    shares: BTreeSet<Vec<u8>>,
 }
 
 /// One use of a nonce.
@@ -68,38 +70,43 @@ impl NonceChecker {
         Self::default()
     }
 
-    /// Takes a message that left `party`; whatever is no message of a signing session is ignored.
+    /// Takes a message that left `party`, in the order in which they left; whatever is no message of a signing session is ignored.
     pub fn record(&mut self, party: PartyId, bytes: &[u8]) {
         match inspect(bytes) {
             Ok(Inspected::Nonce { header, point, .. }) => {
                 let sent = self.sent.entry((header.session, party)).or_default();
-                sent.points.insert(point.0.to_vec());
+                let point = point.0.to_vec();
+                sent.points.entry(point.clone()).or_default();
+                sent.last = Some(point);
             }
             Ok(Inspected::Share { header, nonce, .. }) => {
                 let sent = self.sent.entry((header.session, party)).or_default();
-                sent.nonces.insert(nonce.0.to_vec());
+                sent.shares.insert(nonce.0.to_vec());
+                if let Some(nonces) = sent.last.as_ref().and_then(|last| sent.points.get_mut(last))
+                {
+                    nonces.insert(nonce.0.to_vec());
+                }
             }
             Err(_) => {}
         }
     }
 
-    /// Compares all uses. If a party sent two R_i in one session, each counts as used for whatever it
-    /// shared there.
+    /// Compares all uses.
     #[must_use]
     pub fn report(&self, about: impl Fn(&Digest) -> Option<About>) -> Report {
         let mut report = Report::default();
         let mut uses: BTreeMap<(PartyId, &Vec<u8>), BTreeSet<Use>> = BTreeMap::new();
         for ((session, party), sent) in &self.sent {
-            report.shares += sent.nonces.len();
+            report.shares += sent.shares.len();
             let Some(about) = about(session) else {
                 report.unexplained.insert(*session);
                 continue;
             };
-            for point in &sent.points {
+            for (point, nonces) in &sent.points {
                 let all = uses.entry((*party, point)).or_default();
                 let of = |nonce| Use { session: *session, about: about.clone(), nonce };
-                all.extend(sent.nonces.iter().cloned().map(|nonce| of(Some(nonce))));
-                if sent.nonces.is_empty() {
+                all.extend(nonces.iter().cloned().map(|nonce| of(Some(nonce))));
+                if nonces.is_empty() {
                     all.insert(of(None));
                 }
             }

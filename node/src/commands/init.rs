@@ -16,6 +16,7 @@ use super::{CommandError, Global};
 use crate::config::{Config, Folder, HsmConfig};
 use crate::identity::IdentityKey;
 use crate::sealing::{SealingError, pin, seal_identity, write_private};
+use crate::store::Store;
 
 /// What seals the shares: there is no default, so that nobody runs an emulation by accident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,6 +92,7 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
     config.hsm = hsm;
     let sealed = seal_identity(&*protector, args.party, &identity)?;
     write_private(&place.identity(), &sealed)?;
+    drop(Store::open(&place.store())?);
     let mut token = Zeroizing::new([0; 32]);
     getrandom::getrandom(token.as_mut_slice()).map_err(|e| CommandError::local("randomness", e))?;
     write_private(&place.operator_token(), Zeroizing::new(hex::encode(*token)).as_bytes())?;

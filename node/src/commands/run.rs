@@ -15,7 +15,7 @@ use crate::entropy::Entropy;
 use crate::handle::Handle;
 use crate::membership::{Membership, MembershipError};
 use crate::network::{Network, Timing};
-use crate::sealing::{open_identity, open_protector};
+use crate::sealing::{SealingError, open_identity, open_protector};
 use crate::service::{Parts, Service};
 use crate::store::Store;
 
@@ -35,6 +35,17 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     // Everything that can fail with an exit code of its own comes before the network.
     let protector = open_protector(&place, &config)?;
     let identity = Arc::new(open_identity(&place, &config, &*protector)?);
+    // A lost store means lost shares and fresh limits: never made anew by itself.
+    if !place.store().exists() {
+        return Err(SealingError::File {
+            path: place.store(),
+            reason:
+                "the store with this party's shares and counters is missing; restore this folder \
+                     from its newest backup"
+                    .to_owned(),
+        }
+        .into());
+    }
     let store = Store::open(&place.store())?;
     let token = std::fs::read_to_string(place.operator_token())
         .map_err(|e| CommandError::local("the operator token", e))?;

@@ -130,7 +130,11 @@ impl Story {
             "address": self.address, "threshold": field("threshold"), "quorum": field("quorum"),
             "parties": PARTIES, "hsm": hsm,
         });
-        let text = format!("key {}, Ethereum address {}", field("public_key"), self.address);
+        let text = format!(
+            "public key {}\n  Ethereum address {}\n  any 2 of the {PARTIES} shares are the key, 3 parties sign; no machine ever had it whole",
+            plain(&field("public_key")),
+            self.address
+        );
         self.print(&object, &text);
         if let Some(chain) = &self.chain {
             self.say("Funding the address from the chain's first dev account …");
@@ -153,8 +157,8 @@ impl Story {
             None => self.nonce,
         };
         Ok(format!(
-            "sign --key demo --client-key {} --to {to} --value 10000000000000000 --chain-id {} \
-             --nonce {nonce} --max-fee-per-gas 20000000000 --max-priority-fee 1000000000",
+            "sign --key demo --client-key {} --to {to} --value 0.01ether --chain-id {} --nonce {nonce} \
+             --max-fee-per-gas 20gwei --max-priority-fee 1gwei",
             self.client_key.display(),
             self.chain_id,
         ))
@@ -163,6 +167,11 @@ impl Story {
     /// Signs a transfer through `coordinator`, recovers its sender, and has it mined.
     fn sign(&mut self, coordinator: u16, step: &str) -> Result<(), DemoError> {
         let signed = self.ask(coordinator, &self.request(RECIPIENT)?)?;
+        self.show(&signed, step, json!({}))
+    }
+
+    /// Shows a signature; `more` are further fields of the step's object.
+    fn show(&mut self, signed: &Value, step: &str, more: Value) -> Result<(), DemoError> {
         let raw = signed.get("raw_transaction").and_then(Value::as_str).unwrap_or_default();
         let sender = recover_sender(raw)?;
         if sender != self.address {
@@ -174,15 +183,19 @@ impl Story {
             "signers": field("signers"), "ms": field("ms"), "sender": sender,
         });
         let mut text = format!(
-            "signed by parties {} in {} ms; recovered sender {sender}\n  hash {}",
+            "signed by parties {} in {} ms\n  hash {}\n  sender {sender}, recovered from the raw transaction",
             field("signers"),
             field("ms"),
-            field("hash"),
+            plain(&field("hash")),
         );
+        if let Some(fields) = object.as_object_mut() {
+            fields.extend(more.as_object().cloned().unwrap_or_default());
+        }
         if let Some(chain) = &self.chain {
             let receipt = chain.send(raw)?;
-            let block = receipt.get("blockNumber").cloned().unwrap_or_default();
-            text.push_str(&format!("\n  mined in block {block}"));
+            let block = receipt.get("blockNumber").map(plain).unwrap_or_default();
+            let gas = receipt.get("gasUsed").map(plain).unwrap_or_default();
+            text.push_str(&format!("\n  mined in block {block}, gas used {gas}"));
             if let Some(fields) = object.as_object_mut() {
                 fields.insert("receipt".to_owned(), receipt);
             }
@@ -200,10 +213,10 @@ impl Story {
     }
 
     fn sign_with_one_down(&mut self) -> Result<(), DemoError> {
-        self.say("Killing party 4 and signing again …");
-        self.cluster.stop(4);
+        self.say("Killing party 3, which has just signed, and signing again …");
+        self.cluster.stop(3);
         self.sign(1, "signed-with-one-down")?;
-        self.cluster.start(4)?;
+        self.cluster.start(3)?;
         self.cluster.wait_until_linked()
     }
 
@@ -213,31 +226,43 @@ impl Story {
         let copy = self.cluster.copy_folder(2, "party-2-older")?;
         self.cluster.start(2)?;
         self.cluster.wait_until_linked()?;
-        // Something happens that the copy does not know of.
-        let forgotten = self.ask(2, &self.request(RECIPIENT)?)?;
+        // Something is signed that the copy does not know of …
+        let kept = self.cluster.root.path().join("forgotten.request");
+        let request = format!("{} --save-request {}", self.request(RECIPIENT)?, kept.display());
+        let forgotten = self.ask(2, &request)?;
         self.cluster.stop(2);
         self.cluster.restore_folder(2, &copy)?;
         self.cluster.start(2)?;
         self.cluster.wait_until_linked()?;
-        if self.chain.is_none() {
-            self.nonce += 1;
+        // … and asked for again: the others have the record, so nothing is signed a second time.
+        let again = self.ask(2, &format!("sign --request {}", kept.display()))?;
+        if again.get("hash") != forgotten.get("hash") {
+            let what = format!("a repeated request was signed anew: {again}");
+            return Err(DemoError::Unexpected(what));
         }
-        let _ = forgotten;
+        self.say("  a request that the copy does not know, asked for again: answered from the others' records");
+        self.show(&forgotten, "repeated-after-rollback", json!({ "repeated": true }))?;
+        self.say("  a new request:");
         self.sign(2, "signed-after-rollback")
     }
 
     fn deny(&mut self) -> Result<(), DemoError> {
         self.say("Asking for a transfer to somebody whom the policy does not name …");
-        match self.ask(3, &self.request(STRANGER)?) {
-            Err(DemoError::Command { code: 5, said, .. }) => {
+        let error = self.refused(3, 5)?;
+        let (rule, message) = (field_of(&error, "rule"), field_of(&error, "message"));
+        let object = json!({ "step": "denied", "rule": rule, "message": message });
+        self.print(&object, &format!("denied by rule {rule}: {message}"));
+        Ok(())
+    }
+
+    /// A request that must be refused with an exit code: the error object.
+    fn refused(&self, party: u16, exit: i32) -> Result<Value, DemoError> {
+        let recipient = if exit == 5 { STRANGER } else { RECIPIENT };
+        match self.ask(party, &self.request(recipient)?) {
+            Err(DemoError::Command { code, said, .. }) if code == exit => {
                 let error = said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
-                let error = error.unwrap_or_default();
-                let error = error.get("error").unwrap_or(&error).clone();
-                let rule = error.get("rule").cloned().unwrap_or_default();
-                let message = error.get("message").cloned().unwrap_or_default();
-                let object = json!({ "step": "denied", "rule": rule, "message": message });
-                self.print(&object, &format!("denied by rule {rule}: {message}"));
-                Ok(())
+                let error = error.and_then(|object| object.get("error").cloned());
+                error.ok_or_else(|| DemoError::Unexpected(format!("no error object in: {said}")))
             }
             Err(other) => Err(other),
             Ok(signed) => Err(DemoError::Unexpected(format!("it was signed: {signed}"))),
@@ -250,21 +275,21 @@ impl Story {
         self.cluster.tamper(3)?;
         self.cluster.start(3)?;
         self.cluster.wait_until_linked()?;
-        match self.ask(3, &self.request(RECIPIENT)?) {
-            Err(DemoError::Command { code: 13, said, .. }) => {
-                let error = said.lines().find_map(|line| serde_json::from_str::<Value>(line).ok());
-                let error = error.unwrap_or_default();
-                let error = error.get("error").unwrap_or(&error).clone();
-                let message = error.get("message").cloned().unwrap_or(Value::String(said));
-                let object = json!({ "step": "tampered-share", "error": message });
-                self.print(&object, &format!("party 3 refuses: {message}"));
-            }
-            Err(other) => return Err(other),
-            Ok(signed) => return Err(DemoError::Unexpected(format!("it was signed: {signed}"))),
-        }
+        let message = field_of(&self.refused(3, 13)?, "message");
+        let object = json!({ "step": "tampered-share", "error": message });
+        self.print(&object, &format!("party 3 refuses: {message}"));
         self.say("The other three still sign …");
         self.sign(1, "signed-without-the-tampered-share")
     }
+}
+
+/// A value as people read it: a string without its quotes.
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn field_of(object: &Value, name: &str) -> String {
+    object.get(name).map(plain).unwrap_or_default()
 }
 
 fn recover_sender(raw: &str) -> Result<String, DemoError> {

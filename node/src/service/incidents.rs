@@ -15,23 +15,40 @@ pub(super) fn clip(words: &str) -> String {
     words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
 }
 
+/// Refused proposals of one coordinator that go into the audit log, per minute: it must not be able to
+/// fill the disk.
+const AUDITED_PER_MINUTE: u32 = 60;
+
 /// Counts and last words, by party.
 #[derive(Default)]
-pub(super) struct Incidents(BTreeMap<PartyId, (u64, String)>);
+pub(super) struct Incidents {
+    of: BTreeMap<PartyId, (u64, String)>,
+    audited: BTreeMap<PartyId, (u64, u32)>,
+}
 
 impl Incidents {
     /// A message of `party` was refused, or it was named as a culprit.
     pub(super) fn add(&mut self, party: PartyId, what: impl std::fmt::Display) {
         let what = clip(&what.to_string());
         tracing::warn!(%party, "refused: {what}");
-        let entry = self.0.entry(party).or_default();
+        let entry = self.of.entry(party).or_default();
         entry.0 = entry.0.saturating_add(1);
         entry.1 = what;
     }
 
     pub(super) fn of(&self, party: u16) -> (u64, Option<String>) {
-        let found = PartyId::new(party).and_then(|party| self.0.get(&party));
+        let found = PartyId::new(party).and_then(|party| self.of.get(&party));
         found.map_or((0, None), |(count, last)| (*count, Some(last.clone())))
+    }
+
+    /// Whether one more refusal of this coordinator goes into the audit log; `now` in seconds.
+    pub(super) fn may_audit(&mut self, party: PartyId, now: u64) -> bool {
+        let (minute, count) = self.audited.entry(party).or_default();
+        if *minute != now / 60 {
+            (*minute, *count) = (now / 60, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= AUDITED_PER_MINUTE
     }
 }
 
@@ -72,6 +89,18 @@ mod tests {
             assert!(remembered.is_new(PartyId::new(2).unwrap(), &session));
         }
         assert_eq!(remembered.0[&party].0.len(), REMEMBERED);
+    }
+
+    #[test]
+    fn a_flood_of_refusals_leaves_room_on_the_disk() {
+        let mut incidents = Incidents::default();
+        let party = PartyId::new(1).unwrap();
+        let audited = |now, incidents: &mut Incidents| {
+            (0..1000).filter(|_| incidents.may_audit(party, now)).count()
+        };
+        assert_eq!(audited(600, &mut incidents), 60);
+        assert_eq!(audited(659, &mut incidents), 0);
+        assert_eq!(audited(660, &mut incidents), 60);
     }
 
     #[test]

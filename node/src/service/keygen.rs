@@ -226,6 +226,10 @@ impl Service {
         if strangers || !terms.holders.parties().contains(self.me) {
             return bad("the holders are not all members, or this party is not among them");
         }
+        let taken = self.list_keys().map_err(|_| Rejection::Fault)?;
+        if taken.iter().any(|key| key.name == name) {
+            return bad("it has a key of this name already");
+        }
         let open = self.key_runs.values().filter(|run| run.coordinator == from).count();
         if open >= SESSIONS_PER_PEER || self.key_runs.contains_key(session) {
             return Err(Rejection::Busy);
@@ -461,7 +465,7 @@ impl Service {
             sequence: FIRST_SEQUENCE,
             created: self.now(),
         };
-        self.store.insert_pending(row).map_err(|error| ServiceError::local(error))
+        self.store.insert_pending(row).map_err(ServiceError::local)
     }
 
     pub(super) fn expire_key_runs(&mut self, at: Instant) {

@@ -85,12 +85,12 @@ impl Service {
     }
 
     pub(super) fn active_key(&self, key: &[u8; 16]) -> Result<Option<KeyRow>, ServiceError> {
-        let row = self.store.key(*key).map_err(|error| ServiceError::local(error))?;
+        let row = self.store.key(*key).map_err(ServiceError::local)?;
         Ok(row.filter(|row| row.state == KeyState::Active))
     }
 
     pub(super) fn list_keys(&self) -> Result<Vec<KeyInfo>, ServiceError> {
-        let rows = self.store.keys().map_err(|error| ServiceError::local(error))?;
+        let rows = self.store.keys().map_err(ServiceError::local)?;
         rows.iter().map(key_info).collect()
     }
 

@@ -78,10 +78,14 @@ impl Service {
         let answer = match self.accept_proposal(from, session, request) {
             Ok(answer) => answer,
             Err(reason) => {
-                self.audit(serde_json::json!({
-                    "event": "refused", "coordinator": from.number(),
-                    "session": hex::encode(session), "reason": super::coordinate::describe(&reason),
-                }));
+                let why = super::coordinate::describe(&reason);
+                tracing::info!(coordinator = %from, "a request was refused: {why}");
+                if self.incidents.may_audit(from, self.now()) {
+                    self.audit(serde_json::json!({
+                        "event": "refused", "coordinator": from.number(),
+                        "session": hex::encode(session), "reason": why,
+                    }));
+                }
                 PeerMessage::RejectSign { session, reason }
             }
         };
@@ -306,7 +310,7 @@ impl Service {
                 super::records::to_bytes(outcome),
                 record.to_string().into_bytes(),
             )
-            .map_err(|error| ServiceError::local(error))
+            .map_err(ServiceError::local)
     }
 
     /// Appends a record with this party's time.
