@@ -16,6 +16,8 @@ use quorate_core::wire::DecodeError;
 use quorate_tests::simulator::forge::*;
 use quorate_tests::simulator::*;
 
+#[path = "attacks_on_dkg/certificate.rs"]
+mod certificate;
 #[path = "attacks_on_dkg/possession.rs"]
 mod possession;
 
