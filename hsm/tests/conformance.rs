@@ -47,7 +47,10 @@ over_every_backend!(
     swaps_are_named,
     truncation_and_trailing_bytes,
     a_foreign_kek_is_refused,
+    a_wrapped_key_stays_with_its_context,
+    a_payload_stays_with_its_context,
     the_canary_tells_corrupt_from_unavailable,
+    a_canary_must_open_to_its_value,
     threads_share_a_protector,
 );
 
@@ -149,8 +152,46 @@ fn a_foreign_kek_is_refused(make: &Make<'_>) {
     assert!(theirs.unwrap(&wrapped, b"aad").is_ok());
 }
 
+/// The wrapped key of another context, by the same KEK, is refused before any payload is tried.
+fn a_wrapped_key_stays_with_its_context(make: &Make<'_>) {
+    let kek = make("a");
+    let theirs = Context { party: 3, ..context() };
+    let mut ours = seal(&*kek, &context(), b"share").unwrap();
+    let other = seal(&*kek, &theirs, b"share").unwrap();
+    assert_eq!(ours.len(), other.len());
+    // What comes after the wrapped key: nonce, length, payload and tag.
+    let end = ours.len() - (24 + 4 + b"share".len() + 16);
+    let start = end - kek.wrap(&Dek::random().unwrap(), b"").unwrap().len();
+    ours[start..].copy_from_slice(&other[start..]);
+    let refused = HsmError::Corrupt { what: "wrapped key or header" };
+    assert_eq!(open(&*kek, &context(), &ours), Err(refused));
+}
+
+/// The payload is bound by itself, not only through its key.
+fn a_payload_stays_with_its_context(make: &Make<'_>) {
+    let careless = Faulty { careless: true, ..Faulty::new(make("a")) };
+    let blob = seal(&careless, &context(), b"share").unwrap();
+    let theirs = Context { party: 3, ..context() };
+    let other = seal(&careless, &theirs, b"share").unwrap();
+    let header = 4 + 2 + 16 + 2 + 16 + 4 + 4 + 32 + 1 + 8;
+    let altered = [&other[..header], &blob[header..]].concat();
+    assert_eq!(inspect(&altered).unwrap().context, theirs);
+    let refused = HsmError::Corrupt { what: "payload" };
+    assert_eq!(open(&careless, &theirs, &altered), Err(refused));
+    assert!(open(&careless, &context(), &blob).is_ok());
+}
+
+fn a_canary_must_open_to_its_value(make: &Make<'_>) {
+    let faulty = Faulty::new(make("a"));
+    faulty.health().unwrap();
+    faulty.lies.store(true, Ordering::Relaxed);
+    assert!(matches!(faulty.health(), Err(HsmError::Unavailable { .. })));
+    // Nor does a fresh blob pass that opens to something else, or not at all.
+    assert!(seal(&faulty, &context(), b"share").is_err());
+}
+
 fn the_canary_tells_corrupt_from_unavailable(make: &Make<'_>) {
-    let faulty = Faulty { inner: make("a"), broken: AtomicBool::new(false) };
+    let faulty = Faulty::new(make("a"));
     let blob = seal(&faulty, &context(), b"share").unwrap();
     let mut altered = blob.clone();
     let wrapped_key = blob.len() - (b"share".len() + 16) - 4 - 24 - 1;
@@ -279,7 +320,23 @@ fn software_files_are_guarded() {
 
 struct Faulty {
     inner: Box<dyn KeyProtector>,
+    /// Opens nothing.
     broken: AtomicBool,
+    /// Opens everything to something else.
+    lies: AtomicBool,
+    /// Ignores associated data.
+    careless: bool,
+}
+
+impl Faulty {
+    fn new(inner: Box<dyn KeyProtector>) -> Self {
+        let never = AtomicBool::default;
+        Self { inner, broken: never(), lies: never(), careless: false }
+    }
+
+    fn aad<'a>(&self, aad: &'a [u8]) -> &'a [u8] {
+        if self.careless { b"" } else { aad }
+    }
 }
 
 impl KeyProtector for Faulty {
@@ -293,13 +350,16 @@ impl KeyProtector for Faulty {
         self.inner.describe()
     }
     fn wrap(&self, dek: &Dek, aad: &[u8]) -> Result<Vec<u8>, HsmError> {
-        self.inner.wrap(dek, aad)
+        self.inner.wrap(dek, self.aad(aad))
     }
     fn unwrap(&self, wrapped: &[u8], aad: &[u8]) -> Result<Dek, HsmError> {
         if self.broken.load(Ordering::Relaxed) {
             return Err(HsmError::Unavailable { reason: "fault".into() });
         }
-        self.inner.unwrap(wrapped, aad)
+        if self.lies.load(Ordering::Relaxed) {
+            return Dek::random();
+        }
+        self.inner.unwrap(wrapped, self.aad(aad))
     }
     fn canary(&self) -> &[u8] {
         self.inner.canary()
