@@ -43,6 +43,8 @@ pub(super) struct KeyCoordination {
     /// Not connected when it was proposed; they are asked when their link comes up.
     unreachable: PartySet,
     started: bool,
+    /// Holders in whose eyes the run failed, and why.
+    reports: Vec<(PartyId, String)>,
     deadline: Instant,
     reply: Option<KeyReply>,
 }
@@ -124,6 +126,7 @@ impl Service {
             accepted: BTreeMap::new(),
             unreachable,
             started: false,
+            reports: Vec::new(),
             deadline: self.clock.instant() + self.deadlines.accept,
             reply: None,
         };
@@ -265,11 +268,20 @@ impl Service {
     }
 
     pub(super) fn handle_key_reject(&mut self, from: PartyId, session: Digest, reason: Rejection) {
-        let Some(c) = self.key_coordinations.get(&session) else { return };
+        let soon = self.clock.instant() + self.deadlines.accept;
+        let Some(c) = self.key_coordinations.get_mut(&session) else { return };
         if !c.holders().contains(from) {
             return;
         }
         let error = match reason {
+            // A report names nobody by itself: this party's own run gets a moment to see the evidence.
+            Rejection::Failed(what) => {
+                c.deadline = c.deadline.min(soon);
+                if c.reports.len() < MAX_PARTIES {
+                    c.reports.push((from, super::incidents::clip(&what)));
+                }
+                return;
+            }
             Rejection::Denied { .. } => super::coordinate::to_error(&reason, from),
             other => c.not_enough(vec![(from.number(), super::coordinate::describe(&other))]),
         };
@@ -282,7 +294,9 @@ impl Service {
         result: Result<KeyInfo, ServiceError>,
     ) {
         let Some(mut coordination) = self.key_coordinations.remove(session) else { return };
-        if result.is_err() {
+        // After a protocol failure the others go on until they have seen the evidence themselves.
+        let seen = matches!(result, Err(ServiceError::ProtocolFailure { .. }));
+        if result.is_err() && !seen {
             for to in coordination.holders().iter() {
                 self.send(to, PeerMessage::CancelKey { session: *session });
             }
@@ -400,7 +414,12 @@ impl Service {
     }
 
     fn fail_key(&mut self, session: &Digest, abort: &Abort) {
-        self.key_runs.remove(session);
+        let Some(KeyRun { coordinator, .. }) = self.key_runs.remove(session) else { return };
+        if coordinator != self.me {
+            // Behind the complaint on the same link: who can see the culprit has seen it by now.
+            let reason = Rejection::Failed(abort.to_string());
+            self.send(coordinator, PeerMessage::RejectKey { session: *session, reason });
+        }
         let culprits = match abort {
             Abort::Culprit(party, _) => {
                 self.incidents.add(*party, abort);
@@ -422,6 +441,7 @@ impl Service {
     /// Seals and stores the share as PENDING, durably; only then is it confirmed.
     fn keep_key(&mut self, session: &Digest) {
         let Some(waiting) = self.key_runs.remove(session) else { return };
+        let coordinator = waiting.coordinator;
         let made = waiting.run.and_then(|run| run.into_key());
         let Some((public, record)) = made else { return };
         let result = self.store_pending(waiting.name, waiting.policy, &public, &record);
@@ -431,7 +451,9 @@ impl Service {
                 self.try_activate(&public.terms.key);
             }
             Err(error) => {
-                tracing::error!(?error, "the new share could not be sealed and stored");
+                tracing::error!(%error, "the new share could not be sealed and stored");
+                let reason = Rejection::Fault;
+                self.send(coordinator, PeerMessage::RejectKey { session: *session, reason });
                 self.end_key_coordination(session, Err(error));
             }
         }
@@ -496,6 +518,11 @@ impl Service {
                 false => (party.number(), "no answer in time".to_owned()),
             };
             let error = match c.started {
+                _ if !c.reports.is_empty() => {
+                    let said = c.reports.iter().map(|(p, what)| format!("party {p} reports: {what}"));
+                    let reason = said.collect::<Vec<_>>().join("; ");
+                    ServiceError::ProtocolFailure { reason, culprits: Vec::new() }
+                }
                 false => c.not_enough(missing.map(away).collect()),
                 true => ServiceError::Deadline {
                     waiting_for: self.unconfirmed(&c.terms.key),

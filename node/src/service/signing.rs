@@ -269,7 +269,9 @@ impl Service {
         request: &[u8],
         outcome: &Outcome,
     ) {
-        self.participations.remove(&session);
+        if self.participations.get(&session).is_some_and(|p| p.coordinator == from) {
+            self.participations.remove(&session);
+        }
         let Ok(judged) = self.judge(request) else { return };
         if judged.outcome.is_some() {
             return;
