@@ -442,7 +442,7 @@ impl Service {
     fn keep_key(&mut self, session: &Digest) {
         let Some(waiting) = self.key_runs.remove(session) else { return };
         let coordinator = waiting.coordinator;
-        let made = waiting.run.and_then(|run| run.into_key());
+        let made = waiting.run.and_then(|mut run| run.take_key());
         let Some((public, record)) = made else { return };
         let result = self.store_pending(waiting.name, waiting.policy, &public, &record);
         match result {
