@@ -6,6 +6,8 @@
 #[path = "support/party.rs"]
 mod party;
 
+use std::time::Duration;
+
 use party::{Group, Node, quick, soon, until};
 use quorate_node::identity::IdentityKey;
 use quorate_node::network::frame::MAX_PAYLOAD;
@@ -207,6 +209,23 @@ async fn a_flooding_member_does_not_keep_others_from_being_heard() {
     assert!(flooded > 0, "there was no flood");
     drop(events);
     soon("the end of the flood", flood).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_service_does_not_take_is_not_read_from_the_socket() {
+    let group = Group::new(2);
+    let started = Network::start(group.membership(), 2, group.key(2), group.address(2), quick());
+    let (_network, _events) = started.await.unwrap();
+    let mut flooding = group.greet(1, 2).await;
+    let bytes = vec![1; MAX_PAYLOAD];
+    let mut taken = 0;
+    // It comes to a halt when the sockets are full. A halt for another reason only ends this early.
+    let halt = Duration::from_secs(1);
+    while let Ok(written) = tokio::time::timeout(halt, flooding.message(&bytes)).await {
+        written.unwrap();
+        taken += bytes.len();
+        assert!(taken < 256 << 20, "{taken} bytes were taken, and nobody read them");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

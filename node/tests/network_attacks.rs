@@ -330,9 +330,15 @@ async fn a_member_that_dials_the_wrong_way_is_not_dialled_on_top() {
     let mut raw = group.greet(2, 1).await;
     one.up(2).await;
     let listener = tokio::net::TcpListener::bind(group.address(2)).await.unwrap();
-    for number in 0..20u8 {
-        raw.message(&[number]).await.unwrap();
-        assert_eq!(one.message(2).await, [number]);
+    // For ten pings, far longer than any pause between two tries.
+    for _ in 0..10 {
+        let Frame::Ping(number) = raw.read().await.unwrap() else { panic!("no ping") };
+        raw.write(&Frame::Pong(number).encode()).await.unwrap();
+    }
+    tokio::select! {
+        biased;
+        dialled = listener.accept() => panic!("a second link: {dialled:?}"),
+        () = std::future::ready(()) => {}
     }
     drop(raw);
     one.down(2).await;
@@ -361,7 +367,7 @@ async fn a_member_that_stops_answering_pings_is_dropped() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     });
-    let reason = two.down_after_messages(1).await;
+    let reason = soon("the end of the link", two.down_after_messages(1)).await;
     assert_eq!(reason, "party 1 answered no ping for 2s; the link was dropped");
     assert_eq!(two.status(1).last_error, Some(reason));
     soon("the end of the talk", talking).await.unwrap();

@@ -8,6 +8,9 @@ use crate::identity::IdentityPublic;
 
 use super::frame::FrameError;
 
+const SHUTTING_DOWN: &str = "the node is shutting down";
+const REPLACED: &str = "replaced by a newer link";
+
 /// Why a link, or a try to get one, ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -53,8 +56,9 @@ impl Fault {
             | Self::OtherProtocol
             | Self::OtherNetwork { .. }
             | Self::OtherParty(_)
-            | Self::Frame(_)
-            | Self::ClosedBy(_) => true,
+            | Self::Frame(_) => true,
+            // A peer that complains about us; not one that just goes.
+            Self::ClosedBy(reason) => ![SHUTTING_DOWN, REPLACED].contains(&reason.as_str()),
             Self::Unreachable { .. }
             | Self::Slow(_)
             | Self::Silent(_)
@@ -69,8 +73,8 @@ impl Fault {
     pub(super) fn farewell(&self, party: u16) -> Option<String> {
         match self {
             Self::ClosedBy(_) | Self::Closed | Self::Lost(_) => None,
-            Self::ShuttingDown => Some("the node is shutting down".into()),
-            Self::Replaced => Some("replaced by a newer link".into()),
+            Self::ShuttingDown => Some(SHUTTING_DOWN.into()),
+            Self::Replaced => Some(REPLACED.into()),
             _ => Some(self.of(party).to_string()),
         }
     }

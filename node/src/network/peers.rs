@@ -76,8 +76,9 @@ impl Peer {
         });
         let mut newest = self.newest.subscribe();
         let held = tokio::select! {
-            held = self.seat.lock() => held,
+            biased;
             _ = newest.wait_for(|newest| *newest > mine) => return None,
+            held = self.seat.lock() => held,
         };
         Some(Seat { _held: held, newest, mine })
     }
@@ -185,5 +186,52 @@ impl Peers {
 
     pub(super) fn status(&self) -> Vec<PeerStatus> {
         self.0.values().map(Peer::status).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::IdentityKey;
+    use crate::membership::Member;
+
+    fn peers() -> Peers {
+        let member = |id: u16| Member {
+            id,
+            name: format!("p{id}"),
+            identity: IdentityKey::from_secret(&[id as u8; 32]).public(),
+            address: format!("127.0.0.1:{}", 7000 + id),
+        };
+        let members = vec![member(1), member(2), member(3)];
+        Peers::new(&Membership::with_random_network(members).unwrap(), 1)
+    }
+
+    #[test]
+    fn queues_are_bounded_in_bytes_and_in_number_for_each_peer() {
+        let peers = peers();
+        let [mut two, _three] = [2, 3].map(|party| peers.get(party).unwrap().connect());
+        let long = || vec![0; frame::MAX_PAYLOAD];
+        let queued = (0..1000).take_while(|_| peers.send(2, long()).is_ok()).count();
+        assert_eq!(queued, QUEUE_BYTES / (frame::MAX_PAYLOAD + frame::HEADER));
+        assert_eq!(peers.send(2, long()), Err(SendError::QueueFull));
+        // What is written makes room again.
+        drop(two.try_recv().unwrap());
+        assert_eq!(peers.send(2, long()), Ok(()));
+        assert_eq!(peers.send(2, long()), Err(SendError::QueueFull));
+        let queued = (0..1000).take_while(|_| peers.send(3, vec![]).is_ok()).count();
+        assert_eq!(queued, QUEUE_MESSAGES);
+    }
+
+    #[tokio::test]
+    async fn only_the_newest_gets_the_seat() {
+        let peers = peers();
+        let peer = peers.get(2).unwrap();
+        let mut first = peer.take_seat().await.unwrap();
+        let (second, third, ()) = tokio::join!(biased; peer.take_seat(), peer.take_seat(), async {
+            first.superseded().await;
+            drop(first);
+        });
+        assert!(second.is_none());
+        assert!(third.is_some());
     }
 }
