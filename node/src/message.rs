@@ -8,6 +8,9 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::wire::{self, Bytes64, DecodeError};
 use serde::{Deserialize, Serialize};
 
+/// Kinds of [`PeerMessage`]; the first byte after the version says which.
+const KINDS: u8 = 15;
+
 /// No message is longer.
 pub const MAX_MESSAGE: usize = 128 * 1024;
 
@@ -184,6 +187,35 @@ pub fn sign_session(
         .finish()
 }
 
+/// Why a peer's bytes are no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageError {
+    /// There is nothing.
+    Empty,
+    /// No such kind of message: a newer release at the peer, or nonsense.
+    UnknownKind(u8),
+    /// Everything else.
+    Decode(DecodeError),
+}
+
+impl std::fmt::Display for MessageError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Empty => f.write_str("no bytes at all"),
+            Self::UnknownKind(kind) => write!(f, "kind {kind}, which this build does not know"),
+            Self::Decode(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for MessageError {}
+
+impl From<DecodeError> for MessageError {
+    fn from(error: DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
 impl PeerMessage {
     /// The message as a network frame's body.
     #[must_use]
@@ -196,15 +228,44 @@ impl PeerMessage {
     /// Reads one message.
     ///
     /// # Errors
-    /// [`DecodeError`] for another version, trailing, malformed or too many bytes.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+    /// [`MessageError`] for another version or kind, trailing, malformed or too many bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageError> {
         if bytes.len() > MAX_MESSAGE {
-            return Err(DecodeError::TooLong);
+            return Err(DecodeError::TooLong.into());
         }
-        match bytes.split_first() {
-            Some((&wire::VERSION, rest)) => wire::decode(rest),
-            Some((&version, _)) => Err(DecodeError::Version(version)),
-            None => Err(DecodeError::Malformed),
+        let (version, rest) = bytes.split_first().ok_or(MessageError::Empty)?;
+        if *version != wire::VERSION {
+            return Err(DecodeError::Version(*version).into());
         }
+        match rest.first() {
+            // A longer varint than one byte is none of ours either, but has a name of its own.
+            Some(kind) if (KINDS..0x80).contains(kind) => Err(MessageError::UnknownKind(*kind)),
+            _ => Ok(wire::decode(rest)?),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_kind_is_known_and_the_next_is_not() {
+        let outcome = Outcome {
+            r: [1; 32],
+            s: [2; 32],
+            y_parity: true,
+            quorum: PartySet::first(3),
+            session: [3; 32],
+        };
+        let last = PeerMessage::Signed { session: [4; 32], request: vec![5], outcome };
+        let mut bytes = last.encode();
+        assert_eq!(bytes.get(1), Some(&(KINDS - 1)));
+        assert_eq!(PeerMessage::decode(&bytes), Ok(last));
+        bytes[1] = KINDS;
+        assert_eq!(PeerMessage::decode(&bytes), Err(MessageError::UnknownKind(KINDS)));
+        assert_eq!(PeerMessage::decode(&[]), Err(MessageError::Empty));
+        let malformed = Err(MessageError::Decode(DecodeError::Malformed));
+        assert_eq!(PeerMessage::decode(&[wire::VERSION]), malformed);
     }
 }

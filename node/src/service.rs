@@ -6,7 +6,8 @@ mod coordinate;
 mod incidents;
 mod keygen;
 mod quorum;
-mod records;
+#[doc(hidden)]
+pub mod records;
 mod signing;
 mod transport;
 
@@ -327,11 +328,7 @@ impl Service {
             PeerMessage::StartSign { session, quorum, salts } => {
                 self.handle_sign_start(from, session, quorum, &salts);
             }
-            PeerMessage::CancelSign { session } => {
-                if self.participations.get(&session).is_some_and(|p| p.coordinator == from) {
-                    self.participations.remove(&session);
-                }
-            }
+            PeerMessage::CancelSign { session } => self.handle_sign_cancel(from, &session),
             PeerMessage::Ecdsa(bytes) => self.handle_ecdsa(from, &bytes),
             PeerMessage::Signed { session, request, outcome } => {
                 self.handle_signed(from, session, &request, &outcome);

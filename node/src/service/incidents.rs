@@ -71,7 +71,15 @@ impl Remembered {
         }
         true
     }
+
+    /// Whether anybody proposed `session` here since this party started.
+    pub(super) fn knows(&self, session: &Digest) -> bool {
+        self.0.values().any(|(known, _)| known.contains(session))
+    }
 }
+
+/// Why a message is refused that belongs to no session which this party was ever asked to join.
+pub(super) const UNKNOWN_SESSION: &str = "a message of a session that was never proposed here";
 
 #[cfg(test)]
 mod tests {
@@ -85,10 +93,11 @@ mod tests {
             let mut session = [0; 32];
             session[..4].copy_from_slice(&number.to_be_bytes());
             assert!(remembered.is_new(party, &session));
-            assert!(!remembered.is_new(party, &session));
+            assert!(!remembered.is_new(party, &session) && remembered.knows(&session));
             assert!(remembered.is_new(PartyId::new(2).unwrap(), &session));
         }
         assert_eq!(remembered.0[&party].0.len(), REMEMBERED);
+        assert!(!remembered.knows(&[0; 32]) && !remembered.knows(&[0xff; 32]));
     }
 
     #[test]

@@ -181,7 +181,11 @@ impl Service {
         policy: Vec<u8>,
     ) {
         let answer = match self.judge_key_proposal(from, &session, &terms, &name, &policy) {
-            Ok(()) if !self.remembered.is_new(from, &session) => {
+            // Also while it runs: a second proposal must not put a new run in its place.
+            Ok(())
+                if self.key_runs.contains_key(&session)
+                    || !self.remembered.is_new(from, &session) =>
+            {
                 self.incidents.add(from, "a key generation that was proposed before");
                 let reason = Rejection::BadRequest("the session was proposed before".to_owned());
                 PeerMessage::RejectKey { session, reason }
@@ -200,7 +204,14 @@ impl Service {
                 self.key_runs.insert(session, run);
                 PeerMessage::AcceptKey { session, certificate: self.certificate.clone() }
             }
-            Err(reason) => PeerMessage::RejectKey { session, reason },
+            Err(reason) => {
+                // An honest coordinator has judged its proposal by the same rules.
+                if matches!(reason, Rejection::BadRequest(_)) {
+                    let what = super::coordinate::describe(&reason);
+                    self.incidents.add(from, format_args!("a proposal of a key: {what}"));
+                }
+                PeerMessage::RejectKey { session, reason }
+            }
         };
         self.send(from, answer);
     }
@@ -234,7 +245,7 @@ impl Service {
             return bad("it has a key of this name already");
         }
         let open = self.key_runs.values().filter(|run| run.coordinator == from).count();
-        if open >= SESSIONS_PER_PEER || self.key_runs.contains_key(session) {
+        if open >= SESSIONS_PER_PEER && !self.key_runs.contains_key(session) {
             return Err(Rejection::Busy);
         }
         match self.store.key(terms.key) {
@@ -250,11 +261,20 @@ impl Service {
         session: Digest,
         certificate: SessionKeyCertificate,
     ) {
-        let Some(coordination) = self.key_coordinations.get_mut(&session) else { return };
+        let Some(coordination) = self.key_coordinations.get(&session) else { return };
         let holders = coordination.holders();
-        if certificate.party != from || !holders.contains(from) || coordination.started {
+        if !holders.contains(from) || coordination.started {
             return;
         }
+        // Checked before it is passed on: the others would blame the coordinator for it.
+        if certificate.party != from || !self.is_certified(&certificate) {
+            let what = "it accepted a key generation with a forged session key";
+            self.incidents.add(from, what);
+            let (reason, culprits) = (format!("party {from}: {what}"), vec![from.number()]);
+            let error = ServiceError::ProtocolFailure { reason, culprits };
+            return self.end_key_coordination(&session, Err(error));
+        }
+        let Some(coordination) = self.key_coordinations.get_mut(&session) else { return };
         coordination.accepted.insert(from, certificate);
         if coordination.accepted.len() < holders.len() {
             return;
@@ -318,9 +338,14 @@ impl Service {
         session: Digest,
         certificates: &[SessionKeyCertificate],
     ) {
-        let Some(waiting) = self.key_runs.get(&session) else { return };
-        if waiting.coordinator != from || waiting.run.is_some() {
-            return;
+        let Some(waiting) = self.key_runs.get(&session) else {
+            return self.doubt_session(from, &session);
+        };
+        if waiting.coordinator != from {
+            return self.incidents.add(from, "it started a key generation of another coordinator");
+        }
+        if waiting.run.is_some() {
+            return self.incidents.add(from, "it started a key generation twice");
         }
         let terms = waiting.terms;
         let Some(peers) = self.checked_peers(certificates) else {
@@ -336,7 +361,8 @@ impl Service {
                 std::mem::take(&mut waiting.early)
             }
             (Err(error), _) => {
-                tracing::warn!(%error, "a key generation could not start");
+                let what = format_args!("it started a key generation that cannot be: {error}");
+                self.incidents.add(from, what);
                 self.key_runs.remove(&session);
                 return;
             }
@@ -352,12 +378,13 @@ impl Service {
     fn checked_peers(&self, certificates: &[SessionKeyCertificate]) -> Option<Vec<Peer>> {
         certificates
             .iter()
-            .map(|c| {
-                let digest = session_key_digest(&self.network_id, c.party, &c.boot, &c.key);
-                let valid = self.identity_of(c.party)?.verify(&digest, &c.signature);
-                valid.then_some(Peer { party: c.party, session_key: c.key })
-            })
+            .map(|c| self.is_certified(c).then_some(Peer { party: c.party, session_key: c.key }))
             .collect()
+    }
+
+    fn is_certified(&self, c: &SessionKeyCertificate) -> bool {
+        let digest = session_key_digest(&self.network_id, c.party, &c.boot, &c.key);
+        self.identity_of(c.party).is_some_and(|identity| identity.verify(&digest, &c.signature))
     }
 
     pub(super) fn handle_dkg(&mut self, from: PartyId, bytes: &[u8]) {
@@ -367,7 +394,9 @@ impl Service {
         if bytes.len() > Run::MAX_MESSAGE {
             return self.incidents.add(from, "a message of a key generation over its limit");
         }
-        let Some(waiting) = self.key_runs.get_mut(&header.session) else { return };
+        let Some(waiting) = self.key_runs.get_mut(&header.session) else {
+            return self.doubt_session(from, &header.session);
+        };
         match &mut waiting.run {
             None => {
                 if waiting.early.iter().filter(|(sender, _)| *sender == from).count() < 3 {

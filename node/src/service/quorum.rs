@@ -70,7 +70,9 @@ impl Service {
     }
 
     pub(super) fn handle_share(&mut self, from: PartyId, session: &Digest, bytes: &[u8]) {
-        let Some(c) = self.coordinations.get_mut(session) else { return };
+        let Some(c) = self.coordinations.get_mut(session) else {
+            return self.doubt_session(from, session);
+        };
         let Some((quorum, combiner)) = &mut c.running else { return };
         let quorum = *quorum;
         match combiner.handle_share(from, bytes) {

@@ -2,6 +2,7 @@
 
 use quorate_core::curve::Group as _;
 use quorate_core::key::{Confirmation, OpenedKey, PublicKey, ShareRecord};
+use quorate_core::party::PartyId;
 use quorate_core::policy::Policy;
 use quorate_core::policy::ethereum;
 use quorate_core::wire;
@@ -12,8 +13,10 @@ use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, Service};
 use crate::handle::{KeyInfo, ServiceError};
 use crate::store::{KeyRow, KeyState};
 
-pub(super) type Public = PublicKey<MAX_PARTIES>;
-pub(super) type Record = ShareRecord<MAX_PARTIES, MAX_NONCE_KEYS>;
+/// A key's public side, as this build stores it.
+pub type Public = PublicKey<MAX_PARTIES>;
+/// One party's secrets of one key.
+pub type Record = ShareRecord<MAX_PARTIES, MAX_NONCE_KEYS>;
 pub(super) type Confirmed = Confirmation<MAX_PARTIES, MAX_NONCE_KEYS>;
 pub(super) type Opened = OpenedKey<Curve, MAX_PARTIES, MAX_NONCE_KEYS>;
 
@@ -34,22 +37,24 @@ pub(super) fn to_bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
 /// The sequence that every sealed share starts with; refresh and re-sealing raise it.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
 
+/// What the sealed share of `party` is bound to in `network`.
+#[must_use]
+pub fn share_context(network: [u8; 16], party: PartyId, public: &Public, sequence: u64) -> Context {
+    Context {
+        network,
+        party: party.number(),
+        key: public.terms.key,
+        epoch: public.terms.epoch,
+        policy_version: 1,
+        policy_hash: public.terms.context,
+        kind: BlobKind::Share,
+        sequence,
+    }
+}
+
 impl Service {
     pub(super) fn public_of(row: &KeyRow) -> Result<Public, ServiceError> {
         wire::decode(&row.public).map_err(|_| damaged(row, "its public record is malformed"))
-    }
-
-    fn blob_context(&self, public: &Public, sequence: u64) -> Context {
-        Context {
-            network: self.network_id,
-            party: self.me.number(),
-            key: public.terms.key,
-            epoch: public.terms.epoch,
-            policy_version: 1,
-            policy_hash: public.terms.context,
-            kind: BlobKind::Share,
-            sequence,
-        }
     }
 
     pub(super) fn seal_record(
@@ -62,14 +67,14 @@ impl Service {
             return Err(HsmError::TooLarge { size: plaintext.len(), limit: plaintext.len() });
         };
         plaintext.truncate(used);
-        let context = self.blob_context(public, FIRST_SEQUENCE);
+        let context = share_context(self.network_id, self.me, public, FIRST_SEQUENCE);
         quorate_hsm::seal(&*self.protector, &context, &plaintext)
     }
 
     /// Opens a key for one session; what comes back is wiped when the session drops it.
     pub(super) fn open_key(&self, row: &KeyRow) -> Result<Box<Opened>, ServiceError> {
         let public = Self::public_of(row)?;
-        let context = self.blob_context(&public, row.sequence);
+        let context = share_context(self.network_id, self.me, &public, row.sequence);
         let plaintext = quorate_hsm::open(&*self.protector, &context, &row.sealed)
             .map_err(|error| ServiceError::from_hsm(&row.name, &error))?;
         let record: Record =

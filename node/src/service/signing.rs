@@ -11,6 +11,7 @@ use quorate_core::policy::{Amount, Denial, Facts, Policy, Verdict};
 use quorate_core::request::SignedRequest;
 use quorate_core::session::{Abort, Header};
 
+use super::incidents::UNKNOWN_SESSION;
 use super::records::Opened;
 use super::{Curve, MAX_QUORUM, SESSIONS_PER_PEER, Service};
 use crate::handle::ServiceError;
@@ -78,6 +79,7 @@ impl Service {
         let answer = match self.accept_proposal(from, session, request) {
             Ok(answer) => answer,
             Err(reason) => {
+                self.blame_proposer(from, &reason);
                 let why = super::coordinate::describe(&reason);
                 tracing::info!(coordinator = %from, "a request was refused: {why}");
                 if self.incidents.may_audit(from, self.now()) {
@@ -92,14 +94,48 @@ impl Service {
         self.send(from, answer);
     }
 
+    /// An honest coordinator has parsed the request itself, so what is wrong with it is its doing. A
+    /// policy's denial is not: policies see different times and counters.
+    fn blame_proposer(&mut self, from: PartyId, reason: &Rejection) {
+        match reason {
+            Rejection::BadRequest(what) => {
+                self.incidents.add(from, format_args!("a proposal to sign: {what}"));
+            }
+            Rejection::UnknownKey => {
+                self.incidents.add(from, "a proposal to sign with a key that is not active here");
+            }
+            _ => {}
+        }
+    }
+
+    /// A message of no open session: late if the session was known, and else nonsense.
+    pub(super) fn doubt_session(&mut self, from: PartyId, session: &Digest) {
+        if !self.remembered.knows(session) {
+            self.incidents.add(from, UNKNOWN_SESSION);
+        }
+    }
+
+    pub(super) fn handle_sign_cancel(&mut self, from: PartyId, session: &Digest) {
+        match self.participations.get(session) {
+            Some(waiting) if waiting.coordinator == from => {
+                self.participations.remove(session);
+            }
+            Some(_) => self.incidents.add(from, "it cancelled a session of another coordinator"),
+            None => {}
+        }
+    }
+
     fn accept_proposal(
         &mut self,
         from: PartyId,
         session: Digest,
         request: Vec<u8>,
     ) -> Result<PeerMessage, Rejection> {
+        // After its link broke the coordinator asks again; the same salt answers the same session.
+        if let Some(Participation { session: None, salt, .. }) = self.participations.get(&session) {
+            return Ok(PeerMessage::AcceptSign { session, salt: *salt });
+        }
         if !self.remembered.is_new(from, &session) {
-            self.incidents.add(from, "a signing session that was proposed before");
             return Err(Rejection::BadRequest("the session was proposed before".to_owned()));
         }
         let open = self.participations.values().filter(|p| p.coordinator == from).count();
@@ -135,9 +171,14 @@ impl Service {
         quorum: PartySet,
         salts: &[(PartyId, Salt)],
     ) {
-        let Some(waiting) = self.participations.get(&session) else { return };
-        if waiting.coordinator != from || waiting.session.is_some() {
-            return;
+        let Some(waiting) = self.participations.get(&session) else {
+            return self.doubt_session(from, &session);
+        };
+        if waiting.coordinator != from {
+            return self.incidents.add(from, "it started a session of another coordinator");
+        }
+        if waiting.session.is_some() {
+            return self.incidents.add(from, "it started a session twice");
         }
         let request = waiting.request.clone();
         match self.start_signing(session, from, quorum, salts, &request, waiting.salt) {
@@ -157,6 +198,9 @@ impl Service {
                 }
             }
             Err(reason) => {
+                if let Rejection::BadRequest(what) = &reason {
+                    self.incidents.add(from, format_args!("a start of a session: {what}"));
+                }
                 self.participations.remove(&session);
                 self.send(from, PeerMessage::RejectSign { session, reason });
             }
@@ -228,7 +272,9 @@ impl Service {
         if header.round == 2 {
             return self.handle_share(from, &header.session, bytes);
         }
-        let Some(waiting) = self.participations.get_mut(&header.session) else { return };
+        let Some(waiting) = self.participations.get_mut(&header.session) else {
+            return self.doubt_session(from, &header.session);
+        };
         let coordinator = waiting.coordinator;
         let Some(Running { key, signer }) = &mut waiting.session else {
             if !waiting.early.iter().any(|(sender, _)| *sender == from) {
@@ -272,26 +318,41 @@ impl Service {
         if self.participations.get(&session).is_some_and(|p| p.coordinator == from) {
             self.participations.remove(&session);
         }
-        let Ok(judged) = self.judge(request) else { return };
-        if judged.outcome.is_some() {
-            return;
-        }
+        let judged = match self.judge(request) {
+            Ok(judged) => judged,
+            Err(Rejection::BadRequest(what)) => {
+                return self.incidents.add(from, format_args!("a record of a signature: {what}"));
+            }
+            Err(_) => return,
+        };
         if !Self::outcome_verifies(&judged, outcome) {
             return self.incidents.add(from, "a record of a signature that does not verify");
+        }
+        // Only now: nobody ends a session of others with a record of nothing.
+        if self.participations.get(&session).is_some_and(|waiting| waiting.request == request) {
+            self.participations.remove(&session);
+        }
+        if judged.outcome.is_some() {
+            return;
         }
         if let Err(error) = self.keep_outcome(&judged, outcome) {
             tracing::error!(%error, party = %from, "a signature could not be recorded");
         }
     }
 
+    /// Everything that a transaction made of the record needs: r and s under the key, s low, and the
+    /// parity, without which it would be from another sender.
     pub(super) fn outcome_verifies(judged: &Judged, outcome: &Outcome) -> bool {
-        use quorate_core::curve::{EcdsaGroup as _, Group as _};
+        use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
         let Ok(public) = Self::public_of(&judged.row) else { return false };
-        let key = public.group_key().and_then(Curve::point_from_bytes);
-        let parts =
-            (key, Curve::scalar_from_bytes(&outcome.r), Curve::scalar_from_bytes(&outcome.s));
-        let (Some(key), Some(r), Some(s)) = parts else { return false };
-        Curve::verify(&key, &judged.verdict.digest, &r, &s)
+        let key = public.group_key().and_then(|key| VerifyingKey::from_sec1_bytes(&key.0).ok());
+        let signature = Signature::from_scalars(outcome.r, outcome.s).ok();
+        let (Some(key), Some(signature)) = (key, signature) else { return false };
+        // x(R) over the group's order does not happen to honest signers.
+        let id = RecoveryId::new(outcome.y_parity, false);
+        signature.normalize_s().is_none()
+            && VerifyingKey::recover_from_prehash(&judged.verdict.digest, &signature, id)
+                .is_ok_and(|sender| sender == key)
     }
 
     pub(super) fn keep_outcome(
