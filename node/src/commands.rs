@@ -116,8 +116,16 @@ impl Global {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    // clap ends the process itself: 0 for help, 2 for wrong usage.
-    let Cli { global, verb } = Cli::parse();
+    let Cli { global, verb } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {
+            let error = CommandError::Usage(error.to_string());
+            eprintln!("{}", error.to_json());
+            return ExitCode::from(error.exit_code());
+        }
+        // Help and version end with 0, wrong usage with 2.
+        Err(error) => error.exit(),
+    };
     let result = match verb {
         Verb::Init(args) => init::init(&global, &args),
         Verb::Identity => identity::identity(&global),

@@ -157,7 +157,7 @@ impl std::fmt::Display for ConfigError {
             Self::Syntax { path, reason } => {
                 write!(f, "{} is malformed: {}", path.display(), reason.trim())
             }
-            Self::Field { field, what } => write!(f, "configuration, {field}: {what}"),
+            Self::Field { field, what } => write!(f, "{FILE}, {field}: {what}"),
         }
     }
 }

@@ -56,6 +56,8 @@ pub enum MembershipError {
     TooFew,
     /// The operating system gives no randomness.
     Randomness,
+    /// What is wrong with this file.
+    File(PathBuf, Box<Self>),
 }
 
 impl std::fmt::Display for MembershipError {
@@ -64,18 +66,27 @@ impl std::fmt::Display for MembershipError {
             Self::Unreadable(path, why) => {
                 write!(f, "the membership file {} cannot be read: {why}", path.display())
             }
-            Self::Syntax(what) => write!(f, "the membership file is malformed: {what}"),
-            Self::Network => f.write_str(
-                "the membership file's network must be 32 hexadecimal digits, not all 0",
-            ),
-            Self::Party { id, what } => write!(f, "the membership file, party {id}: {what}"),
-            Self::TooFew => f.write_str("a membership file needs at least two parties"),
+            Self::Syntax(what) => write!(f, "malformed: {}", what.trim()),
+            Self::Network => f.write_str("network: must be 32 hexadecimal digits, not all 0"),
+            Self::Party { id, what } => write!(f, "party {id}: {what}"),
+            Self::TooFew => f.write_str("a group needs at least two parties"),
+            Self::File(path, error) => {
+                write!(f, "the membership file {}: {error}", path.display())
+            }
             Self::Randomness => f.write_str("the operating system gives no randomness"),
         }
     }
 }
 
 impl std::error::Error for MembershipError {}
+
+impl MembershipError {
+    /// The same, of the file at `path`.
+    #[must_use]
+    pub fn of(self, path: &Path) -> Self {
+        Self::File(path.to_owned(), Box::new(self))
+    }
+}
 
 impl Membership {
     fn checked(network: [u8; 16], mut members: Vec<Member>) -> Result<Self, MembershipError> {
@@ -141,7 +152,7 @@ impl Membership {
     pub fn load(path: &Path) -> Result<Self, MembershipError> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| MembershipError::Unreadable(path.to_owned(), e.to_string()))?;
-        Self::parse(&text)
+        Self::parse(&text).map_err(|error| error.of(path))
     }
 
     /// The file's text.
@@ -232,6 +243,15 @@ mod tests {
         let unknown = good.to_toml().unwrap().replace("name", "nickname");
         assert!(matches!(Membership::parse(&unknown), Err(MembershipError::Syntax(_))));
         assert_eq!(Membership::with_random_network(vec![member(1)]), Err(MembershipError::TooFew));
+    }
+
+    #[test]
+    fn a_file_is_named_with_its_mistake() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("m.toml");
+        std::fs::write(&path, "network = 1").unwrap();
+        let text = Membership::load(&path).unwrap_err().to_string();
+        assert!(text.contains("m.toml") && text.contains("network"), "{text}");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn show(global: &Global, key: &KeyInfo) {
 }
 
 fn list(global: &Global, keys: &[KeyInfo]) {
-    let object = serde_json::to_value(keys).unwrap_or_default();
+    let object = serde_json::json!({ "keys": keys });
     let line =
         |key: &KeyInfo| format!("{}  {:<8} {}  {}", key.key, key.state, key.address, key.name);
     let lines: Vec<String> = keys.iter().map(line).collect();

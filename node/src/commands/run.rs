@@ -10,9 +10,9 @@ use tokio::sync::watch;
 
 use super::{CommandError, Global};
 use crate::clock::SystemClock;
-use crate::config::ConfigError;
+use crate::config::{ConfigError, Folder};
 use crate::entropy::Entropy;
-use crate::handle::Handle;
+use crate::handle::{Handle, ServiceError};
 use crate::membership::{Membership, MembershipError};
 use crate::network::{Network, Timing};
 use crate::sealing::{SealingError, open_identity, open_protector};
@@ -25,12 +25,18 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     start_log();
     let (place, config) = (global.place(), global.config()?);
-    let membership = Membership::load(&place.path().join(&config.membership))?;
+    let membership_file = place.path().join(&config.membership);
+    let membership = Membership::load(&membership_file)?;
     let me = PartyId::new(config.party)
         .ok_or(ConfigError::Field { field: "party", what: "must be 1 to 255" })?;
-    if membership.identity_of(config.party) != Some(&config.identity) {
-        let what = "its identity is not the one that quorate.toml names for this party";
-        return Err(MembershipError::Party { id: config.party, what }.into());
+    let wrong = match membership.identity_of(config.party) {
+        Some(identity) if *identity == config.identity => None,
+        Some(_) => Some("identity: not the one that quorate.toml of this party has"),
+        None => Some("missing, though quorate.toml says that this node is that party"),
+    };
+    if let Some(what) = wrong {
+        let error = MembershipError::Party { id: config.party, what };
+        return Err(error.of(&membership_file).into());
     }
     // Everything that can fail with an exit code of its own comes before the network.
     let protector = open_protector(&place, &config)?;
@@ -47,6 +53,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         .into());
     }
     let store = Store::open(&place.store())?;
+    check_owner(&store, &place, me)?;
     let token = std::fs::read_to_string(place.operator_token())
         .map_err(|e| CommandError::local("the operator token", e))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -56,9 +63,11 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         .map_err(|e| CommandError::local("starting the runtime", e))?;
     runtime.block_on(async {
         let membership = Arc::new(membership);
-        let listener = crate::api::bind(config.api)
-            .await
-            .map_err(|e| CommandError::local(&format!("the API's address {}", config.api), e))?;
+        let listener = crate::api::bind(config.api).await.map_err(|e| {
+            let text = "cannot listen for the API at";
+            let what = format!("{text} {}: {e}; free that address or set another api", config.api);
+            CommandError::Local(format!("{what} in {}", place.config().display()))
+        })?;
         let (network, events) = Network::start(
             Arc::clone(&membership),
             config.party,
@@ -103,6 +112,25 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         let _ = tokio::time::timeout(GRACE, api).await;
         ended.map_err(|error| CommandError::Local(error.to_string()))
     })
+}
+
+/// A store of another party opens, but none of its shares would: better to say so at the start. The
+/// headers of sealed shares are not secret, so the HSM is not asked.
+fn check_owner(store: &Store, place: &Folder, me: PartyId) -> Result<(), CommandError> {
+    for row in store.keys()? {
+        let Ok(header) = quorate_hsm::inspect(&row.sealed) else { continue };
+        let owner = header.context.party;
+        if owner != me.number() {
+            let reason = format!(
+                "{}: the share of key {} belongs to party {owner}, this is party {me}; put this \
+                 party's own store there",
+                place.store().display(),
+                row.name,
+            );
+            return Err(ServiceError::Sealed { reason }.into());
+        }
+    }
+    Ok(())
 }
 
 fn start_log() {
