@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const KINDS: u8 = 15;
 
 /// No message is longer.
-pub const MAX_MESSAGE: usize = 128 * 1024;
+pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
 
 /// A party's session key of this boot, certified by its identity key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -282,6 +282,11 @@ impl World {
         }
     }
 
+    /// Lets seconds pass at once: nobody does anything meanwhile.
+    pub fn sleep(&mut self, seconds: u64) {
+        self.nodes.values().for_each(|node| node.clock.advance(Duration::from_secs(seconds)));
+    }
+
     /// Restarts everybody and checks what must hold after any run.
     ///
     /// # Panics

@@ -89,6 +89,30 @@ fn trouble(world: &mut World) {
 }
 
 #[test]
+fn a_finished_request_is_answered_after_its_expiry_and_an_unfinished_one_is_not() {
+    let mut world = World::new(4, 2, false);
+    let key = world.create("late", 100);
+    let finished = transfer(&world, &key, 1);
+    let answer = world.start_sign(1, finished.clone());
+    let Answer::Done(Ok(signed)) = world.await_answer(answer, |_| {}) else { panic!("calm") };
+    world.wait(1);
+    world.sleep(13 * 3600);
+    for party in world.parties() {
+        let answer = world.start_sign(party, finished.clone());
+        let Answer::Done(Ok(again)) = world.await_answer(answer, |_| {}) else {
+            panic!("recorded")
+        };
+        assert_eq!((again.repeated, again.hash), (true, signed.hash.clone()));
+    }
+    let late = transfer(&world, &key, 2);
+    let answer = world.start_sign(1, late);
+    match world.await_answer(answer, |_| {}) {
+        Answer::Done(Err(ServiceError::Denied { rule, .. })) => assert_eq!(rule, "expired"),
+        _ => panic!("an expired request was not refused"),
+    }
+}
+
+#[test]
 fn crashes_at_any_moment_cost_sessions_and_nothing_else() {
     let (mut made, mut signed_count, mut failed) = (0, 0, 0);
     for seed in seeds(60) {

@@ -59,13 +59,17 @@ impl Service {
         if *request.network().as_bytes() != self.network_id {
             return Err(Rejection::BadRequest("the request is for another network".into()));
         }
-        let facts = Facts { now: self.now() };
-        let verdict = policy.judge(&request, &facts).map_err(|denial| denied(&denial))?;
         let hash = request.hash();
         let recorded = self.store.request(hash).map_err(|_| Rejection::Fault)?;
         let outcome = recorded
             .and_then(|row| row.outcome)
             .and_then(|bytes| quorate_core::wire::decode(&bytes).ok());
+        // What is signed stays signed: a finished request is answered after its expiry too.
+        let now = match outcome {
+            Some(_) => request.expires().saturating_sub(1),
+            None => self.now(),
+        };
+        let verdict = policy.judge(&request, &Facts { now }).map_err(|denial| denied(&denial))?;
         Ok(Judged { row, hash, expires: request.expires(), verdict, outcome })
     }
 
