@@ -395,7 +395,7 @@ impl Service {
             return self.incidents.add(from, "a message of a key generation over its limit");
         }
         let Some(waiting) = self.key_runs.get_mut(&header.session) else {
-            return self.doubt_session(from, &header.session);
+            return self.stray_message(from, &header.session);
         };
         match &mut waiting.run {
             None => {

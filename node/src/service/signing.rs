@@ -9,7 +9,7 @@ use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::{Amount, Denial, Facts, Policy, Verdict};
 use quorate_core::request::SignedRequest;
-use quorate_core::session::{Abort, Header};
+use quorate_core::session::{Abort, Header, Refusal};
 
 use super::incidents::UNKNOWN_SESSION;
 use super::records::Opened;
@@ -112,10 +112,20 @@ impl Service {
         }
     }
 
-    /// A message of no open session: late if the session was known, and else nonsense.
+    /// Only a session's coordinator, or a member that answers this party, sends such a message. It is
+    /// late if the session was known, and else nonsense.
     pub(super) fn doubt_session(&mut self, from: PartyId, session: &Digest) {
         if !self.remembered.knows(session) {
             self.incidents.add(from, UNKNOWN_SESSION);
+        }
+    }
+
+    /// Members send these because a coordinator told *them* that this party takes part: a lie of the
+    /// coordinator, for all that is known here. The log names the sender, nobody is blamed.
+    pub(super) fn stray_message(&self, from: PartyId, session: &Digest) {
+        if !self.remembered.knows(session) {
+            let session = hex::encode(session);
+            tracing::warn!(party = %from, session, "dropped: {UNKNOWN_SESSION}");
         }
     }
 
@@ -277,7 +287,7 @@ impl Service {
             return self.handle_share(from, &header.session, bytes);
         }
         let Some(waiting) = self.participations.get_mut(&header.session) else {
-            return self.doubt_session(from, &header.session);
+            return self.stray_message(from, &header.session);
         };
         let coordinator = waiting.coordinator;
         let Some(Running { key, signer }) = &mut waiting.session else {
@@ -295,6 +305,12 @@ impl Service {
                     self.participations.remove(&header.session);
                     self.send(coordinator, PeerMessage::Ecdsa(bytes));
                 }
+            }
+            // A holder may have been told of another quorum, by the coordinator.
+            Err(Failure::Refused(Refusal::NotAMember(party)))
+                if key.terms().holders.parties().contains(party) =>
+            {
+                tracing::warn!(%party, "dropped: a nonce of a party outside the quorum");
             }
             Err(Failure::Refused(refusal)) => self.incidents.add(from, refusal),
             Err(Failure::Aborted(abort)) => {
