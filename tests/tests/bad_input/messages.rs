@@ -1,0 +1,126 @@
+//! Messages that are none, or that belong to nothing.
+
+use quorate_core::curve::Suite;
+use quorate_core::key::Confirmation;
+use quorate_core::session::{Header, Protocol};
+use quorate_core::wire::{self, Bytes64};
+use quorate_node::message::PeerMessage;
+use quorate_node::service::{MAX_NONCE_KEYS, MAX_PARTIES};
+
+use crate::evil::id;
+use crate::node_process::wait_for;
+use crate::scene::{LIAR, Scene, set};
+
+const UNKNOWN: &str = "a message of a session that was never proposed here";
+
+/// A core message's header and nothing else.
+pub fn header(protocol: Protocol, round: u8, session: [u8; 32], from: u16) -> Vec<u8> {
+    let suite = Suite::EcdsaSecp256k1;
+    let (from, to) = (id(from), None);
+    let header = Header { version: wire::VERSION, suite, protocol, round, session, from, to };
+    let mut bytes = Vec::new();
+    wire::encode_to(&header, |part| bytes.extend_from_slice(part));
+    bytes
+}
+
+fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire::encode_to(value, |part| bytes.extend_from_slice(part));
+    bytes
+}
+
+#[test]
+fn bytes_that_are_no_message_are_refused() {
+    let scene = Scene::with_key(LIAR, true);
+    let good = PeerMessage::CancelSign { session: [9; 32] }.encode();
+    let other_version = [&[9], &good[1..]].concat();
+    let padded = [&[good[0], good[1] | 0x80, 0], &good[2..]].concat();
+    let dkg = [header(Protocol::Dkg, 1, [8; 32], LIAR), vec![0; 16 * 1024]].concat();
+    let ecdsa = [header(Protocol::Ecdsa, 1, [8; 32], LIAR), vec![0; 256]].concat();
+    let core = |message: PeerMessage| message.encode();
+    let cases: [(&str, Vec<u8>); 13] = [
+        ("a message: protocol version 9, this build speaks 1", other_version),
+        ("a message: bytes after the end of the value", [&good[..], &[0]].concat()),
+        ("a message: malformed or truncated bytes", good[..good.len() - 1].to_vec()),
+        ("a message: malformed or truncated bytes", vec![wire::VERSION; 3]),
+        ("a message: kind 99, which this build does not know", vec![wire::VERSION, 99, 1, 2]),
+        ("a message: not the canonical encoding", padded),
+        ("a message: no bytes at all", Vec::new()),
+        ("a malformed message of a key generation", core(PeerMessage::Dkg(vec![1, 2, 3]))),
+        ("a message of a key generation over its limit", core(PeerMessage::Dkg(dkg))),
+        ("a malformed signing message", core(PeerMessage::Ecdsa(Vec::new()))),
+        ("a malformed signing message", core(PeerMessage::Ecdsa(vec![9; 40]))),
+        ("a signing message over its limit", core(PeerMessage::Ecdsa(ecdsa))),
+        // As long as a frame may be, and none of it makes sense.
+        ("a message: malformed or truncated bytes", vec![wire::VERSION; 128 * 1024]),
+    ];
+    for (turn, (why, bytes)) in cases.into_iter().enumerate() {
+        let party = 1 + turn as u16 % 3;
+        scene.refuses(party, why, |evil| evil.send_bytes(party, bytes));
+    }
+    // Control: what an honest party could say late costs it nothing.
+    let before: Vec<u64> = (1..=3).map(|party| scene.sees(party, LIAR).refused).collect();
+    scene.sign_while(|| (1..=3).for_each(|party| scene.evil().send_bytes(party, good.clone())));
+    let after: Vec<u64> = (1..=3).map(|party| scene.sees(party, LIAR).refused).collect();
+    assert_eq!(before, after);
+    scene.nobody_honest_is_blamed();
+}
+
+#[test]
+fn messages_of_no_session_are_refused() {
+    let scene = Scene::with_key(LIAR, true);
+    let session = [8; 32];
+    let core = |protocol, round| header(protocol, round, session, LIAR);
+    let messages = [
+        PeerMessage::Ecdsa(core(Protocol::Ecdsa, 2)),
+        PeerMessage::StartKey { session, peers: vec![scene.evil().certificate()] },
+        PeerMessage::StartSign { session, quorum: set(&[1, 2, 3]), salts: Vec::new() },
+    ];
+    for (turn, message) in messages.iter().enumerate() {
+        let party = 1 + turn as u16 % 3;
+        scene.refuses(party, UNKNOWN, |evil| evil.send(party, message));
+    }
+    // A lying coordinator can make an honest member send these, so that they are in the log alone.
+    let induced =
+        [PeerMessage::Dkg(core(Protocol::Dkg, 1)), PeerMessage::Ecdsa(core(Protocol::Ecdsa, 1))];
+    let before = scene.sees(1, LIAR).refused;
+    let said = || {
+        let log = scene.node(1).log();
+        let strays = log.lines().filter(|line| line.contains(UNKNOWN) && line.contains("dropped"));
+        strays.filter(|line| line.contains("party=4")).count()
+    };
+    for (count, message) in induced.iter().enumerate() {
+        scene.sign_while(|| scene.evil().send(1, message));
+        wait_for("a stray message is in the log", || (said() == count + 1).then_some(()));
+    }
+    assert_eq!(scene.sees(1, LIAR).refused, before);
+    scene.nobody_honest_is_blamed();
+}
+
+#[test]
+fn forged_confirmations_are_refused() {
+    let scene = Scene::with_key(LIAR, true);
+    let key = scene.ours();
+    let forged = |party: u16| {
+        let confirmation = Confirmation::<MAX_PARTIES, MAX_NONCE_KEYS> {
+            party: id(party),
+            pair_commitments: [[1; 32]; 2].into_iter().collect(),
+            nonce_commitments: [[2; 32]; 2].into_iter().collect(),
+            signature: Bytes64([3; 64]),
+        };
+        let confirmation = encoded(&confirmation);
+        PeerMessage::Confirm { key, confirmation, pending: true }
+    };
+    let malformed = PeerMessage::Confirm { key, confirmation: vec![1], pending: false };
+    let cases = [
+        ("a confirmation that party 2 did not sign for this key", forged(2)),
+        // Its own receiver's, and a member's that holds no share.
+        ("a confirmation that party 1 did not sign for this key", forged(1)),
+        ("a confirmation that party 4 did not sign for this key", forged(LIAR)),
+        ("a malformed confirmation of a key", malformed),
+    ];
+    for (why, message) in cases {
+        scene.refuses(1, why, |evil| evil.send(1, &message));
+    }
+    scene.nobody_honest_is_blamed();
+}
