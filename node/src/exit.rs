@@ -54,7 +54,7 @@ impl Exit {
             | HsmError::WrongContext { .. }
             | HsmError::Rollback { .. }
             | HsmError::WrongKek { .. } => Self::Sealed,
-            HsmError::KeyExists { .. } => Self::Conflict,
+            HsmError::KeyExists { .. } | HsmError::TokenExists { .. } => Self::Conflict,
             HsmError::Randomness | HsmError::Storage { .. } | HsmError::TooLarge { .. } => {
                 Self::Local
             }

@@ -29,7 +29,10 @@ pub(crate) fn isolated(name: &str, environment: &[(&str, &str)]) -> Option<PathB
 
 fn child(name: &str, dir: &Path, environment: &[(&str, &str)]) -> Output {
     let config = softhsm::write_config(dir).unwrap();
-    Command::new(std::env::current_exe().unwrap())
+    // Bounded: a hang in a PKCS#11 library must not hang all tests.
+    Command::new("timeout")
+        .args(["--kill-after=5", "300"])
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture"])
         .env("QUORATE_TEST_CHILD", name)
         .env("QUORATE_TEST_DIR", dir)
