@@ -34,3 +34,15 @@ pub fn arguments<'a>(module: &'a Path, label: &'a str, pin: &'a Path) -> [&'a st
     let (module, pin) = (module.to_str().unwrap(), pin.to_str().unwrap());
     ["--hsm", "pkcs11", "--module", module, "--token", label, "--pin-file", pin]
 }
+
+/// A library that writes every call into `PKCS11SPY_OUTPUT`, and passes it on to `PKCS11SPY`.
+pub fn spy() -> PathBuf {
+    let below = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = below.map(|entry| entry.path()).collect();
+    folders.extend(["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from));
+    let places = folders
+        .iter()
+        .flat_map(|folder| ["pkcs11-spy.so", "pkcs11/pkcs11-spy.so"].map(|name| folder.join(name)));
+    let found = places.into_iter().find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("pkcs11-spy.so (of opensc) {MISSING}"))
+}
