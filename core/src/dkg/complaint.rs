@@ -1,4 +1,4 @@
-//! Judging complaints: dealer or accuser is the culprit (`docs/PROTOCOL.md` §3).
+//! Judging complaints: dealer or accuser is the culprit (`docs/PROTOCOL.md` §3 steps 17 to 22).
 
 use heapless::Vec;
 

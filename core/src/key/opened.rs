@@ -191,7 +191,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     }
 
     /// This party's share of the pseudorandom value named by (label, digest):
-    /// Σ_{A∋i} PRF(r_A, label, D)·f_A(i) (`docs/PROTOCOL.md` §6.2).
+    /// Σ_{A∋i} PRF(r_A, label, D)·f_A(i) (`docs/PROTOCOL.md` §6.1 step 3).
     pub(crate) fn pseudorandom(&self, label: &str, digest: &Digest) -> SecretScalar<G> {
         let sum = self.nonce_keys.iter().fold(G::Scalar::default(), |sum, nonce| {
             sum + prf::<G>("prss-prf", &nonce.key, label, digest) * nonce.weight
