@@ -19,8 +19,9 @@ use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 
 pub(super) type SignReply = oneshot::Sender<Result<Signed, ServiceError>>;
 
-/// Sessions that one request may get in a row: enough to come round a liar among four.
-pub(super) const ATTEMPTS: u32 = 5;
+/// Sessions that one request may get in a row beyond one for each holder: enough to come round a liar
+/// among four.
+pub(super) const MORE_ATTEMPTS: usize = 3;
 /// Requests that this party coordinates at a time.
 const MAX_COORDINATIONS: usize = 256;
 

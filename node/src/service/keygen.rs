@@ -20,6 +20,9 @@ use crate::handle::{CreateKey, KeyInfo, ServiceError};
 use crate::message::{PeerMessage, Rejection, SessionKeyCertificate};
 use crate::store::{KeyRow, KeyState};
 
+/// Pending keys that a party keeps; they are never deleted on a guess, so their number must end.
+const MAX_PENDING: usize = 256;
+
 type Run = Dkg<Curve, MAX_PARTIES, MAX_NONCE_KEYS>;
 pub(super) type KeyReply = oneshot::Sender<Result<KeyInfo, ServiceError>>;
 
@@ -241,6 +244,9 @@ impl Service {
             return bad("the holders are not all members, or this party is not among them");
         }
         let taken = self.list_keys().map_err(|_| Rejection::Fault)?;
+        if taken.iter().filter(|key| key.state == "pending").count() >= MAX_PENDING {
+            return Err(Rejection::Busy);
+        }
         if taken.iter().any(|key| key.name == name) {
             return bad("it has a key of this name already");
         }

@@ -6,7 +6,7 @@ use quorate_core::ecdsa::{Combiner, Failure, Salt, SignTerms};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 
-use super::coordinate::{ATTEMPTS, Asked, Coordination, answer, to_error};
+use super::coordinate::{Asked, Coordination, MORE_ATTEMPTS, answer, to_error};
 use super::{Curve, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage};
@@ -131,15 +131,16 @@ impl Service {
         for to in c.holders.iter() {
             self.send(to, PeerMessage::CancelSign { session: *session });
         }
+        let attempts = c.holders.len() + MORE_ATTEMPTS;
         match self.judge(&c.request) {
-            Ok(judged) if c.attempt < ATTEMPTS => {
+            Ok(judged) if (c.attempt as usize) < attempts => {
                 let attempt = c.attempt + 1;
                 let Coordination { request, started, replies, .. } = c;
                 self.propose_signature(Asked { request, attempt, started, replies }, &judged);
             }
             Ok(_) => {
                 let reason = format!(
-                    "no signature in {ATTEMPTS} sessions with different quorums; last suspects: parties {suspects}"
+                    "no signature in {attempts} sessions with different quorums; last suspects: parties {suspects}"
                 );
                 let error = match c.rejected.is_empty() {
                     true => ServiceError::ProtocolFailure { reason, culprits: Vec::new() },

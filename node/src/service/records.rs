@@ -112,13 +112,23 @@ impl Service {
     }
 }
 
+/// The policy that all holders agreed to when the key was made: its hash is in the terms, and the terms'
+/// hash is in the context of the sealed share. Who can write the store cannot loosen it.
+pub(super) fn policy_of(row: &KeyRow, public: &Public) -> Result<Policy, ServiceError> {
+    let policy = Policy::parse(&row.policy).map_err(|_| damaged(row, "its policy is malformed"))?;
+    if policy.hash() != public.terms.context {
+        return Err(damaged(row, "its policy is not the one that the key was made with"));
+    }
+    Ok(policy)
+}
+
 pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
     let public = Service::public_of(row)?;
     let group_key = public.group_key().ok_or_else(|| damaged(row, "its public key is missing"))?;
     let point = Curve::point_from_bytes(group_key);
     let affine = point.and_then(|point| Curve::point_to_affine(&point));
     let affine = affine.ok_or_else(|| damaged(row, "its public key is no point"))?;
-    let policy = Policy::parse(&row.policy).map_err(|_| damaged(row, "its policy is malformed"))?;
+    let policy = policy_of(row, &public)?;
     let holders = public.terms.holders;
     Ok(KeyInfo {
         key: hex::encode(row.key),
@@ -138,4 +148,58 @@ pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
         created: row.created,
         policy: Some(crate::policy_file::to_json(&policy)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::curve::Suite;
+    use quorate_core::key::KeyTerms;
+    use quorate_core::party::{Holders, PartySet};
+    use quorate_core::policy::MAX_POLICY;
+
+    fn encoded(chain: u64) -> Vec<u8> {
+        let file = serde_json::json!({
+            "clients": ["01".repeat(32)], "chains": [chain],
+            "recipients": ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"],
+            "max_value": "1", "max_fee": "1", "data": "forbidden",
+        });
+        let mut buffer = [0; MAX_POLICY];
+        crate::policy_file::from_json(file).unwrap().encode(&mut buffer).unwrap().to_vec()
+    }
+
+    #[test]
+    fn a_policy_that_was_replaced_in_the_store_is_refused() {
+        let agreed = encoded(1);
+        let terms = KeyTerms {
+            suite: Suite::EcdsaSecp256k1,
+            network: [1; 16],
+            key: [2; 16],
+            epoch: 0,
+            holders: Holders::new(PartySet::first(4), 2).unwrap(),
+            context: Policy::parse(&agreed).unwrap().hash(),
+        };
+        let commitment = [1, 2].map(|byte| quorate_core::curve::PointBytes([byte; 33]));
+        let commitment = commitment.into_iter().collect();
+        let public = Public { terms, transcript: [3; 32], commitment };
+        let row = KeyRow {
+            key: terms.key,
+            name: "key".into(),
+            state: KeyState::Active,
+            public: to_bytes(&public),
+            policy: agreed,
+            sealed: Vec::new(),
+            confirmations: std::collections::BTreeMap::new(),
+            certificate: None,
+            sequence: FIRST_SEQUENCE,
+            created: 0,
+        };
+        assert!(policy_of(&row, &public).is_ok());
+        let loosened = KeyRow { policy: encoded(2), ..row };
+        let refused = policy_of(&loosened, &public).unwrap_err();
+        assert!(
+            refused.to_string().contains("not the one that the key was made with"),
+            "{refused}"
+        );
+    }
 }

@@ -7,12 +7,12 @@ use std::time::Instant;
 use quorate_core::ecdsa::{Failure, MAX_MESSAGE, Salt, SignTerms, Signer};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::policy::{Amount, Denial, Facts, Policy, Verdict};
+use quorate_core::policy::{Amount, Denial, Facts, Verdict};
 use quorate_core::request::SignedRequest;
 use quorate_core::session::{Abort, Header, Refusal};
 
 use super::incidents::UNKNOWN_SESSION;
-use super::records::Opened;
+use super::records::{Opened, policy_of};
 use super::{Curve, MAX_QUORUM, SESSIONS_PER_PEER, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
@@ -55,7 +55,11 @@ impl Service {
         let key = *request.key().as_bytes();
         let row =
             self.active_key(&key).map_err(|_| Rejection::Fault)?.ok_or(Rejection::UnknownKey)?;
-        let policy = Policy::parse(&row.policy).map_err(|_| Rejection::Fault)?;
+        let policy =
+            Self::public_of(&row).and_then(|public| policy_of(&row, &public)).map_err(|error| {
+                tracing::error!(%error, "nothing is signed");
+                Rejection::Fault
+            })?;
         if *request.network().as_bytes() != self.network_id {
             return Err(Rejection::BadRequest("the request is for another network".into()));
         }
