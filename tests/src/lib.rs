@@ -1,10 +1,13 @@
-//! What the tests share: the deterministic simulator of the core, whole nodes in simulated trouble, a
-//! disk that loses what was not synced, real chains, and those who judge what comes out.
+//! What the tests share: the deterministic simulator of the core, whole nodes in simulated trouble,
+//! clusters of real processes, a disk that loses what was not synced, real chains, and those who judge
+//! what comes out.
 
 pub mod chain;
+pub mod cluster;
 pub mod disk;
 pub mod judge;
 pub mod nodes;
 pub mod nonce_checker;
 pub mod sender;
 pub mod simulator;
+pub mod transaction;
