@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{DefaultBodyLimit, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -77,8 +78,17 @@ struct SignBody {
     request: String,
 }
 
-fn body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ServiceError> {
-    serde_json::from_slice(bytes)
+/// What axum read. Its own refusals are plain text, which no client of ours understands.
+type Body = Result<Bytes, BytesRejection>;
+
+fn body<T: DeserializeOwned>(body: Body) -> Result<T, ServiceError> {
+    let bytes = body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            ServiceError::bad_request(format!("the body is longer than {MAX_BODY} bytes"))
+        }
+        _ => ServiceError::bad_request(format!("the body: {error}")),
+    })?;
+    serde_json::from_slice(&bytes)
         .map_err(|error| ServiceError::bad_request(format!("the body: {error}")))
 }
 
@@ -118,10 +128,10 @@ fn authorise(shared: &Shared, headers: &HeaderMap) -> Result<(), ServiceError> {
 async fn create_key(
     State(shared): State<Shared>,
     headers: HeaderMap,
-    bytes: Bytes,
+    bytes: Body,
 ) -> Result<Json<KeyInfo>, ServiceError> {
     authorise(&shared, &headers)?;
-    let CreateBody { name, threshold, parties, policy } = body(&bytes)?;
+    let CreateBody { name, threshold, parties, policy } = body(bytes)?;
     let policy = policy_file::from_json(policy).map_err(ServiceError::bad_request)?;
     let mut buffer = vec![0; MAX_POLICY];
     let policy = policy.encode(&mut buffer).map_err(ServiceError::bad_request)?.to_vec();
@@ -135,13 +145,14 @@ async fn list_keys(State(shared): State<Shared>) -> Result<Json<Vec<KeyInfo>>, S
 
 async fn show_key(
     State(shared): State<Shared>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<KeyInfo>, ServiceError> {
+    let Path(name) = name.map_err(ServiceError::bad_request)?;
     shared.handle.show_key(name).await.map(Json)
 }
 
-async fn sign(State(shared): State<Shared>, bytes: Bytes) -> Result<Json<Signed>, ServiceError> {
-    let SignBody { request } = body(&bytes)?;
+async fn sign(State(shared): State<Shared>, bytes: Body) -> Result<Json<Signed>, ServiceError> {
+    let SignBody { request } = body(bytes)?;
     let request = hex::decode(request.strip_prefix("0x").unwrap_or(&request))
         .map_err(|_| ServiceError::bad_request("request: not hexadecimal"))?;
     shared.handle.sign(request).await.map(Json)
@@ -155,6 +166,11 @@ async fn nothing_here() -> ServiceError {
     ServiceError::bad_request("no such call: see /v1/status, /v1/keys and /v1/sign")
 }
 
+async fn another_verb() -> Response {
+    let error = ServiceError::bad_request("this call has another verb, GET or POST");
+    (StatusCode::METHOD_NOT_ALLOWED, Json(error_body(&error))).into_response()
+}
+
 /// The API of the node behind `handle`.
 pub fn router(handle: Handle, operator_token: &str) -> Router {
     let token = Arc::new(Sha256::digest(operator_token.as_bytes()).into());
@@ -164,6 +180,7 @@ pub fn router(handle: Handle, operator_token: &str) -> Router {
         .route("/v1/keys/{name}", get(show_key))
         .route("/v1/sign", post(sign))
         .fallback(nothing_here)
+        .method_not_allowed_fallback(another_verb)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(only_loopback_names))
         .with_state(Shared { handle, token })

@@ -167,6 +167,11 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn sign(&self, request: &[u8]) -> Result<Signed, ClientError> {
+        // The node would hang up in the middle of it, which looks as if it were not there.
+        if request.len() > MAX_REQUEST {
+            let what = format!("a request is no longer than {MAX_REQUEST} bytes");
+            return Err(ClientError::Refused(ServiceError::bad_request(what)));
+        }
         self.post("/v1/sign", &serde_json::json!({ "request": hex::encode(request) }))
     }
 }

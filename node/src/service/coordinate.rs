@@ -8,7 +8,7 @@ use quorate_core::ecdsa::{Combiner, Salt};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::ethereum;
-use quorate_core::request::{Payload, SignedRequest};
+use quorate_core::request::{Payload, RequestError, SignedRequest};
 use tokio::sync::oneshot;
 
 use super::incidents::clip;
@@ -126,7 +126,12 @@ impl Service {
         let judged = match self.judge(&request) {
             Ok(judged) => judged,
             Err(reason) => {
-                let error = to_error(&reason, self.me);
+                let error = match SignedRequest::parse(&request) {
+                    Err(wrong @ RequestError::Signature) => {
+                        ServiceError::Unauthorised { reason: wrong.to_string() }
+                    }
+                    _ => to_error(&reason, self.me),
+                };
                 return answer(vec![reply], &Err(error));
             }
         };
