@@ -46,7 +46,12 @@ pub(super) fn key(global: &Global, verb: &KeyVerb) -> Result<(), CommandError> {
             let policy: Value =
                 serde_json::from_str(&text).map_err(|e| unreadable(e.to_string()))?;
             if !global.json {
-                println!("generating key {name}: every party deals, checks, seals and confirms …");
+                use std::io::Write as _;
+                // A reader that went away is no error of ours.
+                let _ = writeln!(
+                    std::io::stdout(),
+                    "generating key {name}: every party deals, checks, seals and confirms …"
+                );
             }
             let made = global.operator()?.create_key(name, *threshold, parties, &policy)?;
             show(global, &made);

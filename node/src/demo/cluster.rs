@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use quorate_hsm::HsmError;
 use serde_json::Value;
 
 use super::{DemoArgs, DemoHsm};
+use crate::exit::Exit;
 
 /// How many parties the demo has.
 pub(super) const PARTIES: u16 = 4;
@@ -30,6 +32,8 @@ pub enum DemoError {
     },
     /// SoftHSM is not there.
     NoModule,
+    /// SoftHSM makes no token.
+    Token(HsmError),
     /// The dev chain.
     Chain(String),
     /// Something came out other than it must: a defect.
@@ -49,6 +53,7 @@ impl std::fmt::Display for DemoError {
                 "no SoftHSM library found: install it (apt-get install softhsm2), give --module, \
                  or run the demo without --hsm pkcs11",
             ),
+            Self::Token(error) => write!(f, "making a SoftHSM token: {error}"),
             Self::Chain(what) => write!(f, "the chain: {what}"),
             Self::Unexpected(what) => write!(f, "unexpected: {what}"),
             Self::Interrupted => f.write_str("interrupted"),
@@ -64,7 +69,8 @@ impl DemoError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Command { code, .. } => u8::try_from(*code).unwrap_or(1),
-            Self::NoModule => 10,
+            Self::NoModule => Exit::Hsm.code(),
+            Self::Token(error) => Exit::of_hsm(error).code(),
             _ => 1,
         }
     }
@@ -83,7 +89,7 @@ pub(super) fn make_token(folder: &Path, module: Option<&Path>) -> Result<(), Dem
     let so_pin = Pin::new(pin.trim());
     softhsm::create_token(&module, "quorate", &so_pin, &Pin::new(pin.trim()))
         .map(drop)
-        .map_err(|e| local("making a SoftHSM token", e))
+        .map_err(DemoError::Token)
 }
 
 pub(super) struct Node {
@@ -213,7 +219,11 @@ impl Cluster {
         }
         let output = command.output().map_err(|e| local("making a token", e))?;
         if !output.status.success() {
-            return Err(DemoError::Local(String::from_utf8_lossy(&output.stderr).into_owned()));
+            return Err(DemoError::Command {
+                what: "demo --make-token".to_owned(),
+                code: output.status.code().unwrap_or(-1),
+                said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            });
         }
         Ok(pin_file)
     }

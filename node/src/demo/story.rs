@@ -57,15 +57,21 @@ pub(super) fn tell(args: &DemoArgs, json: bool) -> Result<(), DemoError> {
     Ok(())
 }
 
+/// A reader that went away is no error of ours.
+fn line(text: impl std::fmt::Display) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 impl Story {
     fn say(&self, text: &str) {
         if !self.json {
-            println!("{text}");
+            line(text);
         }
     }
 
     fn print(&self, object: &Value, text: &str) {
-        if self.json { println!("{object}") } else { println!("  {text}") }
+        if self.json { line(object) } else { line(format_args!("  {text}")) }
     }
 
     fn begin(args: &DemoArgs, json: bool) -> Result<Self, DemoError> {
@@ -76,14 +82,18 @@ impl Story {
                 DemoHsm::Software => "the embedded software emulation, which is NOT an HSM",
                 DemoHsm::Pkcs11 => "one SoftHSM token per party, over PKCS#11",
             };
-            println!(
+            line(format_args!(
                 "Quorate demo: {PARTIES} parties, T = 2, quorum 3; shares are sealed by {hsm}."
-            );
-            println!("Setting up {PARTIES} parties: identity keys, key-encryption keys …");
+            ));
+            line(format_args!(
+                "Setting up {PARTIES} parties: identity keys, key-encryption keys …"
+            ));
         }
         let mut cluster = Cluster::create(args)?;
         if !json {
-            println!("Starting {PARTIES} nodes as separate processes, linked by TLS 1.3 …");
+            line(format_args!(
+                "Starting {PARTIES} nodes as separate processes, linked by TLS 1.3 …"
+            ));
         }
         for party in 1..=PARTIES {
             cluster.start(party)?;
@@ -234,14 +244,12 @@ impl Story {
         self.cluster.restore_folder(2, &copy)?;
         self.cluster.start(2)?;
         self.cluster.wait_until_linked()?;
-        // … and asked for again: the others have the record, so nothing is signed a second time.
+        // … and asked for again. Party 2 may have been killed before it told the others what was signed.
         let again = self.ask(2, &format!("sign --request {}", kept.display()))?;
-        if again.get("hash") != forgotten.get("hash") {
-            let what = format!("a repeated request was signed anew: {again}");
-            return Err(DemoError::Unexpected(what));
-        }
-        self.say("  a request that the copy does not know, asked for again: answered from the others' records");
-        self.show(&forgotten, "repeated-after-rollback", json!({ "repeated": true }))?;
+        let repeated = again.get("hash") == forgotten.get("hash");
+        let how = if repeated { "answered from the others' records" } else { "signed anew" };
+        self.say(&format!("  a request that the copy does not know, asked for again: {how}"));
+        self.show(&again, "repeated-after-rollback", json!({ "repeated": repeated }))?;
         self.say("  a new request:");
         self.sign(2, "signed-after-rollback")
     }
