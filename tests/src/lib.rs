@@ -8,6 +8,5 @@ pub mod disk;
 pub mod judge;
 pub mod nodes;
 pub mod nonce_checker;
-pub mod sender;
 pub mod simulator;
 pub mod transaction;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use quorate_node::handle::{KeyInfo, ServiceError, Signed};
 use quorate_tests::nodes::{Answer, World, transfer};
-use quorate_tests::sender::sender;
+use quorate_tests::transaction::judge;
 use rand_core::SeedableRng;
 
 fn seeds(count: u64) -> Vec<u64> {
@@ -35,7 +35,7 @@ fn is_clean(error: &ServiceError) -> bool {
 }
 
 fn signature_is_valid(signed: &Signed, key: &KeyInfo) {
-    assert_eq!(sender(&signed.raw_transaction).unwrap(), key.address);
+    assert_eq!(judge(&signed.raw_transaction).sender, key.address.to_lowercase());
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub enum DemoError {
     NoModule,
     /// SoftHSM makes no token.
     Token(HsmError),
+    /// Another program took a port that was free when it was chosen.
+    PortTaken(String),
     /// The dev chain.
     Chain(String),
     /// Something came out other than it must: a defect.
@@ -55,7 +57,7 @@ impl std::fmt::Display for DemoError {
             ),
             Self::Token(error) => write!(f, "making a SoftHSM token: {error}"),
             Self::Chain(what) => write!(f, "the chain: {what}"),
-            Self::Unexpected(what) => write!(f, "unexpected: {what}"),
+            Self::Unexpected(what) | Self::PortTaken(what) => write!(f, "unexpected: {what}"),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -126,11 +128,22 @@ impl Node {
     }
 }
 
-/// Ports that were free a moment ago, all different.
+/// Ports that were free a moment ago, all different, from below the range that outgoing connections
+/// use: one of those must not take the port of a node that is down for a while.
 fn free_ports(count: usize) -> Result<Vec<SocketAddr>, DemoError> {
-    let listeners: Result<Vec<TcpListener>, _> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
-    let listeners = listeners.map_err(|e| local("no free port", e))?;
+    let mut listeners = Vec::new();
+    for _ in 0..100 * count {
+        if listeners.len() == count {
+            break;
+        }
+        let mut random = [0; 2];
+        getrandom::getrandom(&mut random).map_err(|e| local("randomness", e))?;
+        let port = 10_000 + u16::from_le_bytes(random) % 20_000;
+        listeners.extend(TcpListener::bind(("127.0.0.1", port)).ok());
+    }
+    if listeners.len() < count {
+        return Err(DemoError::Local("no free ports on 127.0.0.1".to_owned()));
+    }
     listeners.iter().map(|l| l.local_addr().map_err(|e| local("no free port", e))).collect()
 }
 
@@ -327,7 +340,11 @@ impl Cluster {
         if let Some(Ok(Some(status))) = node.child.as_mut().map(Child::try_wait) {
             let mut said = String::new();
             let _ = fs::File::open(log).and_then(|mut file| file.read_to_string(&mut said));
-            return Err(DemoError::Unexpected(format!("party {party} stopped ({status}): {said}")));
+            let what = format!("party {party} stopped ({status}): {said}");
+            return Err(match said.contains("Address already in use") {
+                true => DemoError::PortTaken(what),
+                false => DemoError::Unexpected(what),
+            });
         }
         Ok(())
     }

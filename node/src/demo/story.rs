@@ -89,6 +89,22 @@ impl Story {
                 "Setting up {PARTIES} parties: identity keys, key-encryption keys …"
             ));
         }
+        let mut attempt = 1;
+        let cluster = loop {
+            match Self::start_cluster(args, json) {
+                // Somebody else took one of the ports in between: choose others.
+                Err(DemoError::PortTaken(_)) if attempt < 5 => attempt += 1,
+                started => break started?,
+            }
+        };
+        let client_key = cluster.root.path().join("client.key");
+        let new = ["client".to_owned(), "new".to_owned(), client_key.display().to_string()];
+        cluster.command(1, &new)?;
+        let address = String::new();
+        Ok(Self { cluster, chain, json, chain_id, nonce: 0, address, client_key })
+    }
+
+    fn start_cluster(args: &DemoArgs, json: bool) -> Result<Cluster, DemoError> {
         let mut cluster = Cluster::create(args)?;
         if !json {
             line(format_args!(
@@ -99,11 +115,7 @@ impl Story {
             cluster.start(party)?;
         }
         cluster.wait_until_linked()?;
-        let client_key = cluster.root.path().join("client.key");
-        let new = ["client".to_owned(), "new".to_owned(), client_key.display().to_string()];
-        cluster.command(1, &new)?;
-        let address = String::new();
-        Ok(Self { cluster, chain, json, chain_id, nonce: 0, address, client_key })
+        Ok(cluster)
     }
 
     fn client_public(&self) -> Result<String, DemoError> {

@@ -198,9 +198,9 @@ fn a_demo_that_nobody_reads_tells_its_story_to_the_end() {
         let mut demo = command.spawn().unwrap();
         drop(demo.stdout.take());
         let errors = BufReader::new(demo.stderr.take().unwrap());
-        assert!(process::wait(&mut demo, PATIENCE).expect("it hangs").success());
+        let status = process::wait(&mut demo, PATIENCE).expect("it hangs");
         let errors: Vec<String> = errors.lines().map(Result::unwrap).collect();
-        assert!(errors.is_empty(), "{errors:?}");
+        assert!(status.success() && errors.is_empty(), "{status}: {errors:?}");
         place.is_clean();
     }
 }
