@@ -450,7 +450,8 @@ impl Service {
 
     fn fail_key(&mut self, session: &Digest, abort: &Abort) {
         let Some(KeyRun { coordinator, .. }) = self.key_runs.remove(session) else { return };
-        if coordinator != self.me {
+        // Of silence it knows itself, and a report would make it a failure of the protocol.
+        if coordinator != self.me && !matches!(abort, Abort::Deadline { .. }) {
             // Behind the complaint on the same link: who can see the culprit has seen it by now.
             let reason = Rejection::Failed(abort.to_string());
             self.send(coordinator, PeerMessage::RejectKey { session: *session, reason });
