@@ -1,10 +1,12 @@
 //! One party of a cluster: its folder, its addresses, its token, and its process while it runs.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::process::{self, Output};
@@ -163,13 +165,16 @@ impl Party {
     }
 }
 
-/// A port that was free a moment ago, from below the range that outgoing connections use: one of those
-/// must not take the port of a node that is down for a while.
+/// A port that was free a moment ago and that no other cluster of this process has, from below the
+/// range that outgoing connections use: one of those must not take the port of a node that is down
+/// for a while.
 fn free_address() -> SocketAddr {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     for _ in 0..1000 {
         let port = 10_000 + (super::random() % 20_000) as u16;
+        let new = GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port);
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() {
+        if new && TcpListener::bind(address).is_ok() {
             return address;
         }
     }
