@@ -9,7 +9,7 @@ use quorate_core::wire::{self, Bytes64, DecodeError};
 use serde::{Deserialize, Serialize};
 
 /// Kinds of [`PeerMessage`]; the first byte after the version says which.
-const KINDS: u8 = 15;
+const KINDS: u8 = 16;
 
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
@@ -99,6 +99,11 @@ pub enum PeerMessage {
         confirmation: Vec<u8>,
         /// Whether the sender still waits for confirmations.
         pending: bool,
+    },
+    /// The sender has the whole certificate: the key is active there.
+    KeyActive {
+        /// The key.
+        key: [u8; 16],
     },
     /// A coordinator proposes to sign; `request` is the client's own bytes. The session's id follows
     /// from [`sign_session`], so that no coordinator can take another's.

@@ -315,6 +315,7 @@ impl Service {
             PeerMessage::Confirm { key, confirmation, pending } => {
                 self.handle_confirmation(from, key, &confirmation, pending);
             }
+            PeerMessage::KeyActive { key } => self.note_active(from, &key),
             PeerMessage::ProposeSign { nonce, request } => {
                 self.handle_sign_proposal(from, &nonce, request);
             }

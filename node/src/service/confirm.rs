@@ -1,5 +1,6 @@
 //! R4 of key generation among nodes: confirmations are repeated until every holder has them all.
 
+use quorate_core::hash::Digest;
 use quorate_core::key::check_certificate;
 use quorate_core::party::PartyId;
 use quorate_core::wire;
@@ -87,10 +88,15 @@ impl Service {
                     return;
                 }
                 tracing::info!(key = hex::encode(key), name = row.name, "the key is active");
-                let info = self.store.key(*key).ok().flatten().map(|row| key_info(&row));
-                if let (Some(session), Some(info)) = (session, info) {
-                    self.end_key_coordination(&session, info);
+                for to in public.terms.holders.parties().without(self.me).iter() {
+                    self.send(to, PeerMessage::KeyActive { key: *key });
                 }
+                // Whoever asked for the key wants to use it, at any party: a moment for the others.
+                let soon = self.clock.instant() + self.deadlines.accept;
+                if let Some(c) = session.and_then(|s| self.key_coordinations.get_mut(&s)) {
+                    c.deadline = soon;
+                }
+                self.note_active(self.me, key);
             }
             Err(error) => {
                 tracing::error!(key = hex::encode(key), %error, "a key's certificate is void");
@@ -102,6 +108,25 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// A holder has the key active, or is away and will find out later.
+    pub(super) fn note_active(&mut self, party: PartyId, key: &[u8; 16]) {
+        let coordination = self.key_coordinations.iter_mut().find(|(_, c)| c.terms.key == *key);
+        let Some((session, c)) = coordination else { return };
+        c.active = c.active.with(party);
+        let (session, all) = (*session, c.active.contains_all(&c.holders()));
+        if all {
+            self.hand_out(&session, key);
+        }
+    }
+
+    /// Answers with the key if it is active here.
+    pub(super) fn hand_out(&mut self, session: &Digest, key: &[u8; 16]) -> bool {
+        let row = self.store.key(*key).ok().flatten();
+        let Some(row) = row.filter(|row| row.state == KeyState::Active) else { return false };
+        self.end_key_coordination(session, key_info(&row));
+        true
     }
 
     /// Holders whose confirmation of a pending key is missing here.

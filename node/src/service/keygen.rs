@@ -48,12 +48,14 @@ pub(super) struct KeyCoordination {
     started: bool,
     /// Holders in whose eyes the run failed, and why.
     reports: Vec<(PartyId, String)>,
-    deadline: Instant,
+    /// Holders that have the key active.
+    pub(super) active: PartySet,
+    pub(super) deadline: Instant,
     reply: Option<KeyReply>,
 }
 
 impl KeyCoordination {
-    fn holders(&self) -> PartySet {
+    pub(super) fn holders(&self) -> PartySet {
         self.terms.holders.parties()
     }
 
@@ -130,6 +132,7 @@ impl Service {
             unreachable,
             started: false,
             reports: Vec::new(),
+            active: PartySet::EMPTY,
             deadline: self.clock.instant() + self.deadlines.accept,
             reply: None,
         };
@@ -163,7 +166,10 @@ impl Service {
             .map(|(session, c)| (*session, c.terms.key))
             .collect();
         for (session, key) in concerned {
-            if matches!(self.store.key(key), Ok(Some(_))) {
+            if let Ok(Some(row)) = self.store.key(key) {
+                if row.state == KeyState::Active {
+                    self.note_active(party, &key);
+                }
                 continue;
             }
             let error = self.key_coordinations.get(&session).map(|c| {
@@ -546,6 +552,11 @@ impl Service {
             .map(|(session, _)| *session)
             .collect();
         for session in coordinations {
+            let Some(c) = self.key_coordinations.get(&session) else { continue };
+            let key = c.terms.key;
+            if self.hand_out(&session, &key) {
+                continue;
+            }
             let Some(c) = self.key_coordinations.get(&session) else { continue };
             let holders = c.holders();
             let missing = holders.iter().filter(|party| !c.accepted.contains_key(party));
