@@ -1,5 +1,7 @@
 //! A liar among the dealers of a key, and a coordinator of keys that nobody should follow.
 
+use std::time::Duration;
+
 use quorate_core::curve::Suite;
 use quorate_core::hash::Transcript;
 use quorate_core::key::KeyTerms;
@@ -136,7 +138,8 @@ fn words_of_a_peer_are_clipped() {
 #[test]
 fn a_holder_that_meddles_is_named() {
     println!("seed {SEED}");
-    let mut scene = Scene::with_key(LIAR, true);
+    // The one case that waits for this deadline.
+    let mut scene = Scene::with_key_and_deadline(LIAR, true, Duration::from_secs(10));
     // Control of the lies above: an honest party 4 gets its key, and one message in another's name on
     // the way costs nobody anything.
     let answer = create_with(&scene, "theirs", |generation, ended| {
@@ -205,6 +208,8 @@ fn a_holder_that_meddles_is_named() {
             }
             _ => None,
         });
+        // The proposals to party 2 and to party 4 do not arrive in any order.
+        wait_for("party 2 takes part", || (scene.node(2).status().sessions > 0).then_some(()));
         meddle(session);
         let error = signing.join().unwrap().unwrap_err().to_string();
         assert!(

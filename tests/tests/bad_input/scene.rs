@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::Write as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::SigningKey;
 use quorate_core::party::PartyId;
@@ -44,12 +45,20 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Nodes that run; the liar has joined them, or is not there yet.
-    pub fn new(liar: u16, join: bool) -> Self {
+    /// Nodes that run; the liar has joined them, or is not there yet. A proposal waits for answers
+    /// for `accept`.
+    fn new(liar: u16, join: bool, accept: Duration) -> Self {
         let root = tempfile::tempdir().unwrap();
         let honest: Vec<u16> = (1..=4).filter(|party| *party != liar).collect();
         let mut nodes: Vec<Node> = honest.iter().map(|p| Node::new(root.path(), *p)).collect();
-        nodes.iter().for_each(|node| drop(node.init(&["--hsm", "software"]).object()));
+        for node in &nodes {
+            node.init(&["--hsm", "software"]).object();
+            let file = node.folder.join("quorate.toml");
+            let mut file = fs::File::options().append(true).open(file).unwrap();
+            let accept = accept.as_millis();
+            let lines = ["[deadlines]", "key_ms = 60000", "sign_ms = 60000"].join("\n");
+            write!(file, "\n{lines}\naccept_ms = {accept}\n").unwrap();
+        }
         let (identity, listen) = (IdentityKey::generate().unwrap(), own_address());
         let mut members: Vec<String> = nodes.iter().map(Node::member).collect();
         members.push(format!("{liar},evil,{},{listen}", identity.public()));
@@ -79,7 +88,12 @@ impl Scene {
 
     /// The same, with a key of the honest three.
     pub fn with_key(liar: u16, join: bool) -> Self {
-        let mut scene = Self::new(liar, join);
+        // What a case needs must not expire before it is looked at, however slow the machine is.
+        Self::with_key_and_deadline(liar, join, Duration::from_secs(60))
+    }
+
+    pub fn with_key_and_deadline(liar: u16, join: bool, accept: Duration) -> Self {
+        let mut scene = Self::new(liar, join, accept);
         let holders: Vec<String> = scene.nodes.iter().map(|node| node.party.to_string()).collect();
         let made = scene.create_key("ours", &holders.join(",")).object();
         scene.ours = Some(serde_json::from_value(made).unwrap());

@@ -144,7 +144,9 @@ impl Node {
 
     /// Starts the node and waits until it is ready.
     pub fn start(&mut self) {
-        let log = fs::File::create(self.folder.with_extension("log")).unwrap();
+        // What it said in an earlier life stays: a test may search all of it.
+        let mut log = fs::File::options();
+        let log = log.create(true).append(true).open(self.folder.with_extension("log")).unwrap();
         let mut command = self.prepare(&["run"]);
         let child = command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
         self.child = Some(child);
