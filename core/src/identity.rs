@@ -40,19 +40,21 @@ impl core::fmt::Debug for Identity {
     }
 }
 
-/// What an identity key signs to certify a party's session key, one per boot
-/// (`docs/PROTOCOL.md` §1.6).
+/// What an identity key signs to certify a party's session key, one per boot, for one session
+/// (`docs/PROTOCOL.md` §1.6): nobody can hand out the certificate of an earlier boot again.
 #[must_use]
 pub fn session_key_digest(
     network: &[u8; 16],
     party: PartyId,
     boot: &[u8; 16],
     key: &Identity,
+    session: &Digest,
 ) -> Digest {
     Transcript::new("session-key")
         .bytes(network)
         .party(party)
         .bytes(boot)
         .bytes(key.as_bytes())
+        .bytes(session)
         .finish()
 }

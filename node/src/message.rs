@@ -14,7 +14,7 @@ const KINDS: u8 = 16;
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
 
-/// A party's session key of this boot, certified by its identity key.
+/// A party's session key of this boot, certified by its identity key for one session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionKeyCertificate {
     /// Whose.

@@ -123,7 +123,8 @@ pub struct Service {
     hedge: SecretBytes,
     counter: u64,
     session_key: SessionKey,
-    certificate: SessionKeyCertificate,
+    /// Random per boot.
+    boot: [u8; 16],
     /// Messages to this party itself: a coordinator is a participant like others.
     loopback: VecDeque<PeerMessage>,
     key_runs: BTreeMap<Digest, KeyRun>,
@@ -158,10 +159,6 @@ impl Service {
         rand_core::RngCore::fill_bytes(&mut rng, seed.as_mut_slice());
         rand_core::RngCore::fill_bytes(&mut rng, &mut boot);
         let session_key = SessionKey(ed25519_dalek::SigningKey::from_bytes(&seed));
-        let key = Identity::Ed25519(session_key.0.verifying_key().to_bytes());
-        let digest = session_key_digest(&network_id, me, &boot, &key);
-        let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
-        let certificate = SessionKeyCertificate { party: me, boot, key, signature };
         Ok(Self {
             me,
             network_id,
@@ -177,7 +174,7 @@ impl Service {
             hedge,
             counter: 0,
             session_key,
-            certificate,
+            boot,
             loopback: VecDeque::new(),
             key_runs: BTreeMap::new(),
             key_coordinations: BTreeMap::new(),
@@ -188,6 +185,14 @@ impl Service {
             incidents: Incidents::default(),
             last_confirm: None,
         })
+    }
+
+    /// This party's session key, certified for one session.
+    fn certificate(&self, session: &Digest) -> Result<SessionKeyCertificate, ServiceError> {
+        let key = Identity::Ed25519(self.session_key.0.verifying_key().to_bytes());
+        let digest = session_key_digest(&self.network_id, self.me, &self.boot, &key, session);
+        let signature = Bytes64(self.identity.sign(&digest).map_err(ServiceError::local)?);
+        Ok(SessionKeyCertificate { party: self.me, boot: self.boot, key, signature })
     }
 
     /// Seconds since the Unix epoch by this party's own clock.

@@ -89,18 +89,18 @@ impl Evil {
         })
     }
 
-    /// Its session key, certified by its identity key as it should be.
-    pub fn certificate(&self) -> SessionKeyCertificate {
+    /// Its session key, certified by its identity key for `session`, as it should be.
+    pub fn certificate(&self, session: &[u8; 32]) -> SessionKeyCertificate {
         let key = Identity::Ed25519(self.session_key.0.verifying_key().to_bytes());
         let (party, boot) = (id(self.me), [7; 16]);
-        let digest = session_key_digest(&self.network_id, party, &boot, &key);
+        let digest = session_key_digest(&self.network_id, party, &boot, &key, session);
         let signature = Bytes64(self.identity.sign(&digest).unwrap());
         SessionKeyCertificate { party, boot, key, signature }
     }
 
     /// The same, with a signature that its identity key did not make.
-    pub fn forged_certificate(&self) -> SessionKeyCertificate {
-        let mut certificate = self.certificate();
+    pub fn forged_certificate(&self, session: &[u8; 32]) -> SessionKeyCertificate {
+        let mut certificate = self.certificate(session);
         certificate.signature.0[40] ^= 1;
         certificate
     }

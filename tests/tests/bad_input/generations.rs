@@ -60,7 +60,7 @@ fn a_liar_among_the_dealers_is_named_by_all() {
     let two_faced = "party 4 sent two different messages for one round";
 
     let answer = create_with(&scene, "r1", |generation, ended| {
-        generation.accept(evil, evil.certificate());
+        generation.accept(evil, evil.certificate(&generation.session));
         // Two dealings, complete in themselves: parties 1 and 2 see one, party 3 the other.
         let faces: [(u64, &[u16]); 2] = [(SEED, &[1, 2]), (SEED + 1, &[3])];
         let silent = |round, _, bytes| if round == 0 { vec![] } else { vec![bytes] };
@@ -69,7 +69,7 @@ fn a_liar_among_the_dealers_is_named_by_all() {
     is_named(&scene, &answer, two_faced, ALL);
 
     let answer = create_with(&scene, "r2", |generation, ended| {
-        generation.accept(evil, evil.certificate());
+        generation.accept(evil, evil.certificate(&generation.session));
         // Party 3 sees another commitment to a pair seed. It is far behind sid, points and blind.
         let place = 32 + 1 + 2 * 33 + 32 + 1;
         let twist = |round, to, bytes| match (round, to) {
@@ -82,7 +82,7 @@ fn a_liar_among_the_dealers_is_named_by_all() {
     is_named(&scene, &answer, two_faced, ALL);
 
     let answer = create_with(&scene, "twice", |generation, ended| {
-        generation.accept(evil, evil.certificate());
+        generation.accept(evil, evil.certificate(&generation.session));
         let twist = |round, _, bytes: Vec<u8>| match round {
             1 => vec![bytes.clone(), resigned(bytes, 0, &evil.session_key)],
             _ => vec![bytes],
@@ -92,14 +92,14 @@ fn a_liar_among_the_dealers_is_named_by_all() {
     is_named(&scene, &answer, two_faced, &[1]);
 
     let answer = create_with(&scene, "trailing", |generation, ended| {
-        generation.accept(evil, evil.certificate());
+        generation.accept(evil, evil.certificate(&generation.session));
         let twist = |_, _, bytes: Vec<u8>| vec![[bytes, vec![0]].concat()];
         scene.sign_while(|| drop(generation.play(evil, &[(SEED, ALL)], twist, ended)));
     });
     is_named(&scene, &answer, "party 4 sent a malformed message", &[1]);
 
     let answer = create_with(&scene, "forged", |generation, _| {
-        generation.accept(evil, evil.forged_certificate());
+        generation.accept(evil, evil.forged_certificate(&generation.session));
     });
     is_named(&scene, &answer, "it accepted a key generation with a forged session key", &[1]);
 }
@@ -144,7 +144,7 @@ fn a_holder_that_meddles_is_named() {
     // the way costs nobody anything.
     let answer = create_with(&scene, "theirs", |generation, ended| {
         let evil = scene.evil();
-        generation.accept(evil, evil.certificate());
+        generation.accept(evil, evil.certificate(&generation.session));
         let twist = |round, _, bytes: Vec<u8>| {
             let mut stolen = bytes.clone();
             // Version, suite, protocol, round, session: then who it is from.
@@ -284,7 +284,8 @@ fn a_coordinator_of_keys_is_not_trusted() {
     scene.refuses(2, replayed, |evil| evil.send(2, &message));
 
     // Session keys that their owners did not certify, or of others than the holders.
-    for (key, forge) in [(2, true), (3, false)] {
+    let mut earlier = None;
+    for (key, lie) in [(2, "forged"), (3, "old"), (4, "missing")] {
         let (terms, policy) = proposal(&scene, key);
         let (session, message) = propose(terms, &policy);
         let mut peers = Vec::new();
@@ -292,12 +293,22 @@ fn a_coordinator_of_keys_is_not_trusted() {
             evil.send(*party, &message);
             peers.push(certificate_of(evil, *party, session));
         }
-        let why = if forge {
-            peers.push(evil.certificate());
-            peers[0].key = evil.certificate().key;
-            "it started a key generation with a forged session key"
-        } else {
-            "it started a key generation that cannot be: the peers are not exactly the holders"
+        let why = match lie {
+            "forged" => {
+                earlier = Some(peers[0].clone());
+                peers.push(evil.certificate(&session));
+                peers[0].key = peers[3].key;
+                "it started a key generation with a forged session key"
+            }
+            // Party 1 did certify this key, for another session: it could be of an earlier boot.
+            "old" => {
+                peers.push(evil.certificate(&session));
+                peers[0] = earlier.take().unwrap();
+                "it started a key generation with a forged session key"
+            }
+            _ => {
+                "it started a key generation that cannot be: the peers are not exactly the holders"
+            }
         };
         let start = PeerMessage::StartKey { session, peers };
         scene.refuses(2, why, |evil| evil.send(2, &start));

@@ -73,7 +73,7 @@ fn messages_of_no_session_are_refused() {
     let core = |protocol, round| header(protocol, round, session, LIAR);
     let messages = [
         PeerMessage::Ecdsa(core(Protocol::Ecdsa, 2)),
-        PeerMessage::StartKey { session, peers: vec![scene.evil().certificate()] },
+        PeerMessage::StartKey { session, peers: vec![scene.evil().certificate(&session)] },
         PeerMessage::StartSign { session, quorum: set(&[1, 2, 3]), salts: Vec::new() },
     ];
     for (turn, message) in messages.iter().enumerate() {
