@@ -209,7 +209,7 @@ impl Run {
                 None
             }
             // Three are there whenever the coordinator is.
-            Err(error) => panic!("{scene:?}: not signed: {error:?}\n{request:?}"),
+            Err(error) => panic!("{scene:?}: not signed: {error:?}"),
         }
     }
 
