@@ -23,7 +23,14 @@ pub enum SealingError {
     Config(ConfigError),
     /// There is no PIN, and nobody to ask.
     NoPin,
-    /// A file could not be read or written, or is open to others.
+    /// The PIN file cannot be read, or is open to others. Nothing was tried with it.
+    PinFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file could not be read or written.
     File {
         /// The file.
         path: PathBuf,
@@ -43,6 +50,9 @@ impl std::fmt::Display for SealingError {
                 "no PIN: set pin_file under [hsm] to a file that only its owner may read, or start \
                  from a terminal to be asked",
             ),
+            Self::PinFile { path, reason } => {
+                write!(f, "the PIN file {}: {reason}", path.display())
+            }
             Self::File { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::OtherIdentity => f.write_str(
                 "the sealed identity key is not the one that quorate.toml names: these files belong \
@@ -80,18 +90,16 @@ pub fn pin(pin_file: Option<&Path>) -> Result<Pin, SealingError> {
         let asked = rpassword::prompt_password("PIN of the token: ");
         return asked.map(Pin::new).map_err(|_| SealingError::NoPin);
     };
-    let opened = fs::File::open(path).map_err(|e| file(path, format!("the PIN file: {e}")))?;
-    let mode = opened.metadata().map_err(|e| file(path, e))?.permissions().mode();
+    let wrong = |reason: String| SealingError::PinFile { path: path.to_owned(), reason };
+    let opened = fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
+    let mode = opened.metadata().map_err(|e| wrong(e.to_string()))?.permissions().mode();
     if mode & 0o077 != 0 {
         let mode = mode & 0o7777;
-        return Err(file(
-            path,
-            format!("others may read this PIN (mode {mode:04o}); chmod 600 it"),
-        ));
+        return Err(wrong(format!("others may read this PIN (mode {mode:04o}); chmod 600 it")));
     }
     let mut text = Zeroizing::new(String::with_capacity(1024));
     std::io::Read::read_to_string(&mut std::io::Read::take(opened, 1024), &mut text)
-        .map_err(|e| file(path, e))?;
+        .map_err(|e| wrong(e.to_string()))?;
     Ok(Pin::new(text.trim_end_matches(['\r', '\n'])))
 }
 

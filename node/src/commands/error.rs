@@ -61,7 +61,9 @@ impl CommandError {
                 Exit::Config.code()
             }
             Self::Sealing(SealingError::Hsm(error)) => Exit::of_hsm(error).code(),
-            Self::Sealing(SealingError::Config(_)) => Exit::Config.code(),
+            Self::Sealing(SealingError::Config(_) | SealingError::PinFile { .. }) => {
+                Exit::Config.code()
+            }
             Self::Sealing(SealingError::OtherIdentity) => Exit::Sealed.code(),
             Self::Sealing(SealingError::NoPin) => Exit::Hsm.code(),
             Self::Store(StoreError::Locked { .. }) => Exit::Conflict.code(),

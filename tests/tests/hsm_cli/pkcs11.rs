@@ -168,10 +168,10 @@ fn a_pin_file_that_others_may_read_is_refused() {
     for mode in [0o640, 0o604, 0o620] {
         write_pin(&place.pin, PIN, mode);
         let mode = format!("{mode:04o}");
-        run_ends(&place.node).message(1, &[place.pin.to_str().unwrap(), &mode, "chmod 600"]);
+        run_ends(&place.node).message(3, &[place.pin.to_str().unwrap(), &mode, "chmod 600"]);
     }
     fs::remove_file(&place.pin).unwrap();
-    run_ends(&place.node).message(1, &[place.pin.to_str().unwrap(), "the PIN file"]);
+    run_ends(&place.node).message(3, &[place.pin.to_str().unwrap(), "the PIN file"]);
     let without = format!("pin_file = \"{}\"\n", place.pin.display());
     edit(&place.configuration(), &without, "");
     run_ends(&place.node).message(10, &["no PIN", "set pin_file"]);
