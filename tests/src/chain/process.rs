@@ -27,6 +27,8 @@ impl Process {
     pub(super) fn start(mut command: Command) -> (Self, u16) {
         // A group of its own, so that Drop reaches grandchildren.
         command.process_group(0);
+        // Under `CI` some programs colour what nobody reads.
+        command.env("NO_COLOR", "1").env("FORCE_COLOR", "0");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = match command.spawn() {
             Ok(child) => child,
@@ -84,11 +86,26 @@ fn listen(from: Option<impl Read + Send + 'static>, lines: Lines, said: Sender<S
     });
 }
 
-/// Anvil: `Listening on 127.0.0.1:1234`. Hardhat: `Started … server at http://127.0.0.1:1234/`.
+/// Anvil: `Listening on 127.0.0.1:1234`. Hardhat: `Started … server at http://127.0.0.1:1234/`, in colour
+/// if it feels like it.
 fn announced(line: &str) -> Option<u16> {
-    if !line.starts_with("Listening on ") && !line.starts_with("Started HTTP ") {
+    if !line.contains("Listening on ") && !line.contains("Started HTTP ") {
         return None;
     }
     let (_, rest) = line.split_once("127.0.0.1:")?;
-    rest.trim_end().trim_end_matches('/').parse().ok()
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn announcements_are_read_with_and_without_colour() {
+        assert_eq!(announced("Listening on 127.0.0.1:1234"), Some(1234));
+        let hardhat = "\u{1b}[32mStarted HTTP and WebSocket JSON-RPC server at http://127.0.0.1:99/\u{1b}[39m";
+        assert_eq!(announced(hardhat), Some(99));
+        assert_eq!(announced("Account #0: 0xf39F 127.0.0.1:1"), None);
+    }
 }
