@@ -10,12 +10,12 @@ use crate::session::{Abort, Fault, Refusal};
 use crate::vss;
 use crate::wire;
 
-/// An ordinary ECDSA signature, low-s.
+/// An ordinary ECDSA signature, with low s where [`EcdsaGroup::NORMALIZE_S`] demands it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// r, 32 big-endian bytes.
     pub r: [u8; 32],
-    /// s, 32 big-endian bytes, at most p/2.
+    /// s, 32 big-endian bytes.
     pub s: [u8; 32],
     /// Bit 0: y(R) is odd; bit 1: x(R) was at least p.
     pub recovery_id: u8,
@@ -127,7 +127,7 @@ impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
         // Not worth a check that R is on the curve: a wrong r does not verify.
         let (r, mut odd, above) = G::x_coordinate(&nonce);
         let mut s = nu * G::invert(&mu).ok_or(suspect)?;
-        if G::is_high(&s) {
+        if G::NORMALIZE_S && G::is_high(&s) {
             s = -s;
             odd = !odd;
         }
