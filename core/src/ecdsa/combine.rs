@@ -4,6 +4,7 @@ use heapless::Vec;
 
 use super::{Failure, SignError, SignTerms, SignatureShare, check_header};
 use crate::curve::{AffineBytes, EcdsaGroup};
+use crate::derive::ExtendedKey;
 use crate::hash::Digest;
 use crate::party::{Holders, PartyId, PartySet};
 use crate::session::{Abort, Fault, Refusal};
@@ -25,7 +26,8 @@ pub struct Signature {
 pub struct Combiner<G: EcdsaGroup, const S: usize> {
     terms: SignTerms,
     coordinator: PartyId,
-    group_key: G::Point,
+    /// Y.
+    public: G::Point,
     shares: Vec<(PartyId, SignatureShare), S>,
     over: bool,
 }
@@ -38,21 +40,22 @@ struct Common<G: EcdsaGroup> {
 }
 
 impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
-    /// A combiner for `terms` under the public key Y.
+    /// A combiner for `terms` under the descendant Y of `root` that they name.
     ///
     /// # Errors
     /// [`SignError`] if the terms break a rule.
     pub fn new(
         holders: &Holders,
-        group_key: G::Point,
+        root: &ExtendedKey<G>,
         terms: SignTerms,
     ) -> Result<Self, SignError> {
         terms.check::<G>(holders)?;
         if terms.quorum.len() > S {
             return Err(SignError::TooLarge);
         }
+        let public = root.derive(&terms.derivation).map_err(SignError::Derivation)?.point();
         let coordinator = terms.coordinator;
-        Ok(Self { terms, coordinator, group_key, shares: Vec::new(), over: false })
+        Ok(Self { terms, coordinator, public, shares: Vec::new(), over: false })
     }
 
     /// The members whose share has not arrived.
@@ -132,7 +135,7 @@ impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
             odd = !odd;
         }
         // `verify` refuses r = 0 and s = 0 too. Nothing is released that does not verify.
-        if !G::verify(&self.group_key, &self.terms.digest, &r, &s) {
+        if !G::verify(&self.public, &self.terms.digest, &r, &s) {
             return Err(suspect);
         }
         Ok(Signature {
