@@ -143,8 +143,8 @@ fn another_descendant_shown_to_one_signer() {
     }
 }
 
-/// Without the check of D0 (here a corrupt party 4 that pretends to agree) the shares do not fit, and
-/// nothing is released.
+/// A corrupt party 4 agrees to one descendant and moves its share towards another: the shares do not fit,
+/// and nothing is released.
 #[test]
 fn a_party_that_signs_for_another_descendant_spoils_the_signature() {
     use quorate_tests::simulator::forge::{Share, changed};
@@ -155,7 +155,6 @@ fn a_party_that_signs_for_another_descendant_spoils_the_signature() {
             if packet.from != id(4) || kind(&packet) != Some((Protocol::Ecdsa, 2)) {
                 return vec![packet];
             }
-            // ν_4 off by a multiple of what the other descendant would have given.
             vec![changed(packet, |share: &mut Share| {
                 let nu = Curve::scalar_from_bytes(&share.nu).unwrap();
                 let other = *derived(&group, &path("m/1")).tweak();
