@@ -293,8 +293,9 @@ mod tests {
     fn the_derivation_is_part_of_what_is_signed() {
         let client = ClientKey([5; 32]);
         let [root, path, context] = derivations();
-        let shorter = Derivation::Path(crate::derive::Path::new(&[0x7fff_ffff; 9]).unwrap());
-        let all = [root, path, shorter, context, Derivation::Context("y".parse().unwrap())];
+        let of = |indices: &[u32]| Derivation::Path(crate::derive::Path::new(indices).unwrap());
+        let text = Derivation::Context("y".parse().unwrap());
+        let all = [root, path, of(&[0x7fff_ffff; 9]), of(&[5]), of(&[6]), context, text];
         for (place, one) in all.iter().enumerate() {
             for other in &all[..place] {
                 assert_ne!(request(*one).hash(&client), request(*other).hash(&client));
