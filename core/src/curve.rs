@@ -3,6 +3,7 @@
 //! Scalars are 32 bytes, big-endian, canonical or refused. Points are canonical, on the curve, in
 //! the prime-order subgroup and, unless said, not the identity (`docs/PROTOCOL.md` §1.1).
 
+mod p256;
 mod secp256k1;
 
 use core::fmt::Debug;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+pub use p256::P256;
 pub use secp256k1::Secp256k1;
 
 /// A ciphersuite by its wire code.
@@ -20,12 +22,15 @@ pub use secp256k1::Secp256k1;
 pub enum Suite {
     /// ECDSA over secp256k1 with SHA-256 transcripts.
     EcdsaSecp256k1,
+    /// ECDSA over P-256 with SHA-256 transcripts.
+    EcdsaP256,
 }
 
 impl From<Suite> for u8 {
     fn from(suite: Suite) -> u8 {
         match suite {
             Suite::EcdsaSecp256k1 => 1,
+            Suite::EcdsaP256 => 2,
         }
     }
 }
@@ -45,6 +50,7 @@ impl TryFrom<u8> for Suite {
     fn try_from(code: u8) -> Result<Self, UnknownSuite> {
         match code {
             1 => Ok(Self::EcdsaSecp256k1),
+            2 => Ok(Self::EcdsaP256),
             other => Err(UnknownSuite(other)),
         }
     }
@@ -160,10 +166,14 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
 
 /// What ECDSA needs besides.
 pub trait EcdsaGroup: Group {
+    /// Whether signatures are made with s at most p/2. Both s and p − s are signatures in the sense of
+    /// ECDSA; whether a second one of the same payload may be is what a curve's users agree on.
+    const NORMALIZE_S: bool;
     /// x(P) mod p and the recovery bits: (r, y is odd, x was ≥ p).
     fn x_coordinate(point: &AffineBytes) -> (Self::Scalar, bool, bool);
     /// Whether s > p/2.
     fn is_high(scalar: &Self::Scalar) -> bool;
-    /// Whether (r, s) with low s is a signature on the digest under `key`.
+    /// Whether (r, s) is a signature on the digest under `key`, with low s where
+    /// [`Self::NORMALIZE_S`] demands it.
     fn verify(key: &Self::Point, digest: &[u8; 32], r: &Self::Scalar, s: &Self::Scalar) -> bool;
 }

@@ -9,6 +9,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{AffineBytes, EcdsaGroup, Group};
+use crate::derive::{Derivation, DeriveError, DerivedKey};
 use crate::hash::{Digest, Transcript};
 use crate::key::OpenedKey;
 use crate::party::{Holders, PartyId, PartySet};
@@ -32,6 +33,8 @@ pub struct SignTerms {
     pub quorum: PartySet,
     /// Who collects the shares.
     pub coordinator: PartyId,
+    /// Which of the key's descendants signs.
+    pub derivation: Derivation,
     /// The digest of the payload, computed by this party itself.
     pub digest: Digest,
 }
@@ -52,6 +55,8 @@ pub enum SignError {
     NotInQuorum,
     /// h ≡ 0 modulo p: anybody can forge on it.
     ZeroDigest,
+    /// There is no such derived key.
+    Derivation(DeriveError),
     /// Salts are not exactly one of every member of S.
     Salts,
     /// The salt of this party is missing or was altered.
@@ -73,6 +78,7 @@ impl core::fmt::Display for SignError {
             Self::ZeroDigest => {
                 f.write_str("a digest that is 0 modulo the group order is never signed")
             }
+            Self::Derivation(error) => error.fmt(f),
             Self::Salts => {
                 f.write_str("there must be exactly one salt of every member of the quorum")
             }
@@ -167,6 +173,8 @@ pub struct Signer<G: EcdsaGroup, const S: usize> {
     terms: SignTerms,
     me: PartyId,
     holders: Holders,
+    /// Y and ε.
+    derived: DerivedKey<G>,
     /// D0.
     inputs: Digest,
     nonce: SecretScalar<G>,
@@ -201,15 +209,16 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         if !salts.iter().any(|(id, salt)| *id == me && salt == own_salt) {
             return Err(SignError::OwnSalt);
         }
-        // D0. The key is not derived (ε = 0, Y = X) until derived keys come: their place is kept.
+        let derived = key.extended().derive(&terms.derivation).map_err(SignError::Derivation)?;
+        // D0: X, ε and Y among the inputs, so that no two descendants share a nonce.
         let inputs = Transcript::new("nonce")
             .bytes(key.context())
             .u32(key.terms().epoch)
             .bytes(&[G::SUITE.into()])
             .bytes(b"ecdsa")
             .bytes(key.group_key_bytes())
-            .bytes(&[0; 32])
-            .bytes(key.group_key_bytes())
+            .bytes(&G::scalar_to_bytes(derived.tweak()))
+            .bytes(&derived.encoded().0)
             .bytes(&terms.digest)
             .set(terms.quorum)
             .bytes(&salt_digest(salts))
@@ -219,7 +228,7 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         let own = G::point_to_affine(&point).ok_or(SignError::Degenerate)?;
         let mut entries = Vec::new();
         let _ = entries.push((Entry { id: me, point }, own));
-        Ok(Self { terms, me, holders, inputs, nonce, own, entries, over: false })
+        Ok(Self { terms, me, holders, derived, inputs, nonce, own, entries, over: false })
     }
 
     /// R1, to all other members.
@@ -314,7 +323,8 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         let nu_mask = key.zero_mask(quorum, &inverse, "nu", &inputs);
         let h = G::scalar_from_digest(&self.terms.digest);
         let mu = *a.expose() * *self.nonce.expose() + *mu_mask.expose();
-        let nu = *a.expose() * (h + r * *key.share().expose()) + *nu_mask.expose();
+        let share = SecretScalar::<G>::new(*key.share().expose() + *self.derived.tweak());
+        let nu = *a.expose() * (h + r * *share.expose()) + *nu_mask.expose();
         Ok(SignatureShare {
             header: self.terms.header::<G>(2, self.me, Some(self.terms.coordinator)),
             inputs,

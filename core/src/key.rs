@@ -8,6 +8,7 @@ use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{Group, PointBytes, Suite};
+use crate::derive::ExtendedKey;
 use crate::hash::{Digest, Transcript};
 use crate::party::{Holders, PartyId};
 use crate::secret::SecretBytes;
@@ -89,6 +90,13 @@ impl<const N: usize> PublicKey<N> {
     #[must_use]
     pub fn chain_code(&self) -> Digest {
         Transcript::new("cc").bytes(&self.transcript).finish()
+    }
+
+    /// X with its chain code, from which keys are derived; `None` like [`Self::points`].
+    #[must_use]
+    pub fn extended<G: Group>(&self) -> Option<ExtendedKey<G>> {
+        let x = *self.points::<G>()?.first()?;
+        Some(ExtendedKey::of(x, self.group_key()?.0, self.chain_code()))
     }
 }
 

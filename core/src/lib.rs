@@ -6,12 +6,14 @@
 //!   that wipe themselves, tagged hashes, the group, and the one way from bytes to values.
 //! - [`vss`]: polynomials, commitments, interpolation and the degree check.
 //! - [`session`], [`identity`]: what every message carries, and why a session ends.
-//! - [`dkg`]: how a key comes to be; [`key`]: what its holders keep, confirm and open.
+//! - [`dkg`]: how a key comes to be; [`key`]: what its holders keep, confirm and open; [`derive`]: its
+//!   descendants.
 //! - [`ecdsa`]: one signature.
 //! - [`request`], [`policy`]: what a client wants, and whether a party's own rules allow it.
 #![no_std]
 
 pub mod curve;
+pub mod derive;
 pub mod dkg;
 pub mod ecdsa;
 pub mod hash;

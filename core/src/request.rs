@@ -9,6 +9,8 @@ use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
 use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
+pub use crate::derive::Derivation;
+
 /// A payload has at most so many bytes.
 pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// A label has at most so many bytes.
@@ -68,13 +70,6 @@ impl fmt::Debug for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
-}
-
-/// Which of a key's descendants signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Derivation {
-    /// The key itself. Paths come with derived keys.
-    Root,
 }
 
 /// What is to be signed, before hashing. There is no variant for a bare digest.
@@ -146,12 +141,12 @@ impl SignRequest<'_> {
     #[must_use]
     pub fn hash(&self, client: &ClientKey) -> Digest {
         let Payload::EthereumTransaction(payload) = self.payload;
-        let Derivation::Root = self.derivation;
-        Transcript::new("request")
+        let start = Transcript::new("request")
             .bytes(&[wire::VERSION])
             .bytes(&self.network.0)
-            .bytes(&self.key.0)
-            .bytes(b"root")
+            .bytes(&self.key.0);
+        self.derivation
+            .bind(start)
             .bytes(b"ethereum-transaction")
             .bytes(payload)
             .bytes(self.label.as_bytes())
@@ -221,6 +216,12 @@ impl<'a> SignedRequest<'a> {
         &self.0.request.key
     }
 
+    /// Which of the key's descendants signs.
+    #[must_use]
+    pub fn derivation(&self) -> &Derivation {
+        &self.0.request.derivation
+    }
+
     /// What.
     #[must_use]
     pub fn payload(&self) -> Payload<'a> {
@@ -244,23 +245,93 @@ impl<'a> SignedRequest<'a> {
 mod tests {
     use super::*;
 
-    fn encoded(buffer: &mut [u8]) -> &[u8] {
-        let request = SignRequest {
+    fn request(derivation: Derivation) -> SignRequest<'static> {
+        SignRequest {
             network: NetworkId([1; 16]),
             key: KeyId([2; 16]),
-            derivation: Derivation::Root,
+            derivation,
             payload: Payload::EthereumTransaction(&[2, 0xc0]),
             label: "rent",
             expires: 1_800_000_000,
             nonce: [3; 16],
-        };
-        request.sign(&SigningKey::from_bytes(&[7; 32]), buffer).unwrap()
+        }
+    }
+
+    fn encoded(derivation: Derivation, buffer: &mut [u8]) -> &[u8] {
+        request(derivation).sign(&SigningKey::from_bytes(&[7; 32]), buffer).unwrap()
+    }
+
+    /// The longest of each kind, and the root.
+    fn derivations() -> [Derivation; 3] {
+        let path = crate::derive::Path::new(&[0x7fff_ffff; 10]).unwrap();
+        let text = core::str::from_utf8(&[b'x'; 64]).unwrap();
+        [Derivation::Root, Derivation::Path(path), Derivation::Context(text.parse().unwrap())]
+    }
+
+    #[test]
+    fn requests_of_before_derived_keys_keep_their_bytes_and_hash() {
+        let mut buffer = [0; 512];
+        let bytes = encoded(Derivation::Root, &mut buffer);
+        assert_eq!(bytes[33..37], [0, 0, 2, 2], "root, transaction, two bytes, its type");
+        let client = ClientKey(SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes());
+        let hash = Transcript::new("request")
+            .bytes(&[1])
+            .bytes(&[1; 16])
+            .bytes(&[2; 16])
+            .bytes(b"root")
+            .bytes(b"ethereum-transaction")
+            .bytes(&[2, 0xc0])
+            .bytes(b"rent")
+            .u64(1_800_000_000)
+            .bytes(&[3; 16])
+            .bytes(&client.0)
+            .finish();
+        assert_eq!(SignedRequest::parse(bytes).unwrap().hash(), hash);
+    }
+
+    #[test]
+    fn the_derivation_is_part_of_what_is_signed() {
+        let client = ClientKey([5; 32]);
+        let [root, path, context] = derivations();
+        let of = |indices: &[u32]| Derivation::Path(crate::derive::Path::new(indices).unwrap());
+        let text = Derivation::Context("y".parse().unwrap());
+        let all = [root, path, of(&[0x7fff_ffff; 9]), of(&[5]), of(&[6]), context, text];
+        for (place, one) in all.iter().enumerate() {
+            for other in &all[..place] {
+                assert_ne!(request(*one).hash(&client), request(*other).hash(&client));
+            }
+            let mut buffer = [0; 512];
+            let parsed = SignedRequest::parse(encoded(*one, &mut buffer)).unwrap();
+            assert_eq!(parsed.derivation(), one);
+        }
+    }
+
+    #[test]
+    fn the_longest_request_has_room() {
+        let (payload, label) = ([7; MAX_PAYLOAD], [b'x'; MAX_LABEL]);
+        for derivation in derivations() {
+            let request = SignRequest {
+                payload: Payload::EthereumTransaction(&payload),
+                label: core::str::from_utf8(&label).unwrap(),
+                expires: u64::MAX,
+                ..request(derivation)
+            };
+            let mut buffer = [0; MAX_REQUEST];
+            let bytes = request.sign(&SigningKey::from_bytes(&[7; 32]), &mut buffer).unwrap();
+            assert!(SignedRequest::parse(bytes).is_ok(), "{derivation}");
+        }
     }
 
     #[test]
     fn every_flipped_bit_and_every_truncation_is_refused() {
+        for derivation in derivations() {
+            refuses_damage(derivation);
+        }
+    }
+
+    fn refuses_damage(derivation: Derivation) {
         let mut buffer = [0; 512];
-        let bytes = encoded(&mut buffer);
+        let bytes = encoded(derivation, &mut buffer);
         let hash = SignedRequest::parse(bytes).unwrap().hash();
         assert_eq!(hash, SignedRequest::parse(bytes).unwrap().hash());
         let mut copy = [0; 512];

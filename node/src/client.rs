@@ -234,6 +234,8 @@ pub struct Wish<'a> {
     pub network: [u8; 16],
     /// The key's id.
     pub key: [u8; 16],
+    /// Which of its descendants.
+    pub derivation: Derivation,
     /// The unsigned EIP-1559 transaction.
     pub transaction: &'a [u8],
     /// For people and logs.
@@ -252,7 +254,7 @@ pub fn signed_request(wish: &Wish<'_>, key: &SigningKey) -> Result<Vec<u8>, Clie
     let request = SignRequest {
         network: NetworkId(wish.network),
         key: KeyId(wish.key),
-        derivation: Derivation::Root,
+        derivation: wish.derivation,
         payload: Payload::EthereumTransaction(wish.transaction),
         label: wish.label,
         expires: wish.expires,

@@ -2,6 +2,7 @@
 //! output, an error as `{"error": …}` on standard error. Exit codes: `docs/EXIT_CODES.md`.
 
 mod client;
+mod derivation;
 mod error;
 mod group;
 mod identity;

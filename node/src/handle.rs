@@ -52,6 +52,10 @@ pub struct KeyInfo {
     pub public_key: String,
     /// The Ethereum address, EIP-55.
     pub address: String,
+    /// What derived keys follow from, besides the public key; hexadecimal.
+    pub chain_code: String,
+    /// Both in the notation of BIP-32, if the suite has paths.
+    pub xpub: Option<String>,
     /// T: so many shares are the key.
     pub threshold: u8,
     /// 2T−1: so many parties must be online to sign.

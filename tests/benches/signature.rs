@@ -16,6 +16,7 @@ use cait_sith::{FullSignature, KeygenOutput};
 use criterion::{Criterion, criterion_group, criterion_main};
 use k256::Secp256k1;
 use k256::elliptic_curve::Field as _;
+use quorate_core::derive::Derivation;
 use quorate_core::ecdsa::{Combiner, MAX_MESSAGE, Salt, SignTerms, Signature, Signer};
 use quorate_core::key::OpenedKey;
 use quorate_core::party::{Holders, PartyId, PartySet};
@@ -40,7 +41,13 @@ struct Ours {
 impl Ours {
     fn new(group: Group, signers: u8) -> Self {
         let quorum = PartySet::first(signers);
-        let terms = SignTerms { session: [1; 32], quorum, coordinator: id(1), digest: [7; 32] };
+        let terms = SignTerms {
+            session: [1; 32],
+            quorum,
+            coordinator: id(1),
+            derivation: Derivation::Root,
+            digest: [7; 32],
+        };
         let salts: Vec<_> = quorum.iter().map(|party| (party, salt_of(party, 1))).collect();
         let open = |party| group[&party].open(party).expect("the key opens");
         let mut members: Vec<_> = quorum
@@ -87,7 +94,7 @@ impl Ours {
     fn coordinator(&self) -> Signature {
         let holders: Holders = self.key.terms().holders;
         let mut combiner: Combiner<Curve, S> =
-            Combiner::new(&holders, self.key.group_key(), self.terms).expect("terms hold");
+            Combiner::new(&holders, &self.key.extended(), self.terms).expect("terms hold");
         let mut done = None;
         for (from, bytes) in &self.shares {
             done = combiner.handle_share(*from, bytes).expect("honest");

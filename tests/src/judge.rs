@@ -1,6 +1,7 @@
-//! An independent judge of signatures: libsecp256k1, which shares no code with ours.
+//! Independent judges of signatures, which share no code with ours: libsecp256k1, and ring for P-256.
 
 use quorate_core::ecdsa::Signature;
+use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, Secp256k1};
 
@@ -24,4 +25,12 @@ pub fn accepts(key: &[u8; 33], digest: [u8; 32], signature: &Signature) -> Resul
     let mut low = standard;
     low.normalize_s();
     if low == standard { Ok(()) } else { Err("s is high".to_owned()) }
+}
+
+/// Whether the judge of P-256 verifies the signature on `message`, which it hashes itself, under `key`
+/// (x ‖ y).
+#[must_use]
+pub fn accepts_p256(key: &[u8; 64], message: &[u8], signature: &Signature) -> bool {
+    let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, [&[4][..], key].concat());
+    key.verify(message, &[signature.r, signature.s].concat()).is_ok()
 }

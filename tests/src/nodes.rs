@@ -29,7 +29,7 @@ use crate::disk::SimulatedDisk;
 use crate::simulator::id;
 use wire::{SimulatedClock, SimulatedTransport, Wire};
 
-pub use ask::{Answer, policy, transfer};
+pub use ask::{Answer, policy, transfer, transfer_from};
 
 /// When simulated worlds begin, Unix time.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);

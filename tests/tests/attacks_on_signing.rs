@@ -9,6 +9,7 @@
 )]
 
 use quorate_core::curve::{EcdsaGroup as _, Group as _};
+use quorate_core::derive::Derivation;
 use quorate_core::ecdsa::{Failure, Salt, SignError, SignTerms};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::session::{Abort, Fault, Protocol, Refusal};
@@ -39,7 +40,9 @@ fn stormy(seed: u64) -> Network {
 }
 
 fn shown(quorum: PartySet, digest: [u8; 32]) -> (SignTerms, Vec<(PartyId, Salt)>) {
-    let terms = SignTerms { session: session_of(1), quorum, coordinator: id(1), digest };
+    let derivation = Derivation::Root;
+    let terms =
+        SignTerms { session: session_of(1), quorum, coordinator: id(1), derivation, digest };
     (terms, quorum.iter().map(|party| (party, salt_of(party, 1))).collect())
 }
 

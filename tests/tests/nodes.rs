@@ -8,8 +8,9 @@
 
 use std::collections::BTreeMap;
 
+use quorate_core::derive::Derivation;
 use quorate_node::handle::{KeyInfo, ServiceError, Signed};
-use quorate_tests::nodes::{Answer, World, transfer};
+use quorate_tests::nodes::{Answer, World, transfer, transfer_from};
 use quorate_tests::transaction::judge;
 use rand_core::SeedableRng;
 
@@ -57,6 +58,38 @@ fn a_calm_world_makes_keys_and_signatures() {
     }
     let report = world.check();
     assert_eq!((report.points, report.repeated), (12, 0));
+    assert!(report.unexplained.is_empty());
+}
+
+#[test]
+fn descendants_of_a_key_sign_for_their_own_addresses() {
+    let mut world = World::new(4, 1, false);
+    let key = world.create("family", 100);
+    let mut senders = std::collections::BTreeSet::from([key.address.clone()]);
+    for (number, derivation) in [
+        Derivation::Path("m/0/5".parse().unwrap()),
+        Derivation::Path("m/0/6".parse().unwrap()),
+        Derivation::Context("rent".parse().unwrap()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // The same transaction each time: only the descendant differs.
+        let request = transfer_from(&world, &key, derivation, 7);
+        let coordinator = number as u16 + 1;
+        let answer = world.start_sign(coordinator, request.clone());
+        let Answer::Done(Ok(signed)) = world.await_answer(answer, |_| {}) else { panic!("calm") };
+        assert!(senders.insert(judge(&signed.raw_transaction).sender), "{derivation}");
+        // Another party took the record over, since it verifies under the descendant's key.
+        world.wait(1);
+        let answer = world.start_sign(coordinator + 1, request);
+        let Answer::Done(Ok(again)) = world.await_answer(answer, |_| {}) else { panic!("calm") };
+        assert!(again.repeated);
+        assert_eq!(again.raw_transaction, signed.raw_transaction);
+    }
+    assert_eq!(senders.len(), 4);
+    let report = world.check();
+    assert_eq!((report.points, report.repeated), (9, 0));
     assert!(report.unexplained.is_empty());
 }
 

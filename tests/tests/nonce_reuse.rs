@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_core::derive::Derivation;
 use quorate_core::ecdsa::{Salt, SignTerms};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
@@ -53,7 +54,8 @@ impl Record {
         let own = |me| salts.iter().find(|(party, _)| *party == me).unwrap().1;
         let done = sign_with_salts(group, terms.coordinator, &show, &own, &mut network, adversary);
         self.signed += usize::from(done.signature.is_some());
-        let key = group.values().next().unwrap().public.group_key().unwrap().0.to_vec();
+        let root = group.values().next().unwrap().public.extended::<Curve>().unwrap();
+        let key = root.derive(&terms.derivation).unwrap().encoded().0.to_vec();
         self.about.insert(terms.session, (key, terms.digest));
         for packet in &network.sent {
             self.checker.record(packet.from, &packet.bytes);
@@ -71,6 +73,7 @@ fn terms_of(name: u64, quorum: &[u16], coordinator: u16, digest: u8) -> SignTerm
         session: session_of(name),
         quorum: set(quorum),
         coordinator: id(coordinator),
+        derivation: Derivation::Root,
         digest: [digest; 32],
     }
 }
@@ -101,6 +104,35 @@ fn the_same_request_again_in_parallel_with_another_quorum_and_with_a_dead_genera
     assert!(report.unexplained.is_empty());
     // The salts repeat, so the nonces do, harmlessly: one for each key, digest, quorum and member.
     assert_eq!((report.points, report.repeated, report.shares), (36, 36, 108));
+}
+
+/// k_i under two descendants would give away the share: ν_i differs by a known multiple of it.
+#[test]
+fn the_same_digest_for_two_descendants_with_a_dead_generator() {
+    let group = group(4, 2, 1);
+    let mut record = Record::default();
+    let path = |text: &str| Derivation::Path(text.parse().unwrap());
+    let context = |text: &str| Derivation::Context(text.parse().unwrap());
+    let all = [
+        Derivation::Root,
+        path("m/0"),
+        path("m/1"),
+        path("m/0/1"),
+        path("m/0/0"),
+        context("m/0"),
+        context("rent"),
+    ];
+    for (name, derivation) in all.into_iter().chain(all).enumerate() {
+        let terms = SignTerms { derivation, ..terms_of(name as u64, &[1, 2, 4], 1, 7) };
+        record.session(&group, name as u64, terms, &mut honest);
+    }
+    let report = record.report();
+    assert_eq!(record.signed, 14);
+    assert!(report.reuses.is_empty(), "{:?}", report.reuses);
+    // Each twice, so each nonce repeats, within its descendant alone.
+    assert_eq!((report.points, report.repeated, report.shares), (21, 21, 42));
+    let keys: std::collections::BTreeSet<_> = record.about.values().collect();
+    assert_eq!(keys.len(), 7);
 }
 
 #[test]

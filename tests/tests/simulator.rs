@@ -2,12 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
 
-use quorate_core::curve::Group as _;
+use quorate_core::curve::{EcdsaGroup as _, Group as _, P256, PointBytes};
 use quorate_core::key::check_certificate;
 use quorate_core::party::PartySet;
 use quorate_core::session::{Abort, Fault};
-use quorate_tests::judge::accepts;
+use quorate_tests::judge::{accepts, accepts_p256};
 use quorate_tests::simulator::*;
+use sha2::{Digest as _, Sha256};
 
 fn honest(packet: Packet) -> Vec<Packet> {
     vec![packet]
@@ -43,6 +44,44 @@ fn every_quorum_signs_and_libsecp256k1_agrees() {
             recovers(&group, digest, &signature);
         }
     }
+}
+
+/// s is left as it comes: both kinds occur, and both are signatures on P-256.
+#[test]
+fn every_quorum_signs_on_p256_and_ring_agrees() {
+    let (mut high, mut low) = (0, 0);
+    for (n, t) in [(3, 2), (4, 2), (5, 3), (7, 3)] {
+        let group = group_on::<P256>(PartySet::first(n), t, 7);
+        assert_eq!(group.len(), usize::from(n));
+        let compressed = group[&id(1)].public.group_key().unwrap();
+        let key = P256::point_to_affine(&P256::point_from_bytes(compressed).unwrap()).unwrap();
+        for (seed, quorum) in subsets(n, 2 * usize::from(t) - 1).into_iter().enumerate() {
+            let (message, seed) = ([seed as u8; 9], seed as u64);
+            let digest = Sha256::digest(message).into();
+            let done = sign(&group, quorum, digest, seed, &mut calm(seed), &mut honest);
+            let signature =
+                done.signature.unwrap_or_else(|| panic!("{quorum:?}: {:?}", done.aborted));
+            assert!(accepts_p256(&key.0, &message, &signature), "{quorum:?}");
+            assert!(!accepts_p256(&key.0, &[0xff; 9], &signature));
+            recovers_on_p256(&compressed.0, &digest, &signature);
+            match P256::is_high(&P256::scalar_from_bytes(&signature.s).unwrap()) {
+                true => high += 1,
+                false => low += 1,
+            }
+        }
+    }
+    assert!(high > 0 && low > 0, "{high} high, {low} low");
+}
+
+/// Q = (s·R − h·G)/r, where R has x = r and the parity that the recovery id says.
+fn recovers_on_p256(key: &[u8; 33], digest: &[u8; 32], signature: &quorate_core::ecdsa::Signature) {
+    let mut encoded = PointBytes([2 + (signature.recovery_id & 1); 33]);
+    encoded.0[1..].copy_from_slice(&signature.r);
+    let nonce = P256::point_from_bytes(&encoded).unwrap();
+    let [r, s] = [signature.r, signature.s].map(|bytes| P256::scalar_from_bytes(&bytes).unwrap());
+    let hash = P256::mul_base(&P256::scalar_from_digest(digest));
+    let recovered = P256::mul(&(P256::mul(&nonce, &s) - hash), &P256::invert(&r).unwrap());
+    assert_eq!(&P256::point_to_bytes(&recovered).unwrap().0, key);
 }
 
 #[test]

@@ -87,6 +87,9 @@ impl Group for Secp256k1 {
 }
 
 impl EcdsaGroup for Secp256k1 {
+    // BIP-146 and EIP-2: chains refuse a high s.
+    const NORMALIZE_S: bool = true;
+
     fn x_coordinate(point: &AffineBytes) -> (Scalar, bool, bool) {
         let (head, y) = point.0.split_at(32);
         let mut x = [0; 32];

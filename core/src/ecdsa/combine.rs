@@ -4,18 +4,19 @@ use heapless::Vec;
 
 use super::{Failure, SignError, SignTerms, SignatureShare, check_header};
 use crate::curve::{AffineBytes, EcdsaGroup};
+use crate::derive::ExtendedKey;
 use crate::hash::Digest;
 use crate::party::{Holders, PartyId, PartySet};
 use crate::session::{Abort, Fault, Refusal};
 use crate::vss;
 use crate::wire;
 
-/// An ordinary ECDSA signature, low-s.
+/// An ordinary ECDSA signature, with low s where [`EcdsaGroup::NORMALIZE_S`] demands it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// r, 32 big-endian bytes.
     pub r: [u8; 32],
-    /// s, 32 big-endian bytes, at most p/2.
+    /// s, 32 big-endian bytes.
     pub s: [u8; 32],
     /// Bit 0: y(R) is odd; bit 1: x(R) was at least p.
     pub recovery_id: u8,
@@ -25,7 +26,8 @@ pub struct Signature {
 pub struct Combiner<G: EcdsaGroup, const S: usize> {
     terms: SignTerms,
     coordinator: PartyId,
-    group_key: G::Point,
+    /// Y.
+    public: G::Point,
     shares: Vec<(PartyId, SignatureShare), S>,
     over: bool,
 }
@@ -38,21 +40,22 @@ struct Common<G: EcdsaGroup> {
 }
 
 impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
-    /// A combiner for `terms` under the public key Y.
+    /// A combiner for `terms` under the descendant Y of `root` that they name.
     ///
     /// # Errors
     /// [`SignError`] if the terms break a rule.
     pub fn new(
         holders: &Holders,
-        group_key: G::Point,
+        root: &ExtendedKey<G>,
         terms: SignTerms,
     ) -> Result<Self, SignError> {
         terms.check::<G>(holders)?;
         if terms.quorum.len() > S {
             return Err(SignError::TooLarge);
         }
+        let public = root.derive(&terms.derivation).map_err(SignError::Derivation)?.point();
         let coordinator = terms.coordinator;
-        Ok(Self { terms, coordinator, group_key, shares: Vec::new(), over: false })
+        Ok(Self { terms, coordinator, public, shares: Vec::new(), over: false })
     }
 
     /// The members whose share has not arrived.
@@ -127,12 +130,12 @@ impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
         // Not worth a check that R is on the curve: a wrong r does not verify.
         let (r, mut odd, above) = G::x_coordinate(&nonce);
         let mut s = nu * G::invert(&mu).ok_or(suspect)?;
-        if G::is_high(&s) {
+        if G::NORMALIZE_S && G::is_high(&s) {
             s = -s;
             odd = !odd;
         }
         // `verify` refuses r = 0 and s = 0 too. Nothing is released that does not verify.
-        if !G::verify(&self.group_key, &self.terms.digest, &r, &s) {
+        if !G::verify(&self.public, &self.terms.digest, &r, &s) {
             return Err(suspect);
         }
         Ok(Signature {

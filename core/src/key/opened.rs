@@ -5,6 +5,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Confirmation, KeyTerms, PublicKey, ShareRecord, nonce_commitment, pair_commitment};
 use crate::curve::Group;
+use crate::derive::ExtendedKey;
 use crate::hash::{Digest, Transcript};
 use crate::party::{PartyId, PartySet};
 use crate::secret::{SecretBytes, SecretScalar};
@@ -67,6 +68,7 @@ pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
     context: Digest,
     group_key: G::Point,
     group_key_bytes: [u8; 33],
+    chain_code: Digest,
     share: SecretScalar<G>,
     pairs: Vec<PairSeed, N>,
     nonce_keys: Vec<NonceKey<G>, K>,
@@ -106,6 +108,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             context: terms.context(),
             group_key: points.first().copied().ok_or(OpenError::PublicRecord)?,
             group_key_bytes,
+            chain_code: public.chain_code(),
             share,
             pairs: Vec::new(),
             nonce_keys: Vec::new(),
@@ -186,6 +189,12 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         &self.group_key_bytes
     }
 
+    /// X with its chain code, from which keys are derived.
+    #[must_use]
+    pub fn extended(&self) -> ExtendedKey<G> {
+        ExtendedKey::of(self.group_key, self.group_key_bytes, self.chain_code)
+    }
+
     pub(crate) fn share(&self) -> &SecretScalar<G> {
         &self.share
     }
@@ -257,6 +266,7 @@ mod tests {
             context: terms.context(),
             group_key: k256::ProjectivePoint::GENERATOR,
             group_key_bytes: [0; 33],
+            chain_code: [0; 32],
             share: SecretScalar::new(k256::Scalar::ONE),
             pairs: holders.parties().without(me).iter().map(pair).collect(),
             nonce_keys: Vec::new(),

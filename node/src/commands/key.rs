@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde_json::Value;
 
+use super::derivation::DerivationArgs;
 use super::{CommandError, Global};
 use crate::handle::KeyInfo;
 use crate::policy_file::{self, PolicyFileError};
@@ -32,6 +33,8 @@ pub(super) enum KeyVerb {
     Show {
         /// Its name or id
         key: String,
+        #[command(flatten)]
+        descendant: DerivationArgs,
     },
 }
 
@@ -54,32 +57,53 @@ pub(super) fn key(global: &Global, verb: &KeyVerb) -> Result<(), CommandError> {
                 );
             }
             let made = global.operator()?.create_key(name, *threshold, parties, &policy)?;
-            show(global, &made);
+            show(global, &made, None);
         }
-        KeyVerb::Show { key } => show(global, &global.client()?.show_key(key)?),
+        KeyVerb::Show { key, descendant } => {
+            let key = global.client()?.show_key(key)?;
+            show(global, &key, descendant.of(&key)?);
+        }
         KeyVerb::List => list(global, &global.client()?.list_keys()?),
     }
     Ok(())
 }
 
-fn show(global: &Global, key: &KeyInfo) {
-    let object = serde_json::to_value(key).unwrap_or_default();
+/// The key, and the descendant that was asked for.
+fn show(global: &Global, key: &KeyInfo, derived: Option<Value>) {
+    let mut object = serde_json::to_value(key).unwrap_or_default();
+    let text_of = |field: &str| {
+        let value = derived.as_ref().and_then(|derived| derived.get(field));
+        value.and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let descendant = match &derived {
+        Some(_) => format!(
+            "derived   {}\n public   {}\n address  {}\n",
+            text_of("derivation"),
+            text_of("public_key"),
+            text_of("address"),
+        ),
+        None => String::new(),
+    };
     let parties: Vec<String> = key.parties.iter().map(ToString::to_string).collect();
     let policy = key.policy.as_ref().map(|policy| format!("{policy:#}")).unwrap_or_default();
     let text = format!(
-        "key       {} ({}), {}\nscheme    {}\npublic    {}\naddress   {}\nparties   {}: any {} shares are the key, {} parties sign\nepoch     {}\npolicy    {}\n{policy}",
+        "key       {} ({}), {}\nscheme    {}\npublic    {}\naddress   {}\nxpub      {}\n{descendant}parties   {}: any {} shares are the key, {} parties sign\nepoch     {}\npolicy    {}\n{policy}",
         key.name,
         key.key,
         key.state,
         key.scheme,
         key.public_key,
         key.address,
+        key.xpub.as_deref().unwrap_or("none: this scheme has no paths"),
         parties.join(", "),
         key.threshold,
         key.quorum,
         key.epoch,
         key.policy_hash,
     );
+    if let (Some(fields), Some(derived)) = (object.as_object_mut(), derived) {
+        fields.insert("derived".to_owned(), derived);
+    }
     global.print(&object, &text);
 }
 

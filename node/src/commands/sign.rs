@@ -8,6 +8,7 @@ use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
 use quorate_core::request::MAX_PAYLOAD;
 
+use super::derivation::DerivationArgs;
 use super::{CommandError, Global};
 use crate::client::{Client, Wish, read_client_key, signed_request};
 use crate::policy_file::parse_amount;
@@ -39,6 +40,8 @@ pub(super) struct SignArgs {
     /// The file with the client's secret key
     #[arg(long, value_name = "FILE", required_unless_present = "request")]
     client_key: Option<PathBuf>,
+    #[command(flatten)]
+    descendant: DerivationArgs,
     /// A whole unsigned EIP-1559 transaction, instead of its fields
     #[arg(long, value_name = "HEX", value_parser = bytes, conflicts_with_all = ["to", "value", "chain_id"])]
     transaction: Option<Bytes>,
@@ -76,7 +79,7 @@ pub(super) struct SignArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "request")]
     save_request: Option<PathBuf>,
     /// Send a request that was kept, instead of making one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "client_key", "transaction", "to", "chain_id"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "client_key", "transaction", "to", "chain_id", "path", "context"])]
     request: Option<PathBuf>,
 }
 
@@ -145,6 +148,7 @@ fn make_request(client: &Client, args: &SignArgs) -> Result<Vec<u8>, CommandErro
     let wish = Wish {
         network: id(&status.network)?,
         key: id(&key.key)?,
+        derivation: args.descendant.derivation(),
         transaction,
         label: &args.label,
         expires: now.saturating_add(args.expires_in),

@@ -1,12 +1,12 @@
 //! The coordinator's part in a signature, from the start: choose 2T−1 parties, combine their shares,
 //! and try another quorum when one fails (`docs/PROTOCOL.md` §6.4).
 
-use quorate_core::curve::Group as _;
 use quorate_core::ecdsa::{Combiner, Failure, Salt, SignTerms};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 
 use super::coordinate::{Asked, Coordination, MORE_ATTEMPTS, answer, to_error};
+use super::records::damaged;
 use super::{Curve, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage};
@@ -64,9 +64,10 @@ impl Service {
         let judged = self.judge(request).map_err(|reason| to_error(&reason, self.me))?;
         let public = Self::public_of(&judged.row)?;
         let digest = judged.verdict.digest;
-        let terms = SignTerms { session: *session, quorum, coordinator: self.me, digest };
-        let key = public.group_key().and_then(Curve::point_from_bytes).unwrap_or_default();
-        Combiner::new(&public.terms.holders, key, terms).map_err(ServiceError::bad_request)
+        let (session, coordinator, derivation) = (*session, self.me, judged.derivation);
+        let terms = SignTerms { session, quorum, coordinator, derivation, digest };
+        let root = public.extended().ok_or_else(|| damaged(&judged.row, "its key is no point"))?;
+        Combiner::new(&public.terms.holders, &root, terms).map_err(ServiceError::bad_request)
     }
 
     pub(super) fn handle_share(&mut self, from: PartyId, session: &Digest, bytes: &[u8]) {

@@ -129,6 +129,7 @@ pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
     let affine = point.and_then(|point| Curve::point_to_affine(&point));
     let affine = affine.ok_or_else(|| damaged(row, "its public key is no point"))?;
     let policy = policy_of(row, &public)?;
+    let xpub = public.extended::<Curve>().and_then(|root| root.xpub());
     let holders = public.terms.holders;
     Ok(KeyInfo {
         key: hex::encode(row.key),
@@ -140,6 +141,8 @@ pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
         },
         public_key: hex::encode(group_key.0),
         address: ethereum::address(&affine.0).to_string(),
+        chain_code: hex::encode(public.chain_code()),
+        xpub: xpub.map(|xpub| xpub.as_str().to_owned()),
         threshold: holders.threshold() as u8,
         quorum: holders.quorum() as u16,
         parties: holders.parties().iter().map(|party| party.number()).collect(),

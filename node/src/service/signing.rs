@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use quorate_core::derive::{Derivation, DerivedKey};
 use quorate_core::ecdsa::{Failure, MAX_MESSAGE, Salt, SignTerms, Signer};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
@@ -37,6 +38,9 @@ struct Running {
 /// A request that this party's policy allows.
 pub(super) struct Judged {
     pub(super) row: KeyRow,
+    pub(super) derivation: Derivation,
+    /// Y: the key itself, or the descendant that the client asks for.
+    pub(super) derived: DerivedKey<Curve>,
     pub(super) hash: Digest,
     pub(super) expires: u64,
     pub(super) verdict: Verdict,
@@ -55,14 +59,19 @@ impl Service {
         let key = *request.key().as_bytes();
         let row =
             self.active_key(&key).map_err(|_| Rejection::Fault)?.ok_or(Rejection::UnknownKey)?;
-        let policy =
-            Self::public_of(&row).and_then(|public| policy_of(&row, &public)).map_err(|error| {
-                tracing::error!(%error, "nothing is signed");
-                Rejection::Fault
-            })?;
+        let fault = |error: ServiceError| {
+            tracing::error!(%error, "nothing is signed");
+            Rejection::Fault
+        };
+        let public = Self::public_of(&row).map_err(fault)?;
+        let policy = policy_of(&row, &public).map_err(fault)?;
         if *request.network().as_bytes() != self.network_id {
             return Err(Rejection::BadRequest("the request is for another network".into()));
         }
+        let derivation = *request.derivation();
+        let root = public.extended().ok_or(Rejection::Fault)?;
+        let derived =
+            root.derive(&derivation).map_err(|error| Rejection::BadRequest(error.to_string()))?;
         let hash = request.hash();
         let recorded = self.store.request(hash).map_err(|_| Rejection::Fault)?;
         let outcome = recorded
@@ -74,7 +83,8 @@ impl Service {
             None => self.now(),
         };
         let verdict = policy.judge(&request, &Facts { now }).map_err(|denial| denied(&denial))?;
-        Ok(Judged { row, hash, expires: request.expires(), verdict, outcome })
+        let expires = request.expires();
+        Ok(Judged { row, derivation, derived, hash, expires, verdict, outcome })
     }
 
     pub(super) fn handle_sign_proposal(
@@ -241,7 +251,8 @@ impl Service {
             tracing::error!(?error, "this party's share cannot be opened");
             Rejection::Fault
         })?;
-        let terms = SignTerms { session, quorum, coordinator, digest: judged.verdict.digest };
+        let (derivation, digest) = (judged.derivation, judged.verdict.digest);
+        let terms = SignTerms { session, quorum, coordinator, derivation, digest };
         let signer = Signer::new(&key, terms, salts, &own_salt)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         self.count(&judged, &session, quorum)?;
@@ -267,7 +278,7 @@ impl Service {
         let members: Vec<u16> = quorum.iter().map(PartyId::number).collect();
         let record = serde_json::json!({
             "event": "released", "at": self.now(), "key": hex::encode(judged.row.key),
-            "request": hex::encode(judged.hash), "session": hex::encode(session),
+            "derivation": judged.derivation.to_string(), "request": hex::encode(judged.hash), "session": hex::encode(session),
             "digest": hex::encode(judged.verdict.digest), "quorum": members,
             "spend": judged.verdict.spend.to_string(),
         });
@@ -368,8 +379,7 @@ impl Service {
     /// parity, without which it would be from another sender.
     pub(super) fn outcome_verifies(judged: &Judged, outcome: &Outcome) -> bool {
         use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
-        let Ok(public) = Self::public_of(&judged.row) else { return false };
-        let key = public.group_key().and_then(|key| VerifyingKey::from_sec1_bytes(&key.0).ok());
+        let key = VerifyingKey::from_sec1_bytes(&judged.derived.encoded().0).ok();
         let signature = Signature::from_scalars(outcome.r, outcome.s).ok();
         let (Some(key), Some(signature)) = (key, signature) else { return false };
         // x(R) over the group's order does not happen to honest signers.

@@ -1,6 +1,7 @@
 //! A client of a cluster: its key, the policies that name it, and the requests that it signs.
 
 use ed25519_dalek::SigningKey;
+use quorate_core::derive::Derivation;
 use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
 use quorate_core::request::MAX_PAYLOAD;
@@ -80,6 +81,7 @@ impl Transfer {
             Err(error) => panic!("{error:?}"),
         };
         let wish = Wish {
+            derivation: Derivation::Root,
             network,
             key: key_id(key),
             transaction,

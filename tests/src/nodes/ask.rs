@@ -52,8 +52,17 @@ pub enum Answer<T> {
 /// # Panics
 /// If the key's id is malformed.
 #[must_use]
-#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
 pub fn transfer(world: &World, key: &KeyInfo, number: u64) -> Vec<u8> {
+    transfer_from(world, key, Derivation::Root, number)
+}
+
+/// [`transfer`] from a descendant of the key.
+///
+/// # Panics
+/// If the key's id is malformed.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
+pub fn transfer_from(world: &World, key: &KeyInfo, derivation: Derivation, number: u64) -> Vec<u8> {
     let mut buffer = [0; 512];
     // 0.499 ether and 21000 gas at 40 gwei: 0.49984 ether in all.
     let fields = UnsignedFields {
@@ -73,7 +82,7 @@ pub fn transfer(world: &World, key: &KeyInfo, number: u64) -> Vec<u8> {
     let request = SignRequest {
         network: NetworkId(world.membership.network()),
         key: KeyId(id.expect("a key id")),
-        derivation: Derivation::Root,
+        derivation,
         payload: Payload::EthereumTransaction(transaction),
         label: "simulated",
         expires: super::EPOCH.as_secs() + 12 * 3600,

@@ -30,8 +30,8 @@ pub(super) struct Wire {
     queues: BTreeMap<(u16, u16), VecDeque<Vec<u8>>>,
     /// Public keys by key id, for the checker.
     pub(super) keys: BTreeMap<[u8; 16], Vec<u8>>,
-    /// What each session is about: key id and digest.
-    about: BTreeMap<Digest, ([u8; 16], Digest)>,
+    /// What each session is about: key id, derivation and digest.
+    about: BTreeMap<Digest, ([u8; 16], String, Digest)>,
     requests: BTreeMap<Digest, Digest>,
     released: BTreeMap<u16, BTreeSet<Digest>>,
     pub(super) checker: NonceChecker,
@@ -85,8 +85,11 @@ impl Wire {
 
     /// Y and h of a session, for the checker; a key that nobody has shown stands for itself by its id.
     pub(super) fn about(&self, session: &Digest) -> Option<About> {
-        let (key, digest) = self.about.get(session)?;
-        Some((self.keys.get(key).cloned().unwrap_or_else(|| key.to_vec()), *digest))
+        let (key, derivation, digest) = self.about.get(session)?;
+        let mut public = self.keys.get(key).cloned().unwrap_or_else(|| key.to_vec());
+        // Y follows from X and the derivation, and names it as well.
+        public.extend(derivation.bytes());
+        Some((public, *digest))
     }
 
     pub(super) fn take_released(&mut self, party: u16) -> BTreeSet<Digest> {
@@ -100,7 +103,9 @@ impl Wire {
                 let session = sign_session(&self.network, id(from), &nonce, &request);
                 if let Ok(parsed) = SignedRequest::parse(&request) {
                     let Payload::EthereumTransaction(payload) = parsed.payload();
-                    self.about.insert(session, (*parsed.key().as_bytes(), keccak256(payload)));
+                    let (key, derivation) = (*parsed.key().as_bytes(), parsed.derivation());
+                    let about = (key, derivation.to_string(), keccak256(payload));
+                    self.about.insert(session, about);
                     self.requests.insert(session, parsed.hash());
                 }
             }

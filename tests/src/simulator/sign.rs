@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use quorate_core::curve::EcdsaGroup;
+use quorate_core::derive::Derivation;
 use quorate_core::ecdsa::{
     Combiner, Failure, MAX_MESSAGE, Salt, SignError, SignTerms, Signature, Signer,
 };
@@ -9,7 +11,7 @@ use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::session::Abort;
 
-use super::{Adversary, Curve, Group, Network, Packet, S};
+use super::{Adversary, Group, Network, Packet, S};
 
 /// How a signing session ended.
 #[derive(Default)]
@@ -35,8 +37,21 @@ pub fn salt_of(party: PartyId, seed: u64) -> Salt {
 }
 
 /// One session in which every member is shown the same terms.
-pub fn sign(
-    group: &Group,
+pub fn sign<C: EcdsaGroup>(
+    group: &Group<C>,
+    quorum: PartySet,
+    digest: Digest,
+    seed: u64,
+    network: &mut Network,
+    adversary: &mut Adversary<'_>,
+) -> Signing {
+    sign_derived(group, Derivation::Root, quorum, digest, seed, network, adversary)
+}
+
+/// [`sign`] with a derived key.
+pub fn sign_derived<C: EcdsaGroup>(
+    group: &Group<C>,
+    derivation: Derivation,
     quorum: PartySet,
     digest: Digest,
     seed: u64,
@@ -44,15 +59,15 @@ pub fn sign(
     adversary: &mut Adversary<'_>,
 ) -> Signing {
     let coordinator = quorum.iter().next().unwrap_or_else(|| super::id(1));
-    let terms =
-        SignTerms { session: super::generate::session_of(seed), quorum, coordinator, digest };
+    let session = super::generate::session_of(seed);
+    let terms = SignTerms { session, quorum, coordinator, derivation, digest };
     let salts: Vec<(PartyId, Salt)> = quorum.iter().map(|id| (id, salt_of(id, seed))).collect();
     sign_with(group, coordinator, &|_| (terms, salts.clone()), seed, network, adversary)
 }
 
 /// One session in which a lying coordinator may show each member other terms and salts.
-pub fn sign_with(
-    group: &Group,
+pub fn sign_with<C: EcdsaGroup>(
+    group: &Group<C>,
     coordinator: PartyId,
     shown: &dyn Fn(PartyId) -> (SignTerms, Vec<(PartyId, Salt)>),
     seed: u64,
@@ -63,8 +78,8 @@ pub fn sign_with(
 }
 
 /// [`sign_with`], where `own` says which salt a party remembers to have given.
-pub fn sign_with_salts(
-    group: &Group,
+pub fn sign_with_salts<C: EcdsaGroup>(
+    group: &Group<C>,
     coordinator: PartyId,
     shown: &dyn Fn(PartyId) -> (SignTerms, Vec<(PartyId, Salt)>),
     own: &dyn Fn(PartyId) -> Salt,
@@ -85,12 +100,12 @@ pub fn sign_with_salts(
             }
         };
         if combiner.is_none() {
-            combiner = Combiner::<Curve, S>::new(&key.terms().holders, key.group_key(), terms)
+            combiner = Combiner::<C, S>::new(&key.terms().holders, &key.extended(), terms)
                 .map_err(|error| result.not_started.insert(coordinator, error))
                 .ok();
         }
         let (terms, salts) = shown(me);
-        match Signer::<Curve, S>::new(&key, terms, &salts, &own(me)) {
+        match Signer::<C, S>::new(&key, terms, &salts, &own(me)) {
             Ok(signer) => {
                 signers.insert(me, (key, signer));
             }

@@ -144,7 +144,8 @@ impl Scene {
         let mut buffer = [0; 512];
         let transaction = unsigned_transaction(&fields, &mut buffer).unwrap();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-        let wish = Wish { network, key, transaction, label: "", expires: now + 600 };
+        let derivation = quorate_core::derive::Derivation::Root;
+        let wish = Wish { network, key, derivation, transaction, label: "", expires: now + 600 };
         signed_request(&wish, &self.client_key).unwrap()
     }
 
