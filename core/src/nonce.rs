@@ -40,6 +40,12 @@ pub enum SignError {
     OwnSalt,
     /// A larger quorum than this build has room for.
     TooLarge,
+    /// A message longer than [`crate::schnorr::MAX_PAYLOAD`].
+    MessageTooLong,
+    /// The suite knows no such tweak of its keys, or this key has none.
+    Tweak,
+    /// The key's public record is malformed, or of another suite.
+    PublicRecord,
     /// k_i came out as 0; with other salts it will not.
     Degenerate,
 }
@@ -60,6 +66,9 @@ impl core::fmt::Display for SignError {
             }
             Self::OwnSalt => f.write_str("this party's salt is missing or was altered"),
             Self::TooLarge => f.write_str("the quorum is larger than this build has room for"),
+            Self::MessageTooLong => f.write_str("the message is longer than 16 KiB"),
+            Self::Tweak => f.write_str("a key of this suite cannot be tweaked in this way"),
+            Self::PublicRecord => f.write_str("the key's public record is not of this suite"),
             Self::Degenerate => f.write_str("a value came out as zero; try again"),
         }
     }
