@@ -3,6 +3,7 @@
 
 pub mod forge;
 mod generate;
+pub mod schnorr;
 mod sign;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use quorate_core::wire::{self, Bytes64};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
-pub use generate::{Generation, generate, session_of};
+pub use generate::{Generation, generate, generate_in, session_of};
 pub use sign::{Signing, salt_of, sign, sign_with, sign_with_salts};
 
 /// The curve of today.
@@ -198,7 +199,10 @@ impl Stored {
     ///
     /// # Errors
     /// What does not fit, for people.
-    pub fn open(&self, me: PartyId) -> Result<OpenedKey<Curve, N, K>, String> {
+    pub fn open<G: quorate_core::curve::Group>(
+        &self,
+        me: PartyId,
+    ) -> Result<OpenedKey<G, N, K>, String> {
         let record = wire::decode(&self.sealed).map_err(|e| e.to_string())?;
         OpenedKey::open(&self.public, me, record, &self.confirmation).map_err(|e| e.to_string())
     }
@@ -216,7 +220,14 @@ pub fn group(n: u8, t: u8, seed: u64) -> Group {
 /// A finished key among `parties` in fair weather.
 #[must_use]
 pub fn group_of(parties: PartySet, t: u8, seed: u64) -> Group {
+    group_in::<Curve>(parties, t, seed)
+}
+
+/// A finished key of another suite among `parties` in fair weather.
+#[must_use]
+pub fn group_in<G: quorate_core::curve::Group>(parties: PartySet, t: u8, seed: u64) -> Group {
     let Ok(terms) = terms(parties, t, seed) else { return Group::new() };
+    let terms = KeyTerms { suite: G::SUITE, ..terms };
     let mut network = Network::new(seed, Weather { reorder: true, ..Weather::default() });
-    generate(&terms, seed, &mut network, &mut |packet| vec![packet]).finished
+    generate_in::<G>(&terms, seed, &mut network, &mut |packet| vec![packet]).finished
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_core::curve::Group as Curves;
 use quorate_core::dkg::{Dkg, Output};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::KeyTerms;
@@ -28,8 +29,18 @@ pub fn session_of(seed: u64) -> Digest {
     Transcript::new("test-session").u64(seed).finish()
 }
 
-/// Runs a key generation to its end; whoever still waits when the network is silent times out.
+/// [`generate_in`] the group of today.
 pub fn generate(
+    terms: &KeyTerms,
+    seed: u64,
+    network: &mut Network,
+    adversary: &mut Adversary<'_>,
+) -> Generation {
+    generate_in::<Curve>(terms, seed, network, adversary)
+}
+
+/// Runs a key generation to its end; whoever still waits when the network is silent times out.
+pub fn generate_in<G: Curves>(
     terms: &KeyTerms,
     seed: u64,
     network: &mut Network,
@@ -37,7 +48,7 @@ pub fn generate(
 ) -> Generation {
     let parties = terms.holders.parties();
     let mut result = Generation::default();
-    let mut running: BTreeMap<PartyId, Box<Dkg<Curve, N, K>>> = BTreeMap::new();
+    let mut running: BTreeMap<PartyId, Box<Dkg<G, N, K>>> = BTreeMap::new();
     for me in parties.iter() {
         let hedge = SecretBytes::new([me.number() as u8; 32]);
         // The entropy is all zero: the hedge key alone makes parties differ.
@@ -69,15 +80,15 @@ pub fn generate(
     result
 }
 
-fn drain(
+fn drain<G: Curves>(
     me: PartyId,
     parties: PartySet,
-    running: &mut BTreeMap<PartyId, Box<Dkg<Curve, N, K>>>,
+    running: &mut BTreeMap<PartyId, Box<Dkg<G, N, K>>>,
     result: &mut Generation,
     network: &mut Network,
     adversary: &mut Adversary<'_>,
 ) {
-    let mut buffer = vec![0; Dkg::<Curve, N, K>::MAX_MESSAGE];
+    let mut buffer = vec![0; Dkg::<G, N, K>::MAX_MESSAGE];
     let signer = session_key(me);
     while let Some(dkg) = running.get_mut(&me) {
         match dkg.poll_output(&signer, &mut buffer) {
