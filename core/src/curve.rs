@@ -188,7 +188,11 @@ pub trait SchnorrGroup: Group {
 
     /// The 32 bytes that name P in keys and signatures, and whether they stand for −P instead: whoever
     /// knows p with P = p·G then signs with −p. The identity has no encoding.
-    fn name(point: &Self::Point) -> Option<([u8; 32], bool)>;
+    fn name(point: &Self::Point) -> Option<([u8; 32], bool)> {
+        Self::name_of(&Self::point_to_bytes(point)?)
+    }
+    /// The same for a point that is encoded already.
+    fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)>;
     /// The point that 32 bytes stand for, or `None` if they are no canonical name.
     fn named(bytes: &[u8; 32]) -> Option<Self::Point>;
     /// c = H(R, Y, m), by the names of R and Y; the message is hashed as it is.

@@ -8,7 +8,7 @@ mod target;
 
 use serde::{Deserialize, Serialize};
 
-use crate::curve::{AffineBytes, Group, SchnorrGroup};
+use crate::curve::{AffineBytes, Group, PointBytes, SchnorrGroup};
 use crate::hash::{Digest, Transcript};
 use crate::key::OpenedKey;
 use crate::nonce::{self, NonceList};
@@ -147,7 +147,8 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Signer<G, M, S> {
         let (holders, me) = (key.terms().holders, key.party());
         terms.check(&holders)?;
         nonce::check_member::<S>(&terms.quorum, me, salts, own_salt)?;
-        let target = Target::new(&key.group_key(), &terms.tweak)?;
+        let target =
+            Target::new(&key.group_key(), &PointBytes(*key.group_key_bytes()), &terms.tweak)?;
         let of_key = (key.context(), key.terms().epoch, key.group_key_bytes());
         let inputs = nonce_inputs(of_key, &target, &terms, salts);
         let nonce = key.pseudorandom("k", &inputs);

@@ -119,8 +119,8 @@ fn lied_to<G: SchnorrGroup>(
 }
 
 fn good<G: SchnorrGroup>(group: &Group, done: &Signing) {
-    let point = group[&id(1)].public.points::<G>().unwrap()[0];
-    let key = verification_key::<G>(&point, &Tweak::None).unwrap();
+    let key = group[&id(1)].public.group_key().unwrap();
+    let key = verification_key::<G>(key, &Tweak::None).unwrap();
     let signature =
         done.signature.unwrap_or_else(|| panic!("{:?}, {:?}", done.failed, done.aborted));
     assert!(verify::<G>(&key, MESSAGE, &signature));

@@ -76,9 +76,8 @@ impl SchnorrGroup for SchnorrSecp256k1 {
     const STANDARD: &'static str = "bip340";
 
     /// x alone: it names the point with even y.
-    fn name(point: &Point) -> Option<([u8; 32], bool)> {
-        let PointBytes(bytes) = Self::point_to_bytes(point)?;
-        let (tag, x) = bytes.split_first()?;
+    fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)> {
+        let (tag, x) = bytes.0.split_first()?;
         Some((x.try_into().ok()?, *tag == 3))
     }
 

@@ -113,8 +113,9 @@ impl Group for Ed25519 {
 impl SchnorrGroup for Ed25519 {
     const STANDARD: &'static str = "ed25519";
 
-    fn name(point: &EdwardsPoint) -> Option<([u8; 32], bool)> {
-        compress(point).map(|bytes| (bytes, false))
+    fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)> {
+        let (_, compressed) = bytes.0.split_first()?;
+        Some((compressed.try_into().ok()?, false))
     }
 
     fn named(bytes: &[u8; 32]) -> Option<EdwardsPoint> {

@@ -4,7 +4,7 @@ use heapless::Vec;
 
 use super::target::Target;
 use super::{Failure, Salt, SignError, SignTerms, Signature, SignatureShare, holds, nonce_inputs};
-use crate::curve::SchnorrGroup;
+use crate::curve::{PointBytes, SchnorrGroup};
 use crate::key::PublicKey;
 use crate::nonce::{self, NonceList, check_header};
 use crate::party::{PartyId, PartySet};
@@ -20,8 +20,8 @@ use crate::wire::{self, Bytes64};
 pub struct Combiner<G: SchnorrGroup, M, const S: usize> {
     terms: SignTerms<M>,
     target: Target<G>,
-    /// Φ.
-    commitment: Vec<G::Point, S>,
+    /// Φ, encoded: its points are needed only to find who lied.
+    commitment: Vec<PointBytes, S>,
     list: NonceList<G, S>,
     shares: Vec<(PartyId, SignatureShare), S>,
     over: bool,
@@ -43,17 +43,19 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Combiner<G, M, S> {
         if terms.quorum.len() > S {
             return Err(SignError::TooLarge);
         }
-        let points = public.points::<G>().ok_or(SignError::PublicRecord)?;
-        let (Some(group_key), Some(bytes)) = (points.first(), public.group_key()) else {
-            return Err(SignError::PublicRecord);
-        };
-        let target = Target::new(group_key, &terms.tweak)?;
+        let bytes = public.group_key().filter(|_| public.terms.suite == G::SUITE);
+        let bytes = bytes.ok_or(SignError::PublicRecord)?;
+        let group_key = G::point_from_bytes(bytes).ok_or(SignError::PublicRecord)?;
+        let target = Target::new(&group_key, bytes, &terms.tweak)?;
         let of_key = (&public.terms.context(), public.terms.epoch, &bytes.0);
         let inputs = nonce_inputs(of_key, &target, &terms, salts);
         let header = terms.header::<G>(1, terms.coordinator, None);
         let list = NonceList::new(header, terms.quorum, holders.degree(), inputs);
+        if public.commitment.len() != holders.threshold() {
+            return Err(SignError::PublicRecord);
+        }
         // T points, and T ≤ |S| ≤ S.
-        let commitment = points.iter().copied().collect();
+        let commitment = public.commitment.iter().copied().collect();
         Ok(Self { terms, target, commitment, list, shares: Vec::new(), over: false })
     }
 
@@ -160,8 +162,11 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Combiner<G, M, S> {
         challenge: &G::Scalar,
         responses: &[(PartyId, G::Scalar)],
     ) -> Abort {
+        let unnamed = Abort::InvalidSignature(self.terms.quorum);
+        let points = self.commitment.iter().map(G::point_from_bytes);
+        let Some(points) = points.collect::<Option<Vec<G::Point, S>>>() else { return unnamed };
         let fits = |id: &PartyId, response: &G::Scalar| {
-            let party_key = vss::evaluate_commitment::<G>(&self.commitment, *id);
+            let party_key = vss::evaluate_commitment::<G>(&points, *id);
             let key = self.target.party_key(party_key);
             let mut sent = self.list.entries().iter().filter(|(entry, _)| entry.id == *id);
             sent.next().is_some_and(|(entry, _)| {
@@ -169,11 +174,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Combiner<G, M, S> {
                 G::commitment_of(response, challenge, &key) == nonce
             })
         };
-        responses
-            .iter()
-            .find(|(id, response)| !fits(id, response))
-            .map_or(Abort::InvalidSignature(self.terms.quorum), |(id, _)| {
-                Abort::Culprit(*id, Fault::BadSignatureShare)
-            })
+        let liar = responses.iter().find(|(id, response)| !fits(id, response));
+        liar.map_or(unnamed, |(id, _)| Abort::Culprit(*id, Fault::BadSignatureShare))
     }
 }

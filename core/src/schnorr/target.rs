@@ -1,7 +1,7 @@
 //! The key that a signature is verified under, and how its shares follow from those of the group key.
 
 use super::SignError;
-use crate::curve::SchnorrGroup;
+use crate::curve::{PointBytes, SchnorrGroup};
 use crate::hash::{Digest, Transcript};
 use crate::secret::SecretScalar;
 
@@ -30,21 +30,32 @@ pub(super) struct Target<G: SchnorrGroup> {
 }
 
 impl<G: SchnorrGroup> Target<G> {
-    pub(super) fn new(group_key: &G::Point, tweak: &Tweak) -> Result<Self, SignError> {
-        let start = Self::lift(*group_key, false, G::Scalar::default())?;
+    /// X comes with its encoding, which saves the inversion that an encoding costs.
+    pub(super) fn new(
+        group_key: &G::Point,
+        bytes: &PointBytes,
+        tweak: &Tweak,
+    ) -> Result<Self, SignError> {
+        let name = G::name_of(bytes).ok_or(SignError::PublicRecord)?;
+        let start = Self::lift(*group_key, name, false, G::Scalar::default());
         let Tweak::Taproot { merkle_root } = tweak else { return Ok(start) };
         let epsilon = G::tap_tweak(&start.name, merkle_root.as_ref()).ok_or(SignError::Tweak)?;
         let point = start.point + G::mul_base(&epsilon);
-        Self::lift(point, start.negated, epsilon)
+        let name = G::name(&point).ok_or(SignError::Degenerate)?;
+        Ok(Self::lift(point, name, start.negated, epsilon))
     }
 
     /// Negates everything if the name of `point` stands for its negative.
-    fn lift(point: G::Point, negated: bool, offset: G::Scalar) -> Result<Self, SignError> {
-        let (name, odd) = G::name(&point).ok_or(SignError::Degenerate)?;
-        Ok(match odd {
+    fn lift(
+        point: G::Point,
+        (name, odd): ([u8; 32], bool),
+        negated: bool,
+        offset: G::Scalar,
+    ) -> Self {
+        match odd {
             true => Self { name, point: -point, negated: !negated, offset: -offset },
             false => Self { name, point, negated, offset },
-        })
+        }
     }
 
     pub(super) fn name(&self) -> &[u8; 32] {
@@ -75,15 +86,17 @@ impl<G: SchnorrGroup> Target<G> {
     }
 }
 
-/// The 32 bytes that verifiers know the key by, when it is tweaked.
+/// The 32 bytes that verifiers know a group key by, when it is tweaked.
 ///
 /// # Errors
-/// [`SignError::Tweak`] if the key cannot be tweaked in this way.
+/// [`SignError::PublicRecord`] if `group_key` is no point of this group, [`SignError::Tweak`] if the
+/// key cannot be tweaked in this way.
 pub fn verification_key<G: SchnorrGroup>(
-    group_key: &G::Point,
+    group_key: &PointBytes,
     tweak: &Tweak,
 ) -> Result<[u8; 32], SignError> {
-    Target::<G>::new(group_key, tweak).map(|target| target.name)
+    let point = G::point_from_bytes(group_key).ok_or(SignError::PublicRecord)?;
+    Target::<G>::new(&point, group_key, tweak).map(|target| target.name)
 }
 
 #[cfg(test)]
@@ -113,7 +126,12 @@ mod tests {
             let secret = SecretScalar::<C>::new(C::scalar_from_bytes(&bytes(secret)).unwrap());
             let expected = C::scalar_from_bytes(&bytes(tweaked)).unwrap();
             let key = C::mul_base(secret.expose());
-            let target = Target::<C>::new(&key, &Tweak::Taproot { merkle_root }).unwrap();
+            let target = Target::<C>::new(
+                &key,
+                &C::point_to_bytes(&key).unwrap(),
+                &Tweak::Taproot { merkle_root },
+            )
+            .unwrap();
             // Ours signs for the point with even y at once; BIP-341 leaves that to the signer.
             let share = *target.share(&secret).expose();
             assert!(share == expected || share == -expected);
@@ -125,10 +143,11 @@ mod tests {
 
     #[test]
     fn ed25519_keys_have_no_such_tweak() {
-        let key = Ed25519::mul_base(&7u64.into());
+        let point = Ed25519::mul_base(&7u64.into());
+        let key = Ed25519::point_to_bytes(&point).unwrap();
         let tweak = Tweak::Taproot { merkle_root: None };
         assert_eq!(verification_key::<Ed25519>(&key, &tweak), Err(SignError::Tweak));
-        let (name, _) = Ed25519::name(&key).unwrap();
+        let (name, _) = Ed25519::name(&point).unwrap();
         assert_eq!(verification_key::<Ed25519>(&key, &Tweak::None), Ok(name));
     }
 }

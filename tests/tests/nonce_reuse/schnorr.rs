@@ -32,8 +32,8 @@ impl Record {
         adversary: &mut Adversary<'_>,
     ) {
         terms.session = session_of(name);
-        let key = group[&id(1)].public.points::<G>().unwrap()[0];
-        let key = verification_key::<G>(&key, &terms.tweak).unwrap().to_vec();
+        let key = group[&id(1)].public.group_key().unwrap();
+        let key = verification_key::<G>(key, &terms.tweak).unwrap().to_vec();
         let message = Transcript::new("about").bytes(&terms.message).finish();
         self.about.insert(terms.session, (key, message));
         let salts = terms.quorum.iter().map(|party| (party, [0; 32])).collect();
