@@ -147,7 +147,9 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn point_from_bytes(bytes: &PointBytes) -> Option<Self::Point>;
     /// 64 bytes, canonical; the identity has no encoding.
     fn point_to_affine(point: &Self::Point) -> Option<AffineBytes>;
-    /// The point, or `None` if the bytes are no canonical point.
+    /// The point, or `None` if the bytes are no canonical point. It is on the curve and not of small
+    /// order; on a curve with a cofactor it may still be outside the subgroup, and whoever uses it
+    /// clears that ([`SchnorrGroup::clear_cofactor`]): only nonce points come in this form.
     fn point_from_affine(bytes: &AffineBytes) -> Option<Self::Point>;
 
     /// k·P for a small public integer: variable time.
@@ -185,6 +187,13 @@ pub trait EcdsaGroup: Group {
 pub trait SchnorrGroup: Group {
     /// The standard: it is part of every nonce's inputs.
     const STANDARD: &'static str;
+
+    /// h, the curve's cofactor.
+    const COFACTOR: u64 = 1;
+    /// h·P: it is in the subgroup, for every P on the curve.
+    fn clear_cofactor(point: &Self::Point) -> Self::Point {
+        *point
+    }
 
     /// The 32 bytes that name P in keys and signatures, and whether they stand for −P instead: whoever
     /// knows p with P = p·G then signs with −p. The identity has no encoding.

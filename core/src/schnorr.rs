@@ -203,11 +203,11 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Signer<G, M, S> {
         &mut self,
         key: &OpenedKey<G, N, K>,
     ) -> Result<SignatureShare, Failure> {
-        let point = self.list.value_at_zero()?;
+        let point = G::clear_cofactor(&self.list.value_at_zero()?);
         let (nonce, negated) = G::name(&point).ok_or(Failure::Aborted(Abort::Degenerate))?;
         let challenge = G::challenge(&nonce, self.target.name(), self.terms.message.as_ref());
-        // z_i = ±k_i + c·(±x_i ± ε).
-        let k = *self.nonce.expose();
+        // z_i = ±h·k_i + c·(±x_i ± ε).
+        let k = *self.nonce.expose() * G::Scalar::from(G::COFACTOR);
         let k = SecretScalar::<G>::new(if negated { -k } else { k });
         let response = *k.expose() + challenge * *self.target.share(key.share()).expose();
         Ok(SignatureShare {

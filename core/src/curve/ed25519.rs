@@ -1,7 +1,11 @@
 //! Ed25519 by `curve25519-dalek`. Scalars at rest are big-endian like everywhere here, and
-//! little-endian as in RFC 8032 where a signature leaves. The curve has eight times as many points as
-//! the group: whatever is not in the subgroup of prime order is refused, since one small-order part in
-//! one R_j would give two honest parties two different R under one k_i.
+//! little-endian as in RFC 8032 where a signature leaves.
+//!
+//! The curve has eight times as many points as the group. Keys and commitments outside the subgroup of
+//! prime order are refused, which costs a multiplication each. For nonce points that would be most of
+//! the work of a signature; a small-order part in one R_j could slip through the degree check, and give
+//! two honest parties two different R under one k_i. So R is 8·(the value at 0), in which such parts
+//! vanish, and its secret is 8·k: [`SchnorrGroup::clear_cofactor`].
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
@@ -28,12 +32,28 @@ fn compress(point: &EdwardsPoint) -> Option<[u8; 32]> {
     (!point.is_identity()).then(|| point.compress().to_bytes())
 }
 
-/// Canonical, in the subgroup, not the identity: each of the three is checked, since dalek accepts y at
-/// or above the field's prime, and a sign for x = 0.
-fn decompress(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
+/// The field's prime 2^255 − 19, little-endian.
+const PRIME: [u8; 32] = {
+    let mut prime = [0xff; 32];
+    prime[0] = 0xed;
+    prime[31] = 0x7f;
+    prime
+};
+
+/// On the curve, canonical and not of small order. dalek alone accepts y at or above the field's prime;
+/// it accepts a sign for x = 0 too, but those two points are of small order.
+fn on_curve(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
+    let mut y = *bytes;
+    if let Some(last) = y.last_mut() {
+        *last &= 0x7f;
+    }
     let point = CompressedEdwardsY(*bytes).decompress()?;
-    let canonical = point.compress().as_bytes() == bytes;
-    (canonical && !point.is_identity() && point.is_torsion_free()).then_some(point)
+    (y.iter().rev().lt(PRIME.iter().rev()) && !point.is_small_order()).then_some(point)
+}
+
+/// In the subgroup besides.
+fn decompress(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
+    on_curve(bytes).filter(EdwardsPoint::is_torsion_free)
 }
 
 impl Group for Ed25519 {
@@ -106,12 +126,17 @@ impl Group for Ed25519 {
         if zeros != [0; 32] {
             return None;
         }
-        decompress(compressed.try_into().ok()?)
+        on_curve(compressed.try_into().ok()?)
     }
 }
 
 impl SchnorrGroup for Ed25519 {
     const STANDARD: &'static str = "ed25519";
+    const COFACTOR: u64 = 8;
+
+    fn clear_cofactor(point: &EdwardsPoint) -> EdwardsPoint {
+        point.mul_by_cofactor()
+    }
 
     fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)> {
         let (_, compressed) = bytes.0.split_first()?;
@@ -214,6 +239,15 @@ mod tests {
             assert_eq!(Ed25519::named(&small.compress().to_bytes()), None);
             let sum = (point + small).compress().to_bytes();
             assert_eq!(Ed25519::named(&sum), small.is_identity().then_some(point));
+            // As a nonce point the sum is taken, and the part vanishes.
+            let affine = |compressed: [u8; 32]| {
+                let mut bytes = Bytes64([0; 64]);
+                bytes.0[..32].copy_from_slice(&compressed);
+                Ed25519::point_from_affine(&bytes)
+            };
+            assert_eq!(affine(small.compress().to_bytes()), None);
+            let cleared = Ed25519::clear_cofactor(&affine(sum).unwrap());
+            assert_eq!(cleared, Ed25519::mul_base(&Scalar::from(7 * Ed25519::COFACTOR)));
         }
         let identity = EdwardsPoint::default();
         assert_eq!(Ed25519::point_to_bytes(&identity), None);

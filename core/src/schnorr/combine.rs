@@ -127,7 +127,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Combiner<G, M, S> {
     }
 
     fn finish(&mut self) -> Result<Signature, Failure> {
-        let point = self.list.value_at_zero()?;
+        let point = G::clear_cofactor(&self.list.value_at_zero()?);
         let (nonce, negated) = G::name(&point).ok_or(Failure::Aborted(Abort::Degenerate))?;
         let challenge = G::challenge(&nonce, self.target.name(), self.terms.message.as_ref());
         // By party, so that of several culprits the same one is named whatever came first.
@@ -154,7 +154,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Combiner<G, M, S> {
         Ok(Bytes64(signature))
     }
 
-    /// Whose z_j·G is not ±R_j + c·Y_j. The R_j lie on one polynomial and give R, the Y_j give Y: if
+    /// Whose z_j·G is not ±h·R_j + c·Y_j. The R_j lie on one polynomial and give R, the Y_j give Y: if
     /// every z_j fitted, z would.
     fn blame(
         &self,
@@ -170,7 +170,8 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Combiner<G, M, S> {
             let key = self.target.party_key(party_key);
             let mut sent = self.list.entries().iter().filter(|(entry, _)| entry.id == *id);
             sent.next().is_some_and(|(entry, _)| {
-                let nonce = if negated { -entry.point } else { entry.point };
+                let nonce = G::clear_cofactor(&entry.point);
+                let nonce = if negated { -nonce } else { nonce };
                 G::commitment_of(response, challenge, &key) == nonce
             })
         };

@@ -1,15 +1,18 @@
 //! Attacks that only one of the suites knows.
 
+use curve25519_dalek::constants::EIGHT_TORSION;
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use quorate_core::curve::{Ed25519, SchnorrSecp256k1};
 use quorate_core::party::PartySet;
 use quorate_core::schnorr::{SignError, Tweak};
 use quorate_core::session::{Abort, Fault};
-use quorate_tests::simulator::forge::Nonce;
+use quorate_tests::simulator::forge::{Nonce, Response, changed, parse};
 use quorate_tests::simulator::schnorr::{sign, terms_of};
 use quorate_tests::simulator::*;
 
 use super::{
-    MESSAGE, SEEDS, all_abort, disagreement, key, plus_one, quorum, stormy, with_nonce, with_share,
+    MESSAGE, NONCE, SEEDS, SHARE, all_abort, disagreement, good, is, key, plus_one, quorum, stormy,
+    with_nonce, with_share,
 };
 
 #[test]
@@ -23,24 +26,59 @@ fn an_ed25519_key_for_taproot() {
     assert!(network.sent.is_empty());
 }
 
+/// R_4 with a part of small order.
+fn shifted(nonce: &mut Nonce, small: &EdwardsPoint) {
+    let honest: [u8; 32] = nonce.point.0[..32].try_into().unwrap();
+    let honest = CompressedEdwardsY(honest).decompress().unwrap();
+    nonce.point.0[..32].copy_from_slice((honest + small).compress().as_bytes());
+}
+
 #[test]
-fn ed25519_nonce_points_with_a_part_of_small_order() {
-    // Weights of the degree check may be even: such a part could slip through it, and give two
-    // honest parties two encodings of R.
-    use curve25519_dalek::edwards::CompressedEdwardsY;
+fn ed25519_nonce_points_of_small_order() {
     let invalid = Abort::Culprit(id(4), Fault::InvalidPoint);
-    for small in curve25519_dalek::constants::EIGHT_TORSION {
-        let shift = |nonce: &mut Nonce, alone: bool| {
-            let honest: [u8; 32] = nonce.point.0[..32].try_into().unwrap();
-            let honest = CompressedEdwardsY(honest).decompress().unwrap();
-            let point = if alone { small } else { honest + small };
-            nonce.point.0[..32].copy_from_slice(point.compress().as_bytes());
+    for small in EIGHT_TORSION {
+        let alone = |nonce: &mut Nonce| {
+            nonce.point.0[..32].copy_from_slice(small.compress().as_bytes());
         };
-        all_abort::<Ed25519>(invalid, with_nonce(|nonce| shift(nonce, true)));
-        if small != curve25519_dalek::constants::EIGHT_TORSION[0] {
-            all_abort::<Ed25519>(invalid, with_nonce(|nonce| shift(nonce, false)));
+        all_abort::<Ed25519>(invalid, with_nonce(alone));
+    }
+}
+
+#[test]
+fn ed25519_nonce_points_with_a_part_of_small_order_for_one_party() {
+    // The degree check weighs the points of 1, 3 and 5 with 1, −2 and 1, so a part of order 2 in R_3
+    // passes it, and would stay in R: two R under one k_i. In 8·R it is gone.
+    let quorum: PartySet = [1, 3, 5].map(id).into_iter().collect();
+    let group = group_in::<Ed25519>(PartySet::first(5), 2, 1);
+    let (mut refused, mut taken) = (0, 0);
+    for (liar, victim, honest) in [(3, 1, 5), (3, 5, 1), (1, 3, 5), (5, 3, 1)] {
+        for small in EIGHT_TORSION.iter().skip(1) {
+            let mut network = stormy(1);
+            let shown = terms_of(quorum, MESSAGE, Tweak::None, 1);
+            let done = sign::<Ed25519>(&group, &shown, &mut network, &mut |packet| {
+                let lie = is(&packet, liar, NONCE) && packet.to == id(victim);
+                vec![if lie { changed(packet, |n| shifted(n, small)) } else { packet }]
+            });
+            let sent = network.sent;
+            let share_of = |party| {
+                let found = sent.iter().find(|packet| is(packet, party, SHARE));
+                found.map(|packet| parse::<Response>(&packet.bytes).nonce)
+            };
+            match share_of(victim) {
+                None => {
+                    let off = Abort::OffPolynomial(quorum);
+                    assert_eq!(done.aborted.get(&id(victim)), Some(&off));
+                    refused += 1;
+                }
+                Some(nonce) => {
+                    assert_eq!(Some(nonce), share_of(honest));
+                    good::<Ed25519>(&group, &done);
+                    taken += 1;
+                }
+            }
         }
     }
+    assert_eq!((refused, taken), (26, 2));
 }
 
 #[test]

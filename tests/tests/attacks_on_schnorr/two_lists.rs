@@ -29,7 +29,7 @@ fn name_of<G: SchnorrGroup>(list: &[Nonce]) -> ([u8; 32], bool) {
         let point = G::point_from_affine(&nonce.point).unwrap();
         sum + G::mul(&point, &vss::lagrange::<G>(quorum(), party))
     });
-    G::name(&sum).unwrap()
+    G::name(&G::clear_cofactor(&sum)).unwrap()
 }
 
 /// x_i and k_i of a party, from its own secrets.
@@ -64,6 +64,7 @@ fn unchecked<G: SchnorrGroup>(
     let (key, odd) = G::name(&group_key).unwrap();
     let (nonce, negated) = name_of::<G>(list);
     let c = G::challenge(&nonce, &key, MESSAGE);
+    let k = k * G::Scalar::from(G::COFACTOR);
     let z = if negated { -k } else { k } + c * if odd { -x } else { x };
     (z, c, negated)
 }
