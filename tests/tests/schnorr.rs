@@ -1,11 +1,7 @@
 //! Stateless Schnorr held against others: vectors of the standards, and judges that share no code with
 //! ours for what the simulated parties sign.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "also outside of test functions, a failing test may stop"
-)]
+#![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
 
 use quorate_core::curve::{Ed25519, Group as _, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::party::PartySet;
