@@ -7,9 +7,10 @@ pub mod schnorr;
 mod sign;
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use quorate_core::curve::{Secp256k1, Suite};
+use quorate_core::curve::{self, Secp256k1};
 use quorate_core::dkg::{Peer, SessionSigner};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
@@ -19,10 +20,10 @@ use quorate_core::wire::{self, Bytes64};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
-pub use generate::{Generation, generate, generate_in, session_of};
+pub use generate::{Generation, generate, generate_on, session_of};
 pub use sign::{Signing, salt_of, sign, sign_with, sign_with_salts};
 
-/// The curve of today.
+/// The curve of all tests that do not say another.
 pub type Curve = Secp256k1;
 /// Capacity for holders.
 pub const N: usize = 16;
@@ -157,13 +158,25 @@ pub fn terms(
     t: u8,
     seed: u64,
 ) -> Result<KeyTerms, quorate_core::party::HoldersError> {
+    terms_on::<Curve>(parties, t, seed)
+}
+
+/// [`terms`] for a key on another curve.
+///
+/// # Errors
+/// The rule that the holders break.
+pub fn terms_on<C: curve::Group>(
+    parties: PartySet,
+    t: u8,
+    seed: u64,
+) -> Result<KeyTerms, quorate_core::party::HoldersError> {
     let mut rng = ChaCha20Rng::seed_from_u64(seed ^ 0x7e_4d);
     let (mut network, mut key, mut context) = ([0; 16], [0; 16], [0; 32]);
     rng.fill_bytes(&mut network);
     rng.fill_bytes(&mut key);
     rng.fill_bytes(&mut context);
     let holders = Holders::new(parties, t)?;
-    Ok(KeyTerms { suite: Suite::EcdsaSecp256k1, network, key, epoch: 0, holders, context })
+    Ok(KeyTerms { suite: C::SUITE, network, key, epoch: 0, holders, context })
 }
 
 /// All holders as peers.
@@ -174,16 +187,17 @@ pub fn peers(parties: PartySet) -> Vec<Peer> {
 }
 
 /// What one party keeps of a key.
-pub struct Stored {
+pub struct Stored<C = Curve> {
     /// The public record.
     pub public: PublicKey<N>,
     /// The secret record, encoded as it would be sealed.
     pub sealed: Vec<u8>,
     /// This party's confirmation.
     pub confirmation: Confirmation<N, K>,
+    curve: PhantomData<C>,
 }
 
-impl Stored {
+impl<C: curve::Group> Stored<C> {
     /// Signs this party's confirmation of a finished key.
     #[must_use]
     pub fn new(me: PartyId, public: PublicKey<N>, record: &ShareRecord<N, K>) -> Self {
@@ -192,24 +206,21 @@ impl Stored {
         confirmation.signature = Bytes64(identity_key(me).sign(&digest).to_bytes());
         let mut buffer = vec![0; 32 * 1024];
         let sealed = wire::encode(record, &mut buffer).map(|b| b.to_vec()).unwrap_or_default();
-        Self { public, sealed, confirmation }
+        Self { public, sealed, confirmation, curve: PhantomData }
     }
 
     /// Opens the key for one session.
     ///
     /// # Errors
     /// What does not fit, for people.
-    pub fn open<G: quorate_core::curve::Group>(
-        &self,
-        me: PartyId,
-    ) -> Result<OpenedKey<G, N, K>, String> {
+    pub fn open(&self, me: PartyId) -> Result<OpenedKey<C, N, K>, String> {
         let record = wire::decode(&self.sealed).map_err(|e| e.to_string())?;
         OpenedKey::open(&self.public, me, record, &self.confirmation).map_err(|e| e.to_string())
     }
 }
 
 /// All parties' records of one key.
-pub type Group = BTreeMap<PartyId, Stored>;
+pub type Group<C = Curve> = BTreeMap<PartyId, Stored<C>>;
 
 /// A finished key among parties 1 … n in fair weather.
 #[must_use]
@@ -220,14 +231,13 @@ pub fn group(n: u8, t: u8, seed: u64) -> Group {
 /// A finished key among `parties` in fair weather.
 #[must_use]
 pub fn group_of(parties: PartySet, t: u8, seed: u64) -> Group {
-    group_in::<Curve>(parties, t, seed)
+    group_on(parties, t, seed)
 }
 
-/// A finished key of another suite among `parties` in fair weather.
+/// [`group_of`] on another curve.
 #[must_use]
-pub fn group_in<G: quorate_core::curve::Group>(parties: PartySet, t: u8, seed: u64) -> Group {
-    let Ok(terms) = terms(parties, t, seed) else { return Group::new() };
-    let terms = KeyTerms { suite: G::SUITE, ..terms };
+pub fn group_on<C: curve::Group>(parties: PartySet, t: u8, seed: u64) -> Group<C> {
+    let Ok(terms) = terms_on::<C>(parties, t, seed) else { return Group::new() };
     let mut network = Network::new(seed, Weather { reorder: true, ..Weather::default() });
-    generate_in::<G>(&terms, seed, &mut network, &mut |packet| vec![packet]).finished
+    generate_on(&terms, seed, &mut network, &mut |packet| vec![packet]).finished
 }

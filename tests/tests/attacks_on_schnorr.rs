@@ -15,12 +15,13 @@ mod one_suite;
 mod two_lists;
 
 use quorate_core::curve::{Ed25519, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
+use quorate_core::key::OpenedKey;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::{
     Failure, MAX_PAYLOAD, Salt, SignError, Tweak, verification_key, verify,
 };
 use quorate_core::session::{Abort, Fault, Protocol, Refusal};
-use quorate_core::wire::{Bytes64, DecodeError};
+use quorate_core::wire::{self, Bytes64, DecodeError};
 use quorate_tests::simulator::forge::*;
 use quorate_tests::simulator::schnorr::{Signing, Terms, sign, sign_with, terms_of};
 use quorate_tests::simulator::*;
@@ -76,8 +77,8 @@ fn quorum() -> PartySet {
     set(&[1, 2, 4])
 }
 
-fn key<G: SchnorrGroup>() -> Group {
-    group_in::<G>(PartySet::first(4), 2, 1)
+fn key<G: SchnorrGroup>() -> Group<G> {
+    group_on::<G>(PartySet::first(4), 2, 1)
 }
 
 fn is(packet: &Packet, from: u16, what: (Protocol, u8)) -> bool {
@@ -90,7 +91,7 @@ fn stormy(seed: u64) -> Network {
 
 /// One session under the seed's order of arrival, and what left the parties.
 fn attacked<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     seed: u64,
     adversary: &mut Adversary<'_>,
 ) -> (Signing, Vec<Packet>) {
@@ -102,7 +103,7 @@ fn attacked<G: SchnorrGroup>(
 
 /// One session in which the coordinator shows party 4 something else.
 fn lied_to<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     seed: u64,
     lie: impl Fn(&mut Terms, &mut Vec<(PartyId, Salt)>),
 ) -> (Signing, Vec<Packet>) {
@@ -118,7 +119,7 @@ fn lied_to<G: SchnorrGroup>(
     (done, network.sent)
 }
 
-fn good<G: SchnorrGroup>(group: &Group, done: &Signing) {
+fn good<G: SchnorrGroup>(group: &Group<G>, done: &Signing) {
     let key = group[&id(1)].public.group_key().unwrap();
     let key = verification_key::<G>(key, &Tweak::None).unwrap();
     let signature =
@@ -160,7 +161,7 @@ fn plus_one<G: SchnorrGroup>(bytes: &[u8; 32]) -> [u8; 32] {
 fn without_an_attack_there_is_a_signature_for_odd_and_even_keys<G: SchnorrGroup>() {
     let (mut keys, mut nonces) = ([0, 0], [0, 0]);
     for seed in SEEDS {
-        let group = group_in::<G>(PartySet::first(4), 2, seed);
+        let group = group_on::<G>(PartySet::first(4), 2, seed);
         let (done, sent) = attacked::<G>(&group, seed, &mut |packet| vec![packet]);
         good::<G>(&group, &done);
         assert!(done.aborted.is_empty() && done.failed.is_none() && done.refused.is_empty());
@@ -370,7 +371,7 @@ fn a_corrupt_response_names_its_author<G: SchnorrGroup>() {
     ];
     for seed in SEEDS {
         // Odd and even keys and nonces among them.
-        let group = group_in::<G>(PartySet::first(4), 2, seed);
+        let group = group_on::<G>(PartySet::first(4), 2, seed);
         for (change, liar) in changes.iter().zip([1, 2, 4]) {
             let (done, _) = attacked::<G>(&group, seed, &mut with_share(liar, change));
             let named = Abort::Culprit(id(liar), Fault::BadSignatureShare);
@@ -543,7 +544,7 @@ fn a_party_at_another_epoch<G: SchnorrGroup>() {
     let mut key = key::<G>();
     let mut terms = terms(PartySet::first(4), 2, 1).unwrap();
     (terms.epoch, terms.suite) = (1, G::SUITE);
-    let mut later = generate_in::<G>(&terms, 1, &mut stormy(1), &mut |p| vec![p]).finished;
+    let mut later = generate_on::<G>(&terms, 1, &mut stormy(1), &mut |p| vec![p]).finished;
     key.insert(id(4), later.remove(&id(4)).unwrap());
     for seed in SEEDS {
         let (done, sent) = attacked::<G>(&key, seed, &mut |packet| vec![packet]);
@@ -556,9 +557,14 @@ fn a_party_at_another_epoch<G: SchnorrGroup>() {
 
 fn a_key_is_not_opened_as_one_of_another_suite<G: SchnorrGroup>() {
     // Least of all one of the same curve: its nonce keys would serve two schemes.
+    fn opens<C: quorate_core::curve::Group, O>(stored: &Stored<O>) -> bool {
+        let record = wire::decode(&stored.sealed).unwrap();
+        OpenedKey::<C, N, K>::open(&stored.public, id(1), record, &stored.confirmation).is_ok()
+    }
     let group = key::<G>();
-    assert!(group[&id(1)].open::<G>(id(1)).is_ok());
-    assert!(group[&id(1)].open::<Secp256k1>(id(1)).is_err());
-    let ecdsa = group_in::<Secp256k1>(PartySet::first(4), 2, 1);
-    assert!(ecdsa[&id(1)].open::<G>(id(1)).is_err());
+    assert!(opens::<G, _>(&group[&id(1)]));
+    assert!(!opens::<Secp256k1, _>(&group[&id(1)]));
+    let ecdsa = group_on::<Secp256k1>(PartySet::first(4), 2, 1);
+    assert!(opens::<Secp256k1, _>(&ecdsa[&id(1)]));
+    assert!(!opens::<G, _>(&ecdsa[&id(1)]));
 }

@@ -153,7 +153,7 @@ fn rfc_8032_vectors_verify_and_fit_our_challenge() {
 #[test]
 fn a_damaged_signature_key_or_message_does_not_verify() {
     fn damaged<G: SchnorrGroup>() {
-        let group = group_in::<G>(PartySet::first(3), 2, 1);
+        let group = group_on::<G>(PartySet::first(3), 2, 1);
         let (key, signature) = signed::<G>(&group, PartySet::first(3), b"message", Tweak::None, 1);
         assert!(verify::<G>(&key, b"message", &Bytes64(signature)));
         assert!(!verify::<G>(&key, b"massage", &Bytes64(signature)));
@@ -187,7 +187,7 @@ fn an_ed25519_response_above_the_order_does_not_verify() {
 
 /// A signature in fair weather, with the key that it is for.
 fn signed<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     quorum: PartySet,
     message: &[u8],
     tweak: Tweak,
@@ -215,7 +215,7 @@ fn subsets(n: u8, size: usize) -> Vec<PartySet> {
 fn every_quorum_signs_for_odd_and_even_keys_and_libsecp256k1_agrees() {
     let mut parities = [0, 0];
     for (n, t, seed) in [(3, 2, 1), (3, 2, 2), (4, 2, 3), (4, 2, 4), (4, 2, 5), (7, 3, 6)] {
-        let group = group_in::<SchnorrSecp256k1>(PartySet::first(n), t, seed);
+        let group = group_on::<SchnorrSecp256k1>(PartySet::first(n), t, seed);
         let tag = group[&id(1)].public.group_key().unwrap().0[0];
         parities[usize::from(tag & 1)] += 1;
         for (seed, quorum) in subsets(n, 2 * usize::from(t) - 1).into_iter().enumerate() {
@@ -244,7 +244,7 @@ fn taproot_judge(internal: &[u8; 32], root: Option<&[u8; 32]>) -> ([u8; 32], boo
 fn taproot_keys_sign_whatever_the_parities_and_libsecp256k1_agrees() {
     let mut parities = [[0, 0], [0, 0]];
     for key_seed in [1, 2, 3, 4] {
-        let group = group_in::<SchnorrSecp256k1>(PartySet::first(4), 2, key_seed);
+        let group = group_on::<SchnorrSecp256k1>(PartySet::first(4), 2, key_seed);
         let internal = group[&id(1)].public.group_key().unwrap().0;
         for seed in 0..6u8 {
             let merkle_root = (seed > 0).then_some([seed; 32]);
@@ -265,7 +265,7 @@ fn taproot_keys_sign_whatever_the_parities_and_libsecp256k1_agrees() {
 #[test]
 fn every_quorum_signs_with_ed25519_and_ring_and_dalek_agree() {
     for (n, t, seed) in [(3, 2, 1), (4, 2, 2), (7, 3, 3)] {
-        let group = group_in::<Ed25519>(PartySet::first(n), t, seed);
+        let group = group_on::<Ed25519>(PartySet::first(n), t, seed);
         for (seed, quorum) in subsets(n, 2 * usize::from(t) - 1).into_iter().enumerate() {
             let message = vec![7; seed * 37];
             let (key, signature) =
@@ -280,17 +280,17 @@ fn scattered_identifiers_and_the_longest_message() {
     let parties: PartySet = [3, 8, 40, 41, 99, 128, 254, 255].map(id).into_iter().collect();
     let quorum: PartySet = [3, 40, 41, 99, 254].map(id).into_iter().collect();
     let message = vec![0xa5; MAX_PAYLOAD];
-    let group = group_in::<Ed25519>(parties, 3, 1);
+    let group = group_on::<Ed25519>(parties, 3, 1);
     let (key, signature) = signed::<Ed25519>(&group, quorum, &message, Tweak::None, 1);
     accepts_ed25519(&key, &message, &signature).unwrap();
-    let group = group_in::<SchnorrSecp256k1>(parties, 3, 1);
+    let group = group_on::<SchnorrSecp256k1>(parties, 3, 1);
     let (key, signature) = signed::<SchnorrSecp256k1>(&group, quorum, &message, Tweak::None, 1);
     accepts_bip340(&key, &message, &signature).unwrap();
 }
 
 #[test]
 fn signing_in_any_weather_never_gives_a_wrong_signature_and_blames_nobody_for_the_weather() {
-    let group = group_in::<Ed25519>(PartySet::first(4), 2, 5);
+    let group = group_on::<Ed25519>(PartySet::first(4), 2, 5);
     let quorum: PartySet = [1, 2, 4].map(id).into_iter().collect();
     let mut made = 0;
     for seed in 0..150 {

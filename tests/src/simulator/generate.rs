@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::curve::Group as Curves;
+use quorate_core::curve;
 use quorate_core::dkg::{Dkg, Output};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::KeyTerms;
@@ -13,10 +13,9 @@ use quorate_core::session::{Abort, Refusal};
 use super::{Adversary, Curve, Group, K, N, Network, Packet, Stored, peers, session_key};
 
 /// How a key generation ended, by party.
-#[derive(Default)]
-pub struct Generation {
+pub struct Generation<C = Curve> {
     /// Who made the key.
-    pub finished: Group,
+    pub finished: Group<C>,
     /// Who aborted, and why.
     pub aborted: BTreeMap<PartyId, Abort>,
     /// Messages that were dropped, by receiver.
@@ -29,26 +28,27 @@ pub fn session_of(seed: u64) -> Digest {
     Transcript::new("test-session").u64(seed).finish()
 }
 
-/// [`generate_in`] the group of today.
+/// Runs a key generation to its end; whoever still waits when the network is silent times out.
 pub fn generate(
     terms: &KeyTerms,
     seed: u64,
     network: &mut Network,
     adversary: &mut Adversary<'_>,
 ) -> Generation {
-    generate_in::<Curve>(terms, seed, network, adversary)
+    generate_on(terms, seed, network, adversary)
 }
 
-/// Runs a key generation to its end; whoever still waits when the network is silent times out.
-pub fn generate_in<G: Curves>(
+/// [`generate`] on another curve.
+pub fn generate_on<C: curve::Group>(
     terms: &KeyTerms,
     seed: u64,
     network: &mut Network,
     adversary: &mut Adversary<'_>,
-) -> Generation {
+) -> Generation<C> {
     let parties = terms.holders.parties();
-    let mut result = Generation::default();
-    let mut running: BTreeMap<PartyId, Box<Dkg<G, N, K>>> = BTreeMap::new();
+    let mut result =
+        Generation { finished: Group::new(), aborted: BTreeMap::new(), refused: Vec::new() };
+    let mut running: BTreeMap<PartyId, Box<Dkg<C, N, K>>> = BTreeMap::new();
     for me in parties.iter() {
         let hedge = SecretBytes::new([me.number() as u8; 32]);
         // The entropy is all zero: the hedge key alone makes parties differ.
@@ -80,15 +80,15 @@ pub fn generate_in<G: Curves>(
     result
 }
 
-fn drain<G: Curves>(
+fn drain<C: curve::Group>(
     me: PartyId,
     parties: PartySet,
-    running: &mut BTreeMap<PartyId, Box<Dkg<G, N, K>>>,
-    result: &mut Generation,
+    running: &mut BTreeMap<PartyId, Box<Dkg<C, N, K>>>,
+    result: &mut Generation<C>,
     network: &mut Network,
     adversary: &mut Adversary<'_>,
 ) {
-    let mut buffer = vec![0; Dkg::<G, N, K>::MAX_MESSAGE];
+    let mut buffer = vec![0; Dkg::<C, N, K>::MAX_MESSAGE];
     let signer = session_key(me);
     while let Some(dkg) = running.get_mut(&me) {
         match dkg.poll_output(&signer, &mut buffer) {

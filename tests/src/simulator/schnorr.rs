@@ -48,7 +48,7 @@ pub fn terms_of(
 
 /// One session in which every member is shown the same terms.
 pub fn sign<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     shown: &(Terms, Vec<(PartyId, Salt)>),
     network: &mut Network,
     adversary: &mut Adversary<'_>,
@@ -60,7 +60,7 @@ pub fn sign<G: SchnorrGroup>(
 /// One session in which a lying coordinator may show each member other terms and salts; a party
 /// remembers the salt that the honest terms give it.
 pub fn sign_with<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     coordinator: PartyId,
     shown: &dyn Fn(PartyId) -> (Terms, Vec<(PartyId, Salt)>),
     network: &mut Network,

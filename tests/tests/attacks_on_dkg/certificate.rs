@@ -17,7 +17,7 @@ fn confirmations(change: impl Fn(&mut ShareRecord<N, K>)) -> (Group, Vec<Confirm
         if *me == id(3) {
             change(&mut record);
         }
-        Stored::new(*me, stored.public.clone(), &record).confirmation
+        <Stored>::new(*me, stored.public.clone(), &record).confirmation
     };
     let all = group.iter().map(confirm).collect();
     (group, all)

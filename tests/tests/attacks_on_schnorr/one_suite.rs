@@ -49,7 +49,7 @@ fn ed25519_nonce_points_with_a_part_of_small_order_for_one_party() {
     // The degree check weighs the points of 1, 3 and 5 with 1, −2 and 1, so a part of order 2 in R_3
     // passes it, and would stay in R: two R under one k_i. In 8·R it is gone.
     let quorum: PartySet = [1, 3, 5].map(id).into_iter().collect();
-    let group = group_in::<Ed25519>(PartySet::first(5), 2, 1);
+    let group = group_on::<Ed25519>(PartySet::first(5), 2, 1);
     let (mut refused, mut taken) = (0, 0);
     for (liar, victim, honest) in [(3, 1, 5), (3, 5, 1), (1, 3, 5), (5, 3, 1)] {
         for small in EIGHT_TORSION.iter().skip(1) {
@@ -92,7 +92,7 @@ fn another_tweak_shown_to_one_signer() {
 fn a_corrupt_response_under_a_tweak_names_its_author() {
     type G = SchnorrSecp256k1;
     for seed in SEEDS {
-        let group = group_in::<G>(PartySet::first(4), 2, seed);
+        let group = group_on::<G>(PartySet::first(4), 2, seed);
         let tweak = Tweak::Taproot { merkle_root: Some([seed as u8; 32]) };
         let shown = terms_of(quorum(), MESSAGE, tweak, seed);
         let mut lie = with_share(4, |share| share.response = plus_one::<G>(&share.response));

@@ -34,7 +34,7 @@ fn name_of<G: SchnorrGroup>(list: &[Nonce]) -> ([u8; 32], bool) {
 
 /// x_i and k_i of a party, from its own secrets.
 fn secrets<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     party: PartyId,
     inputs: &Digest,
 ) -> (G::Scalar, G::Scalar) {
@@ -53,7 +53,7 @@ fn secrets<G: SchnorrGroup>(
 /// What party 2 would answer to a list if it did not check it: z, c, and whether k counts negatively.
 /// The sign of x is public too, and left to the key's parity.
 fn unchecked<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     party: PartyId,
     list: &[Nonce],
 ) -> (G::Scalar, G::Scalar, bool) {
@@ -81,7 +81,7 @@ fn extracted<G: SchnorrGroup>(
 }
 
 /// The R_j of one session, by sender.
-fn nonces<G: SchnorrGroup>(group: &Group, seed: u64) -> Vec<Nonce> {
+fn nonces<G: SchnorrGroup>(group: &Group<G>, seed: u64) -> Vec<Nonce> {
     let mut network = stormy(seed);
     let shown = terms_of(quorum(), MESSAGE, Tweak::None, seed);
     sign::<G>(group, &shown, &mut network, &mut |packet| vec![packet]);
@@ -96,7 +96,7 @@ fn nonces<G: SchnorrGroup>(group: &Group, seed: u64) -> Vec<Nonce> {
 /// The real party 2, in the session of `seed`, is fed a list; as often as the attacker likes, since it
 /// keeps no state: the same salts bring the same k_2 back.
 fn checked<G: SchnorrGroup>(
-    group: &Group,
+    group: &Group<G>,
     seed: u64,
     list: &[Nonce],
 ) -> Result<Option<SignatureShare>, Failure> {
@@ -114,7 +114,7 @@ fn checked<G: SchnorrGroup>(
     last
 }
 
-fn is_its_share<G: SchnorrGroup>(group: &Group, party: PartyId, y: G::Scalar) -> bool {
+fn is_its_share<G: SchnorrGroup>(group: &Group<G>, party: PartyId, y: G::Scalar) -> bool {
     let public = group[&party].public.party_key::<G>(party).unwrap();
     G::mul_base(&y) == public || G::mul_base(&-y) == public
 }

@@ -26,7 +26,7 @@ impl Record {
     /// One session; the salts are those of a generator that is stuck.
     fn session<G: SchnorrGroup>(
         &mut self,
-        group: &Group,
+        group: &Group<G>,
         name: u64,
         mut terms: Terms,
         adversary: &mut Adversary<'_>,
@@ -59,7 +59,7 @@ fn repeated<G: SchnorrGroup>(tweaks: &[Tweak]) {
     let mut record = Record::default();
     let mut name = 0;
     for seed in [1, 2] {
-        let group = group_in::<G>(PartySet::first(4), 2, seed);
+        let group = group_on::<G>(PartySet::first(4), 2, seed);
         for message in [&b"one"[..], b"another"] {
             for quorum in [&[1u16, 2, 4][..], &[1, 2, 3], &[2, 3, 4]] {
                 for (tweak, coordinator) in tweaks.iter().flat_map(|t| [(t, 2), (t, quorum[2])]) {
@@ -96,7 +96,7 @@ fn the_same_request_again_with_another_quorum_coordinator_and_tweak_and_a_dead_g
 fn the_checker_finds_a_schnorr_nonce_under_two_messages_and_under_two_lists() {
     type G = Ed25519;
     const NONCE: (Protocol, u8) = (Protocol::Schnorr, 1);
-    let group = group_in::<G>(PartySet::first(4), 2, 1);
+    let group = group_on::<G>(PartySet::first(4), 2, 1);
     let mut record = Record::default();
     record.session::<G>(&group, 1, terms(&[1, 2, 4], b"one", Tweak::None), &mut |p| vec![p]);
     assert!(record.report().reuses.is_empty());
