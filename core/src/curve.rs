@@ -3,6 +3,8 @@
 //! Scalars are 32 bytes, big-endian, canonical or refused. Points are canonical, on the curve, in
 //! the prime-order subgroup and, unless said, not the identity (`docs/PROTOCOL.md` §1.1).
 
+mod bip340;
+mod ed25519;
 mod p256;
 mod secp256k1;
 
@@ -13,6 +15,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+pub use bip340::SchnorrSecp256k1;
+pub use ed25519::Ed25519;
 pub use p256::P256;
 pub use secp256k1::Secp256k1;
 
@@ -24,6 +28,10 @@ pub enum Suite {
     EcdsaSecp256k1,
     /// ECDSA over P-256 with SHA-256 transcripts.
     EcdsaP256,
+    /// Schnorr over secp256k1 (BIP-340) with SHA-256 transcripts.
+    SchnorrSecp256k1,
+    /// Ed25519 (RFC 8032) with SHA-256 transcripts.
+    SchnorrEd25519,
 }
 
 impl From<Suite> for u8 {
@@ -31,6 +39,8 @@ impl From<Suite> for u8 {
         match suite {
             Suite::EcdsaSecp256k1 => 1,
             Suite::EcdsaP256 => 2,
+            Suite::SchnorrSecp256k1 => 3,
+            Suite::SchnorrEd25519 => 4,
         }
     }
 }
@@ -51,16 +61,19 @@ impl TryFrom<u8> for Suite {
         match code {
             1 => Ok(Self::EcdsaSecp256k1),
             2 => Ok(Self::EcdsaP256),
+            3 => Ok(Self::SchnorrSecp256k1),
+            4 => Ok(Self::SchnorrEd25519),
             other => Err(UnknownSuite(other)),
         }
     }
 }
 
-/// A point, SEC1-compressed: 33 bytes.
+/// A point in 33 bytes: SEC1-compressed, or 0xed and the 32 bytes of RFC 8032.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PointBytes(pub [u8; 33]);
 
-/// A point with both coordinates, 64 bytes: it saves its reader a square root.
+/// A point in 64 bytes. On secp256k1 these are both coordinates, which saves the reader a square root;
+/// for Ed25519, the 32 bytes of RFC 8032 and 32 zeros.
 pub type AffineBytes = crate::wire::Bytes64;
 
 impl Debug for PointBytes {
@@ -134,13 +147,15 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn scalar_from_wide(bytes: &[u8; 48]) -> Self::Scalar;
     /// 32 big-endian bytes reduced modulo p: for a message digest alone.
     fn scalar_from_digest(bytes: &[u8; 32]) -> Self::Scalar;
-    /// SEC1-compressed; the identity has no encoding.
+    /// 33 bytes, canonical; the identity has no encoding.
     fn point_to_bytes(point: &Self::Point) -> Option<PointBytes>;
     /// The point, or `None` if the bytes are no canonical point.
     fn point_from_bytes(bytes: &PointBytes) -> Option<Self::Point>;
-    /// x ‖ y; the identity has no encoding.
+    /// 64 bytes, canonical; the identity has no encoding.
     fn point_to_affine(point: &Self::Point) -> Option<AffineBytes>;
-    /// The point, or `None` if (x, y) is not on the curve.
+    /// The point, or `None` if the bytes are no canonical point. It is on the curve and not of small
+    /// order; on a curve with a cofactor it may still be outside the subgroup, and whoever uses it
+    /// clears that ([`SchnorrGroup::clear_cofactor`]): only nonce points come in this form.
     fn point_from_affine(bytes: &AffineBytes) -> Option<Self::Point>;
 
     /// k·P for a small public integer: variable time.
@@ -176,4 +191,45 @@ pub trait EcdsaGroup: Group {
     /// Whether (r, s) is a signature on the digest under `key`, with low s where
     /// [`Self::NORMALIZE_S`] demands it.
     fn verify(key: &Self::Point, digest: &[u8; 32], r: &Self::Scalar, s: &Self::Scalar) -> bool;
+}
+
+/// What Schnorr signatures need besides: how their standard encodes, normalises and hashes.
+pub trait SchnorrGroup: Group {
+    /// The standard: it is part of every nonce's inputs.
+    const STANDARD: &'static str;
+
+    /// h, the curve's cofactor.
+    const COFACTOR: u64 = 1;
+    /// h·P: it is in the subgroup, for every P on the curve.
+    fn clear_cofactor(point: &Self::Point) -> Self::Point {
+        *point
+    }
+
+    /// The 32 bytes that name P in keys and signatures, and whether they stand for −P instead: whoever
+    /// knows p with P = p·G then signs with −p. The identity has no encoding.
+    fn name(point: &Self::Point) -> Option<([u8; 32], bool)> {
+        Self::name_of(&Self::point_to_bytes(point)?)
+    }
+    /// The same for a point that is encoded already.
+    fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)>;
+    /// The point that 32 bytes stand for, or `None` if they are no canonical name.
+    fn named(bytes: &[u8; 32]) -> Option<Self::Point>;
+    /// c = H(R, Y, m), by the names of R and Y; the message is hashed as it is.
+    fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Self::Scalar;
+    /// z as it stands in a signature.
+    fn response_to_bytes(response: &Self::Scalar) -> [u8; 32];
+    /// z, or `None` if the bytes are not below p.
+    fn response_from_bytes(bytes: &[u8; 32]) -> Option<Self::Scalar>;
+    /// z·G − c·Y, of public data: variable time where that is faster.
+    fn commitment_of(
+        response: &Self::Scalar,
+        challenge: &Self::Scalar,
+        key: &Self::Point,
+    ) -> Self::Point {
+        Self::mul_base(response) - Self::mul(key, challenge)
+    }
+    /// The tweak of BIP-341 for an internal key by its name, or `None`: then the key has none.
+    fn tap_tweak(_internal: &[u8; 32], _merkle_root: Option<&[u8; 32]>) -> Option<Self::Scalar> {
+        None
+    }
 }

@@ -5,24 +5,22 @@
 mod combine;
 mod inspect;
 
-use heapless::Vec;
 use serde::{Deserialize, Serialize};
 
 use crate::curve::{AffineBytes, EcdsaGroup, Group};
-use crate::derive::{Derivation, DeriveError, DerivedKey};
+use crate::derive::{Derivation, DerivedKey};
 use crate::hash::{Digest, Transcript};
 use crate::key::OpenedKey;
+use crate::nonce::{self, NonceList};
 use crate::party::{Holders, PartyId, PartySet};
 use crate::secret::SecretScalar;
-use crate::session::{Abort, Fault, Header, Protocol, Refusal};
-use crate::vss::{self, Entry};
-use crate::wire::{self, DecodeError, NoRoom};
+use crate::session::{Abort, Header, Protocol, Refusal};
+use crate::vss;
+use crate::wire::{self, NoRoom};
 
+pub use crate::nonce::{Failure, MAX_MESSAGE, NoncePoint, Salt, SignError};
 pub use combine::{Combiner, Signature};
 pub use inspect::{Inspected, inspect};
-
-/// A member's 32 fresh public bytes.
-pub type Salt = [u8; 32];
 
 /// What a signing session is about; every member checks it before it makes a session of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,71 +37,13 @@ pub struct SignTerms {
     pub digest: Digest,
 }
 
-/// Why a session cannot be: the caller or the coordinator misused it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SignError {
-    /// |S| ≠ 2T−1.
-    QuorumSize {
-        /// 2T−1.
-        expected: usize,
-        /// |S|.
-        found: usize,
-    },
-    /// A member of S holds no share.
-    NotAHolder,
-    /// This party is not in S.
-    NotInQuorum,
-    /// h ≡ 0 modulo p: anybody can forge on it.
-    ZeroDigest,
-    /// There is no such derived key.
-    Derivation(DeriveError),
-    /// Salts are not exactly one of every member of S.
-    Salts,
-    /// The salt of this party is missing or was altered.
-    OwnSalt,
-    /// A larger quorum than this build has room for.
-    TooLarge,
-    /// k_i came out as 0; with other salts it will not.
-    Degenerate,
-}
-
-impl core::fmt::Display for SignError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::QuorumSize { expected, found } => {
-                write!(f, "this key is signed for by exactly {expected} parties, not {found}")
-            }
-            Self::NotAHolder => f.write_str("a member of the quorum holds no share of the key"),
-            Self::NotInQuorum => f.write_str("this party is not in the quorum"),
-            Self::ZeroDigest => {
-                f.write_str("a digest that is 0 modulo the group order is never signed")
-            }
-            Self::Derivation(error) => error.fmt(f),
-            Self::Salts => {
-                f.write_str("there must be exactly one salt of every member of the quorum")
-            }
-            Self::OwnSalt => f.write_str("this party's salt is missing or was altered"),
-            Self::TooLarge => f.write_str("the quorum is larger than this build has room for"),
-            Self::Degenerate => f.write_str("a value came out as zero; try again"),
-        }
-    }
-}
-
-impl core::error::Error for SignError {}
-
 impl SignTerms {
     /// The rules of §6 that need no secret.
     ///
     /// # Errors
     /// [`SignError`] names the broken rule.
     pub fn check<G: Group>(&self, holders: &Holders) -> Result<(), SignError> {
-        if self.quorum.len() != holders.quorum() {
-            let (expected, found) = (holders.quorum(), self.quorum.len());
-            return Err(SignError::QuorumSize { expected, found });
-        }
-        if !holders.parties().contains_all(&self.quorum) {
-            return Err(SignError::NotAHolder);
-        }
+        nonce::check_quorum(&self.quorum, holders)?;
         if G::scalar_from_digest(&self.digest) == G::Scalar::default() {
             return Err(SignError::ZeroDigest);
         }
@@ -121,26 +61,6 @@ impl SignTerms {
             to,
         }
     }
-}
-
-/// ρ = H(all salts, by member).
-fn salt_digest(salts: &[(PartyId, Salt)]) -> Digest {
-    salts
-        .iter()
-        .fold(Transcript::new("salt").u16(salts.len() as u16), |t, (id, salt)| {
-            t.party(*id).bytes(salt)
-        })
-        .finish()
-}
-
-/// R1: R_i, bound to D0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NoncePoint {
-    header: Header,
-    /// D0.
-    inputs: Digest,
-    /// R_i.
-    point: AffineBytes,
 }
 
 /// R2, to the coordinator: (μ_i, ν_i) under D.
@@ -165,21 +85,15 @@ impl SignatureShare {
     }
 }
 
-/// No message of this protocol is longer.
-pub const MAX_MESSAGE: usize = 256;
-
 /// A member's session: it has sent R_i and waits for the others'. S is the capacity of the quorum.
 pub struct Signer<G: EcdsaGroup, const S: usize> {
     terms: SignTerms,
     me: PartyId,
-    holders: Holders,
     /// Y and ε.
     derived: DerivedKey<G>,
-    /// D0.
-    inputs: Digest,
     nonce: SecretScalar<G>,
     own: AffineBytes,
-    entries: Vec<(Entry<G>, AffineBytes), S>,
+    list: NonceList<G, S>,
     over: bool,
 }
 
@@ -197,18 +111,7 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
     ) -> Result<Self, SignError> {
         let (holders, me) = (key.terms().holders, key.party());
         terms.check::<G>(&holders)?;
-        if !terms.quorum.contains(me) {
-            return Err(SignError::NotInQuorum);
-        }
-        if terms.quorum.len() > S {
-            return Err(SignError::TooLarge);
-        }
-        if !terms.quorum.iter().eq(salts.iter().map(|(id, _)| *id)) {
-            return Err(SignError::Salts);
-        }
-        if !salts.iter().any(|(id, salt)| *id == me && salt == own_salt) {
-            return Err(SignError::OwnSalt);
-        }
+        nonce::check_member::<S>(&terms.quorum, me, salts, own_salt)?;
         let derived = key.extended().derive(&terms.derivation).map_err(SignError::Derivation)?;
         // D0: X, ε and Y among the inputs, so that no two descendants share a nonce.
         let inputs = Transcript::new("nonce")
@@ -221,14 +124,13 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
             .bytes(&derived.encoded().0)
             .bytes(&terms.digest)
             .set(terms.quorum)
-            .bytes(&salt_digest(salts))
+            .bytes(&nonce::salt_digest(salts))
             .finish();
         let nonce = key.pseudorandom("k", &inputs);
-        let point = G::mul_base(nonce.expose());
-        let own = G::point_to_affine(&point).ok_or(SignError::Degenerate)?;
-        let mut entries = Vec::new();
-        let _ = entries.push((Entry { id: me, point }, own));
-        Ok(Self { terms, me, holders, derived, inputs, nonce, own, entries, over: false })
+        let header = terms.header::<G>(1, me, None);
+        let mut list = NonceList::new(header, terms.quorum, holders.degree(), inputs);
+        let own = list.add_own(me, nonce.expose())?;
+        Ok(Self { terms, me, derived, nonce, own, list, over: false })
     }
 
     /// R1, to all other members.
@@ -236,16 +138,13 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
     /// # Errors
     /// [`NoRoom`] if `buffer` is shorter than [`MAX_MESSAGE`].
     pub fn nonce_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        let header = self.terms.header::<G>(1, self.me, None);
-        let message = NoncePoint { header, inputs: self.inputs, point: self.own };
-        wire::encode(&message, buffer).map(|bytes| &*bytes)
+        self.list.message(self.me, self.own, buffer)
     }
 
     /// The members whose R_j has not arrived.
     #[must_use]
     pub fn missing(&self) -> PartySet {
-        let there: PartySet = self.entries.iter().map(|(entry, _)| entry.id).collect();
-        self.terms.quorum.difference(&there)
+        self.list.missing()
     }
 
     /// Takes R_j; once all are there, gives this party's share, a single time.
@@ -261,11 +160,10 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         if self.over {
             return Err(Failure::Refused(Refusal::Over));
         }
-        if !self.terms.quorum.contains(from) || from == self.me {
+        if from == self.me {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
-        check_header(bytes, &self.terms.header::<G>(1, from, None), self.me)?;
-        let result = self.accept(from, bytes).and_then(|()| {
+        let result = self.list.take(from, self.me, bytes).and_then(|()| {
             if self.missing().is_empty() { self.finish(key).map(Some) } else { Ok(None) }
         });
         if matches!(result, Err(Failure::Aborted(_)) | Ok(Some(_))) {
@@ -276,44 +174,20 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         result
     }
 
-    fn accept(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Failure> {
-        let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let message: NoncePoint = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
-        if let Some((_, earlier)) = self.entries.iter().find(|(entry, _)| entry.id == from) {
-            let same = (*earlier, self.inputs) == (message.point, message.inputs);
-            return Err(if same {
-                Failure::Refused(Refusal::Duplicate)
-            } else {
-                blame(Fault::Equivocation)
-            });
-        }
-        if message.inputs != self.inputs {
-            return Err(Failure::Aborted(Abort::Disagreement(from)));
-        }
-        let point = G::point_from_affine(&message.point).ok_or(blame(Fault::InvalidPoint))?;
-        let entry = (Entry { id: from, point }, message.point);
-        self.entries.push(entry).map_err(|_| Failure::Refused(Refusal::NotAMember(from)))
-    }
-
     fn finish<const N: usize, const K: usize>(
         &mut self,
         key: &OpenedKey<G, N, K>,
     ) -> Result<SignatureShare, Failure> {
-        self.entries.sort_unstable_by_key(|(entry, _)| entry.id);
-        let points: Vec<Entry<G>, S> = self.entries.iter().map(|(entry, _)| *entry).collect();
-        let degree = self.holders.degree();
-        if !vss::on_polynomial(&points, degree) {
-            return Err(Failure::Aborted(Abort::OffPolynomial(self.terms.quorum)));
-        }
         let degenerate = Failure::Aborted(Abort::Degenerate);
-        let nonce = vss::value_at_zero(&points, degree).ok_or(degenerate)?;
-        let nonce = G::point_to_affine(&nonce).ok_or(degenerate)?;
+        let nonce = G::point_to_affine(&self.list.value_at_zero()?).ok_or(degenerate)?;
         let (r, _, _) = G::x_coordinate(&nonce);
         if r == G::Scalar::default() {
             return Err(degenerate);
         }
-        let start = Transcript::new("sign").bytes(&self.inputs).party(self.terms.coordinator);
-        let list = self.entries.iter().fold(start, |t, (e, bytes)| t.party(e.id).bytes(&bytes.0));
+        let start = Transcript::new("sign").bytes(self.list.inputs());
+        let start = start.party(self.terms.coordinator);
+        let entries = self.list.entries().iter();
+        let list = entries.fold(start, |t, (e, bytes)| t.party(e.id).bytes(&bytes.0));
         // Pair seeds are made anew with every epoch: it is their generation.
         let inputs = list.u32(key.terms().epoch).finish();
         let quorum = self.terms.quorum;
@@ -334,33 +208,3 @@ impl<G: EcdsaGroup, const S: usize> Signer<G, S> {
         })
     }
 }
-
-/// Whether a message of at most [`MAX_MESSAGE`] bytes has the header that its sender, the channel's
-/// peer, must give it.
-fn check_header(bytes: &[u8], expected: &Header, me: PartyId) -> Result<(), Failure> {
-    if bytes.len() > MAX_MESSAGE {
-        return Err(Failure::Refused(DecodeError::TooLong.into()));
-    }
-    let header = Header::peek(bytes).map_err(|error| Failure::Refused(error.into()))?;
-    header.check(expected, expected.from, me).map_err(Failure::Refused)
-}
-
-/// Why a message had no effect, or ended the session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The message was dropped.
-    Refused(Refusal),
-    /// The session is over.
-    Aborted(Abort),
-}
-
-impl core::fmt::Display for Failure {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Refused(refusal) => refusal.fmt(f),
-            Self::Aborted(abort) => abort.fmt(f),
-        }
-    }
-}
-
-impl core::error::Error for Failure {}

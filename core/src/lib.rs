@@ -8,7 +8,8 @@
 //! - [`session`], [`identity`]: what every message carries, and why a session ends.
 //! - [`dkg`]: how a key comes to be; [`key`]: what its holders keep, confirm and open; [`derive`]: its
 //!   descendants.
-//! - [`ecdsa`]: one signature.
+//! - [`nonce`]: quorum, salts and nonce points, for every stateless scheme; [`ecdsa`],
+//!   [`schnorr`]: one signature.
 //! - [`request`], [`policy`]: what a client wants, and whether a party's own rules allow it.
 #![no_std]
 
@@ -19,9 +20,11 @@ pub mod ecdsa;
 pub mod hash;
 pub mod identity;
 pub mod key;
+pub mod nonce;
 pub mod party;
 pub mod policy;
 pub mod request;
+pub mod schnorr;
 pub mod secret;
 pub mod session;
 pub mod vss;

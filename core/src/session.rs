@@ -14,6 +14,8 @@ pub enum Protocol {
     Dkg,
     /// Stateless ECDSA.
     Ecdsa,
+    /// Stateless Schnorr.
+    Schnorr,
 }
 
 /// The first fields of every message (`docs/PROTOCOL.md` §1.5).
@@ -158,6 +160,8 @@ pub enum Fault {
     BadContribution,
     /// A complaint without ground.
     FalseComplaint,
+    /// A signature share that fits neither its R_j nor its X_j.
+    BadSignatureShare,
 }
 
 impl core::fmt::Display for Fault {
@@ -173,6 +177,7 @@ impl core::fmt::Display for Fault {
             Self::BadShare => "dealt a bad share",
             Self::BadContribution => "opened a contribution that it had not committed to",
             Self::FalseComplaint => "complained without ground",
+            Self::BadSignatureShare => "sent a share that does not fit to its nonce and key",
         })
     }
 }

@@ -4,11 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_core::ecdsa::{Inspected, inspect};
 use quorate_core::hash::Digest;
 use quorate_core::party::PartyId;
+use quorate_core::{ecdsa, schnorr};
 
-/// What a session is about: the public key Y, encoded in one way throughout, and the digest h.
+/// What a session is about: the public key Y, encoded in one way throughout, and the digest h; for
+/// Schnorr, a digest of the message.
 pub type About = (Vec<u8>, Digest);
 
 /// What one party sent in one session. A party that came back from a crash or a roll-back may be in the
@@ -72,22 +73,29 @@ impl NonceChecker {
 
     /// Takes a message that left `party`, in the order in which they left; whatever is no message of a signing session is ignored.
     pub fn record(&mut self, party: PartyId, bytes: &[u8]) {
-        match inspect(bytes) {
-            Ok(Inspected::Nonce { header, point, .. }) => {
-                let sent = self.sent.entry((header.session, party)).or_default();
-                let point = point.0.to_vec();
-                sent.points.entry(point.clone()).or_default();
-                sent.last = Some(point);
+        let (session, point, nonce) = match (ecdsa::inspect(bytes), schnorr::inspect(bytes)) {
+            (Ok(ecdsa::Inspected::Nonce { header, point, .. }), _)
+            | (_, Ok(schnorr::Inspected::Nonce { header, point, .. })) => {
+                (header.session, Some(point.0.to_vec()), None)
             }
-            Ok(Inspected::Share { header, nonce, .. }) => {
-                let sent = self.sent.entry((header.session, party)).or_default();
-                sent.shares.insert(nonce.0.to_vec());
-                if let Some(nonces) = sent.last.as_ref().and_then(|last| sent.points.get_mut(last))
-                {
-                    nonces.insert(nonce.0.to_vec());
-                }
+            (Ok(ecdsa::Inspected::Share { header, nonce, .. }), _) => {
+                (header.session, None, Some(nonce.0.to_vec()))
             }
-            Err(_) => {}
+            (_, Ok(schnorr::Inspected::Share { header, nonce, .. })) => {
+                (header.session, None, Some(nonce.to_vec()))
+            }
+            _ => return,
+        };
+        let sent = self.sent.entry((session, party)).or_default();
+        if let Some(point) = point {
+            sent.points.entry(point.clone()).or_default();
+            sent.last = Some(point);
+        }
+        if let Some(nonce) = nonce {
+            sent.shares.insert(nonce.clone());
+            if let Some(nonces) = sent.last.as_ref().and_then(|last| sent.points.get_mut(last)) {
+                nonces.insert(nonce);
+            }
         }
     }
 

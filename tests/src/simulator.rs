@@ -3,6 +3,7 @@
 
 pub mod forge;
 mod generate;
+pub mod schnorr;
 mod sign;
 
 use std::collections::BTreeMap;

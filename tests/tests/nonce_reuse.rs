@@ -1,7 +1,14 @@
 //! No k_i under two different (Y, h, R), whatever is repeated: requests, salts, sessions, coordinators,
 //! with a generator of randomness that is stuck.
 
-#![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "also outside of test functions, a failing test may stop"
+)]
+
+#[path = "nonce_reuse/schnorr.rs"]
+mod schnorr;
 
 use std::collections::BTreeMap;
 

@@ -2,10 +2,11 @@
 
 use heapless::Vec;
 
-use super::{Failure, SignError, SignTerms, SignatureShare, check_header};
+use super::{Failure, SignError, SignTerms, SignatureShare};
 use crate::curve::{AffineBytes, EcdsaGroup};
 use crate::derive::ExtendedKey;
 use crate::hash::Digest;
+use crate::nonce::check_header;
 use crate::party::{Holders, PartyId, PartySet};
 use crate::session::{Abort, Fault, Refusal};
 use crate::vss;

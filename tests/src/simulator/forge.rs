@@ -126,6 +126,19 @@ pub struct Share {
     pub nu: [u8; 32],
 }
 
+/// A message of a Schnorr session, R2.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Response {
+    /// Who, which session.
+    pub header: Header,
+    /// D0.
+    pub inputs: Digest,
+    /// R, by its name.
+    pub nonce: [u8; 32],
+    /// z_i.
+    pub response: [u8; 32],
+}
+
 /// The kind of an undamaged packet: protocol and round.
 #[must_use]
 pub fn kind(packet: &Packet) -> Option<(Protocol, u8)> {

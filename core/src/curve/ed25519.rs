@@ -1,0 +1,261 @@
+//! Ed25519 by `curve25519-dalek`. Scalars at rest are big-endian like everywhere here, and
+//! little-endian as in RFC 8032 where a signature leaves.
+//!
+//! The curve has eight times as many points as the group. Keys and commitments outside the subgroup of
+//! prime order are refused, which costs a multiplication each. For nonce points that would be most of
+//! the work of a signature; a small-order part in one R_j could slip through the degree check, and give
+//! two honest parties two different R under one k_i. So R is 8·(the value at 0), in which such parts
+//! vanish, and its secret is 8·k: [`SchnorrGroup::clear_cofactor`].
+
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
+use curve25519_dalek::traits::IsIdentity as _;
+use sha2::{Digest as _, Sha512};
+use zeroize::Zeroize as _;
+
+use super::{AffineBytes, Group, PointBytes, SchnorrGroup, Suite};
+use crate::wire::Bytes64;
+
+/// The prime-order group of Ed25519 (RFC 8032).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ed25519;
+
+/// The first of the 33 bytes of a point; 2 to 4 are SEC1's.
+const TAG: u8 = 0xed;
+
+fn reversed(mut bytes: [u8; 32]) -> [u8; 32] {
+    bytes.reverse();
+    bytes
+}
+
+fn compress(point: &EdwardsPoint) -> Option<[u8; 32]> {
+    (!point.is_identity()).then(|| point.compress().to_bytes())
+}
+
+/// The field's prime 2^255 − 19, little-endian.
+const PRIME: [u8; 32] = {
+    let mut prime = [0xff; 32];
+    prime[0] = 0xed;
+    prime[31] = 0x7f;
+    prime
+};
+
+/// On the curve, canonical and not of small order. dalek alone accepts y at or above the field's prime;
+/// it accepts a sign for x = 0 too, but those two points are of small order.
+fn on_curve(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
+    let mut y = *bytes;
+    if let Some(last) = y.last_mut() {
+        *last &= 0x7f;
+    }
+    let point = CompressedEdwardsY(*bytes).decompress()?;
+    (y.iter().rev().lt(PRIME.iter().rev()) && !point.is_small_order()).then_some(point)
+}
+
+/// In the subgroup besides.
+fn decompress(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
+    on_curve(bytes).filter(EdwardsPoint::is_torsion_free)
+}
+
+impl Group for Ed25519 {
+    const SUITE: Suite = Suite::SchnorrEd25519;
+    type Scalar = Scalar;
+    type Point = EdwardsPoint;
+
+    fn mul_base(scalar: &Scalar) -> EdwardsPoint {
+        EdwardsPoint::mul_base(scalar)
+    }
+
+    fn mul(point: &EdwardsPoint, scalar: &Scalar) -> EdwardsPoint {
+        point * scalar
+    }
+
+    fn double(point: &EdwardsPoint) -> EdwardsPoint {
+        // The addition formulas are complete.
+        point + point
+    }
+
+    fn invert(scalar: &Scalar) -> Option<Scalar> {
+        // The exponentiation gives 0 for 0, in the same time.
+        let inverse = scalar.invert();
+        (inverse != Scalar::ZERO).then_some(inverse)
+    }
+
+    fn scalar_to_bytes(scalar: &Scalar) -> [u8; 32] {
+        reversed(scalar.to_bytes())
+    }
+
+    fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
+        Scalar::from_canonical_bytes(reversed(*bytes)).into()
+    }
+
+    fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
+        let mut padded = [0; 64];
+        padded.iter_mut().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
+        let scalar = Scalar::from_bytes_mod_order_wide(&padded);
+        padded.zeroize();
+        scalar
+    }
+
+    fn scalar_from_digest(bytes: &[u8; 32]) -> Scalar {
+        Scalar::from_bytes_mod_order(reversed(*bytes))
+    }
+
+    fn point_to_bytes(point: &EdwardsPoint) -> Option<PointBytes> {
+        let mut bytes = PointBytes([TAG; 33]);
+        let compressed = compress(point)?;
+        bytes.0.iter_mut().skip(1).zip(compressed).for_each(|(to, from)| *to = from);
+        Some(bytes)
+    }
+
+    fn point_from_bytes(bytes: &PointBytes) -> Option<EdwardsPoint> {
+        let (tag, compressed) = bytes.0.split_first()?;
+        if *tag != TAG {
+            return None;
+        }
+        decompress(compressed.try_into().ok()?)
+    }
+
+    fn point_to_affine(point: &EdwardsPoint) -> Option<AffineBytes> {
+        let mut bytes = [0; 64];
+        bytes.iter_mut().zip(compress(point)?).for_each(|(to, from)| *to = from);
+        Some(Bytes64(bytes))
+    }
+
+    fn point_from_affine(bytes: &AffineBytes) -> Option<EdwardsPoint> {
+        let (compressed, zeros) = bytes.0.split_at(32);
+        if zeros != [0; 32] {
+            return None;
+        }
+        on_curve(compressed.try_into().ok()?)
+    }
+}
+
+impl SchnorrGroup for Ed25519 {
+    const STANDARD: &'static str = "ed25519";
+    const COFACTOR: u64 = 8;
+
+    fn clear_cofactor(point: &EdwardsPoint) -> EdwardsPoint {
+        point.mul_by_cofactor()
+    }
+
+    fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)> {
+        let (_, compressed) = bytes.0.split_first()?;
+        Some((compressed.try_into().ok()?, false))
+    }
+
+    fn named(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
+        decompress(bytes)
+    }
+
+    fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
+        let hash = Sha512::new().chain_update(nonce).chain_update(key).chain_update(message);
+        Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
+    }
+
+    fn response_to_bytes(response: &Scalar) -> [u8; 32] {
+        response.to_bytes()
+    }
+
+    fn response_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
+        Scalar::from_canonical_bytes(*bytes).into()
+    }
+
+    fn commitment_of(response: &Scalar, challenge: &Scalar, key: &EdwardsPoint) -> EdwardsPoint {
+        EdwardsPoint::vartime_double_scalar_mul_basepoint(challenge, &-key, response)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use curve25519_dalek::constants::EIGHT_TORSION;
+
+    #[test]
+    fn small_factors_agree_with_scalars() {
+        let point = Ed25519::mul_base(&Scalar::from(7u64));
+        for factor in [0i128, 1, -1, 2, 3, 255, -254, i128::MAX, i128::MIN + 1] {
+            let expected = Ed25519::mul(&point, &Ed25519::scalar_from_integer(factor));
+            assert_eq!(Ed25519::mul_small(&point, factor), expected, "{factor}");
+        }
+    }
+
+    #[test]
+    fn bytes_of_scalars_are_big_endian_canonical_and_reduced_alike() {
+        let mut one = [0; 32];
+        one[31] = 1;
+        assert_eq!(Ed25519::scalar_to_bytes(&Scalar::ONE), one);
+        let minus_one = Ed25519::scalar_to_bytes(&-Scalar::ONE);
+        let mut order = minus_one;
+        order[31] += 1;
+        assert_eq!(Ed25519::scalar_from_bytes(&minus_one), Some(-Scalar::ONE));
+        assert_eq!(Ed25519::scalar_from_bytes(&order), None);
+        assert_eq!(Ed25519::scalar_from_bytes(&[0xff; 32]), None);
+        assert_eq!(Ed25519::scalar_from_digest(&order), Scalar::ZERO);
+        let mut wide = [0; 48];
+        wide[16..].copy_from_slice(&order);
+        assert_eq!(Ed25519::scalar_from_wide(&wide), Scalar::ZERO);
+        // 2^256 · order, and a bit.
+        wide = [0; 48];
+        wide[15] = 1;
+        let half = Scalar::from(1u64 << 63) + Scalar::from(1u64 << 63);
+        let (a, b) = (half * half, Ed25519::scalar_from_wide(&wide));
+        assert_eq!(a * a, b);
+        assert_eq!(Ed25519::invert(&Scalar::ZERO), None);
+        assert_eq!(Ed25519::invert(&b).unwrap() * b, Scalar::ONE);
+    }
+
+    #[test]
+    fn a_point_has_one_encoding_only() {
+        let point = Ed25519::mul_base(&Scalar::from(7u64));
+        let short = Ed25519::point_to_bytes(&point).unwrap();
+        let long = Ed25519::point_to_affine(&point).unwrap();
+        assert_eq!(Ed25519::point_from_bytes(&short), Some(point));
+        assert_eq!(Ed25519::point_from_affine(&long), Some(point));
+        for tag in (0..=255).filter(|tag| *tag != TAG) {
+            let mut other = short;
+            other.0[0] = tag;
+            assert_eq!(Ed25519::point_from_bytes(&other), None, "tag {tag}");
+        }
+        for place in 32..64 {
+            let mut other = long;
+            other.0[place] = 1;
+            assert_eq!(Ed25519::point_from_affine(&other), None, "{place}");
+        }
+        // y = p + y' for the small y' that are on the curve; dalek itself takes them.
+        let mut taken = 0;
+        for small in 0..19u8 {
+            let mut above = [0xff; 32];
+            (above[0], above[31]) = (0xed + small, 0x7f);
+            taken += u8::from(CompressedEdwardsY(above).decompress().is_some());
+            assert_eq!(Ed25519::named(&above), None, "p + {small}");
+        }
+        assert!(taken > 0);
+    }
+
+    #[test]
+    fn the_identity_and_small_orders_are_refused_alone_and_added_to_a_point() {
+        let point = Ed25519::mul_base(&Scalar::from(7u64));
+        for small in EIGHT_TORSION {
+            assert_eq!(Ed25519::named(&small.compress().to_bytes()), None);
+            let sum = (point + small).compress().to_bytes();
+            assert_eq!(Ed25519::named(&sum), small.is_identity().then_some(point));
+            // As a nonce point the sum is taken, and the part vanishes.
+            let affine = |compressed: [u8; 32]| {
+                let mut bytes = Bytes64([0; 64]);
+                bytes.0[..32].copy_from_slice(&compressed);
+                Ed25519::point_from_affine(&bytes)
+            };
+            assert_eq!(affine(small.compress().to_bytes()), None);
+            let cleared = Ed25519::clear_cofactor(&affine(sum).unwrap());
+            assert_eq!(cleared, Ed25519::mul_base(&Scalar::from(7 * Ed25519::COFACTOR)));
+        }
+        let identity = EdwardsPoint::default();
+        assert_eq!(Ed25519::point_to_bytes(&identity), None);
+        assert_eq!(Ed25519::point_to_affine(&identity), None);
+        assert_eq!(Ed25519::name(&identity), None);
+        // The other sign of x = 0.
+        let mut signed = identity.compress().to_bytes();
+        signed[31] |= 0x80;
+        assert_eq!(Ed25519::named(&signed), None);
+    }
+}
