@@ -58,7 +58,7 @@ pub struct PublicKey<const N: usize> {
     pub terms: KeyTerms,
     /// th: the hash of everything that was broadcast when the key was made.
     pub transcript: Digest,
-    /// Φ: T points; Φ[0] is the group key X, Φ at j is X_j.
+    /// Φ: T points; `Φ[0]` is the group key X, Φ at j is X_j.
     pub commitment: Vec<PointBytes, N>,
 }
 

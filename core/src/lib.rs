@@ -6,7 +6,7 @@
 //!   that wipe themselves, tagged hashes, the group, and the one way from bytes to values.
 //! - [`vss`]: polynomials, commitments, interpolation and the degree check.
 //! - [`session`], [`identity`]: what every message carries, and why a session ends.
-//! - [`dkg`]: how a key comes to be; [`key`]: what its holders keep, confirm and open; [`derive`]: its
+//! - [`dkg`]: how a key comes to be; [`key`]: what its holders keep, confirm and open; [`mod@derive`]: its
 //!   descendants.
 //! - [`nonce`]: quorum, salts and nonce points, for every stateless scheme; [`ecdsa`],
 //!   [`schnorr`]: one signature.

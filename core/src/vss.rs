@@ -30,14 +30,14 @@ impl<G: Group, const N: usize> Polynomial<G, N> {
         self.0.first()
     }
 
-    /// Φ[m] = f_m·G.
+    /// `Φ[m]` = f_m·G.
     #[must_use]
     pub fn commit(&self) -> Vec<G::Point, N> {
         self.0.iter().map(|f| G::mul_base(f.expose())).collect()
     }
 }
 
-/// Σ id^m·Φ[m], by Horner's rule with the small identifier: variable time, public data.
+/// Σ id^m·`Φ[m]`, by Horner's rule with the small identifier: variable time, public data.
 #[must_use]
 pub fn evaluate_commitment<G: Group>(commitment: &[G::Point], id: PartyId) -> G::Point {
     let x = i128::from(id.number());
