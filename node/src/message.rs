@@ -49,6 +49,35 @@ pub enum Rejection {
     Fault,
 }
 
+/// A core message that may carry a share (R3): it does not print, and is wiped.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Private(Vec<u8>);
+
+impl std::fmt::Debug for Private {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Private({} bytes)", self.0.len())
+    }
+}
+
+impl From<Vec<u8>> for Private {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl std::ops::Deref for Private {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
 /// One message between parties.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PeerMessage {
@@ -90,7 +119,7 @@ pub enum PeerMessage {
         session: Digest,
     },
     /// A message of the key generation, opaque.
-    Dkg(Vec<u8>),
+    Dkg(Private),
     /// A holder's signed confirmation of a key, its own or one that it passes on.
     Confirm {
         /// The key.
@@ -253,6 +282,13 @@ impl PeerMessage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_private_message_does_not_print() {
+        let secret = PeerMessage::Dkg(vec![0xab, 171, 0xab].into());
+        assert_eq!(format!("{secret:?}"), "Dkg(Private(3 bytes))");
+        assert_eq!(PeerMessage::decode(&secret.encode()), Ok(secret));
+    }
 
     #[test]
     fn the_last_kind_is_known_and_the_next_is_not() {

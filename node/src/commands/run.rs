@@ -55,6 +55,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     let store = Store::open(&place.store())?;
     check_owner(&store, &place, me)?;
     let token = std::fs::read_to_string(place.operator_token())
+        .map(zeroize::Zeroizing::new)
         .map_err(|e| CommandError::local("the operator token", e))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

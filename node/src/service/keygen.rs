@@ -17,6 +17,8 @@ use quorate_core::wire::Bytes64;
 
 use super::records::{Confirmed, FIRST_SEQUENCE, Public, Record, to_bytes};
 use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, SESSIONS_PER_PEER, Service};
+use zeroize::Zeroizing;
+
 use crate::handle::ServiceError;
 use crate::message::{PeerMessage, Rejection, SessionKeyCertificate};
 use crate::store::{KeyRow, KeyState};
@@ -229,14 +231,14 @@ impl Service {
 
     /// Executes a run's outputs in order.
     fn drive_key_run(&mut self, session: &Digest) {
-        let mut buffer = vec![0; Run::MAX_MESSAGE];
+        let mut buffer = Zeroizing::new(vec![0; Run::MAX_MESSAGE]);
         loop {
             let Some(waiting) = self.key_runs.get_mut(session) else { return };
             let Some(run) = &mut waiting.run else { return };
             let holders = waiting.terms.holders.parties();
             match run.poll_output(&self.session_key, &mut buffer) {
                 Ok(Some(Output::Send { to, bytes })) => {
-                    let message = PeerMessage::Dkg(bytes.to_vec());
+                    let message = PeerMessage::Dkg(bytes.to_vec().into());
                     match to {
                         Some(to) => {
                             self.send(to, message);

@@ -78,7 +78,7 @@ impl Generation {
                 Some((_, PeerMessage::StartKey { session, peers })) if session == self.session => {
                     faces = seeds.iter().map(|(s, to)| self.face(evil, &peers, *s, to)).collect();
                 }
-                Some((from, PeerMessage::Dkg(bytes))) => early.push((from, bytes)),
+                Some((from, PeerMessage::Dkg(bytes))) => early.push((from, bytes.to_vec())),
                 None if ended() => return None,
                 _ => {}
             }
@@ -111,7 +111,7 @@ impl Generation {
                     let to = to.map(PartyId::number);
                     for party in face.audience.iter().filter(|p| to.is_none_or(|to| to == **p)) {
                         for bytes in twist(round, *party, bytes.to_vec()) {
-                            evil.send(*party, &PeerMessage::Dkg(bytes));
+                            evil.send(*party, &PeerMessage::Dkg(bytes.into()));
                         }
                     }
                 }

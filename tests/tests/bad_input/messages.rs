@@ -46,8 +46,8 @@ fn bytes_that_are_no_message_are_refused() {
         ("a message: kind 99, which this build does not know", vec![wire::VERSION, 99, 1, 2]),
         ("a message: not the canonical encoding", padded),
         ("a message: no bytes at all", Vec::new()),
-        ("a malformed message of a key generation", core(PeerMessage::Dkg(vec![1, 2, 3]))),
-        ("a message of a key generation over its limit", core(PeerMessage::Dkg(dkg))),
+        ("a malformed message of a key generation", core(PeerMessage::Dkg(vec![1, 2, 3].into()))),
+        ("a message of a key generation over its limit", core(PeerMessage::Dkg(dkg.into()))),
         ("a malformed signing message", core(PeerMessage::Ecdsa(Vec::new()))),
         ("a malformed signing message", core(PeerMessage::Ecdsa(vec![9; 40]))),
         ("a signing message over its limit", core(PeerMessage::Ecdsa(ecdsa))),
@@ -81,8 +81,10 @@ fn messages_of_no_session_are_refused() {
         scene.refuses(party, UNKNOWN, |evil| evil.send(party, message));
     }
     // A lying coordinator can make an honest member send these, so that they are in the log alone.
-    let induced =
-        [PeerMessage::Dkg(core(Protocol::Dkg, 1)), PeerMessage::Ecdsa(core(Protocol::Ecdsa, 1))];
+    let induced = [
+        PeerMessage::Dkg(core(Protocol::Dkg, 1).into()),
+        PeerMessage::Ecdsa(core(Protocol::Ecdsa, 1)),
+    ];
     let before = scene.sees(1, LIAR).refused;
     let said = || {
         let log = scene.node(1).log();
