@@ -20,7 +20,7 @@ use quorate_node::identity::IdentityKey;
 use quorate_node::membership::Membership;
 use quorate_node::network::Event;
 use quorate_node::service::{Deadlines, Parts, Service};
-use quorate_node::store::Store;
+use quorate_node::store::{MAX_AUDIT_PAGE, Store};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
@@ -342,12 +342,13 @@ impl World {
     }
 
     /// Adds up what each party's audit log says it released, each request once: never more than the
-    /// limit. Call it after [`Self::check`].
+    /// limit. Call it after [`Self::check`]. Returns how many releases it saw: each signature takes three.
     ///
     /// # Panics
-    /// If a party went over the limit.
+    /// If a party went over the limit, or its log is longer than what was read.
     #[expect(clippy::panic, reason = "a checker must stop the test")]
-    pub fn check_limit(&mut self, key: &KeyInfo, ether: u32) {
+    pub fn check_limit(&mut self, key: &KeyInfo, ether: u32) -> usize {
+        let mut releases = 0;
         let limit = u128::from(ether) * 1_000_000_000_000_000_000;
         for party in self.parties() {
             self.crash(party);
@@ -355,6 +356,7 @@ impl World {
             let records = Store::with_backend(node.disk.clone())
                 .and_then(|store| store.audit(0, usize::MAX))
                 .unwrap_or_else(|error| panic!("party {party}'s audit log: {error}"));
+            assert!(records.len() < MAX_AUDIT_PAGE, "party {party}'s log is not read to its end");
             let mut spent = BTreeMap::new();
             for record in records {
                 let record: Value = serde_json::from_slice(&record.record).unwrap_or_default();
@@ -367,7 +369,9 @@ impl World {
             }
             let total: u128 = spent.values().sum();
             assert!(total <= limit, "party {party} released {total} of {limit} wei");
+            releases += spent.len();
             self.boot(party);
         }
+        releases
     }
 }
