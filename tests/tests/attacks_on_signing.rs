@@ -8,6 +8,9 @@
     reason = "also outside of test functions, a failing test may stop"
 )]
 
+#[path = "attacks_on_signing/faults.rs"]
+mod faults;
+
 use quorate_core::curve::{EcdsaGroup as _, Group as _, PointBytes};
 use quorate_core::derive::Derivation;
 use quorate_core::ecdsa::{Failure, Salt, SignError, SignTerms};

@@ -153,3 +153,117 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         parsed.find_map(Result::err).unwrap_or(Abort::OffPolynomial(self.quorum))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::{Ed25519, P256, Secp256k1, Suite};
+    use crate::session::Protocol;
+    use crate::vss::Polynomial;
+    use crate::wire::VERSION;
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn header(suite: Suite) -> Header {
+        Header {
+            version: VERSION,
+            suite,
+            protocol: Protocol::Schnorr,
+            round: 1,
+            session: [7; 32],
+            from: PartyId::new(1).unwrap(),
+            to: None,
+        }
+    }
+
+    fn ids(numbers: &[u16]) -> PartySet {
+        numbers.iter().filter_map(|n| PartyId::new(*n)).collect()
+    }
+
+    /// The list as `me` has it, or as a coordinator without a point of its own.
+    fn list<G: Group>(
+        f: &Polynomial<G, 8>,
+        numbers: &[u16],
+        degree: usize,
+        me: Option<u16>,
+    ) -> NonceList<G, 11> {
+        let mut list = NonceList::new(header(G::SUITE), ids(numbers), degree);
+        for number in numbers.iter().rev() {
+            let id = PartyId::new(*number).unwrap();
+            let point = G::mul_base(f.evaluate(id).expose());
+            if me == Some(*number) {
+                list.add_own(id, point).unwrap();
+            } else {
+                list.entries.push((id, G::point_to_bytes(&point).unwrap())).unwrap();
+            }
+        }
+        list
+    }
+
+    fn every_list<G: Group>() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        for (degree, numbers) in [
+            (1, &[1u16, 2, 3][..]),
+            (1, &[2, 3, 4]),
+            (1, &[1, 2, 4]),
+            (1, &[1, 4, 9]),
+            (1, &[3, 200, 255]),
+            (2, &[1, 2, 3, 4, 5]),
+            (2, &[1, 3, 4, 6, 7]),
+            (5, &[1, 2, 50, 77, 100, 120, 133, 151, 190, 253, 255]),
+        ] {
+            let f = Polynomial::<G, 8>::random(degree + 1, &mut rng);
+            let secret = G::clear_cofactor(&G::mul_base(f.constant().unwrap().expose()));
+            for me in numbers.iter().map(|number| Some(*number)).chain([None]) {
+                let (point, bytes) = list(&f, numbers, degree, me).resolve().unwrap();
+                assert_eq!((point, Some(bytes)), (secret, G::point_to_bytes(&secret)));
+                for place in 0..numbers.len() {
+                    let mut list = list(&f, numbers, degree, me);
+                    let id = list.entries[place].0;
+                    if Some(id.number()) == me {
+                        continue;
+                    }
+                    let honest = G::nonce_from_bytes(&list.entries[place].1).unwrap();
+                    list.entries[place].1 = G::point_to_bytes(&G::double(&honest)).unwrap();
+                    assert_eq!(list.resolve(), Err(Abort::OffPolynomial(ids(numbers))));
+                    list.entries.iter_mut().find(|(other, _)| *other == id).unwrap().1 =
+                        PointBytes([0; 33]);
+                    let named = Abort::Culprit(id, Fault::InvalidPoint);
+                    assert_eq!(list.resolve(), Err(named), "{numbers:?}, {me:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_member_finds_the_value_at_zero_and_every_wrong_point() {
+        every_list::<Secp256k1>();
+        every_list::<P256>();
+        every_list::<Ed25519>();
+    }
+
+    #[test]
+    fn identities_on_the_way_are_no_points_and_no_panic() {
+        // f = x − 2: the value at 2 is the identity, which has no encoding.
+        fn root_at_2<G: Group>() {
+            let point = |factor| G::mul_small(&G::mul_base(&G::Scalar::from(1)), factor);
+            let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[2, 3, 4]), 1);
+            for (number, factor) in [(2u16, 5), (3, 1)] {
+                let bytes = G::point_to_bytes(&point(factor)).unwrap();
+                let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
+            }
+            // Party 4 takes 3 and 4 for its basis.
+            list.add_own(PartyId::new(4).unwrap(), point(2)).unwrap();
+            assert_eq!(list.resolve(), Err(Abort::OffPolynomial(ids(&[2, 3, 4]))));
+            // f = x: R itself is the identity.
+            let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[1, 2, 3]), 1);
+            for number in 1..=3u16 {
+                let bytes = G::point_to_bytes(&point(i128::from(number))).unwrap();
+                let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
+            }
+            assert_eq!(list.resolve(), Err(Abort::Degenerate));
+        }
+        root_at_2::<Secp256k1>();
+        root_at_2::<P256>();
+        root_at_2::<Ed25519>();
+    }
+}
