@@ -28,7 +28,7 @@ pub type Curve = Secp256k1;
 /// Capacity for holders.
 pub const N: usize = 16;
 /// Capacity for nonce keys.
-pub const K: usize = 84;
+pub const K: usize = 512;
 /// Capacity for a quorum.
 pub const S: usize = 11;
 
