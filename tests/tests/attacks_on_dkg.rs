@@ -18,6 +18,8 @@ use quorate_tests::simulator::*;
 
 #[path = "attacks_on_dkg/certificate.rs"]
 mod certificate;
+#[path = "attacks_on_dkg/evidence.rs"]
+mod evidence;
 #[path = "attacks_on_dkg/possession.rs"]
 mod possession;
 
@@ -397,7 +399,7 @@ fn bad_deal(open: &Forged<Open>, deal: Forged<Deal>) -> Complaint {
     let dealer = open.header.from;
     Complaint::BadDeal {
         dealer,
-        open: OpenTree::of(terms_of_4().holders, dealer, &open.body),
+        open: Box::new(OpenTree::of(terms_of_4().holders, dealer, &open.body)),
         open_signature: open.signature,
         deal: Box::new(deal.body),
         deal_signature: deal.signature,

@@ -13,7 +13,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// A complaint of `accuser`. It always ends the run, and with a culprit wherever there is a proof.
     pub(super) fn take_complaint(&mut self, accuser: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let Some(message) = read::<Complaint<N, K>>(bytes) else {
-            return Ok(self.malformed(accuser));
+            return self.malformed(accuser);
         };
         let Signed { body: complaint, signature, .. } = message;
         let seen = Seen { body: body_digest(&complaint), signature };

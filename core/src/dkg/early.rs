@@ -1,5 +1,7 @@
 //! Messages that came a round too early, for drivers that have memory.
 
+use core::ops::Deref;
+
 use heapless::Vec;
 
 use super::{Dkg, SessionSigner};
@@ -20,7 +22,7 @@ impl<F, const N: usize> Default for Early<F, N> {
     }
 }
 
-impl<F: AsRef<[u8]>, const N: usize> Early<F, N> {
+impl<F: Deref<Target = [u8]>, const N: usize> Early<F, N> {
     /// [`Dkg::handle_message`] for this frame, and then for every kept one whose round has come.
     /// `refused` hears of every frame that was dropped; of a peer that is ahead already, the earlier
     /// frame is kept and the later one dropped.
@@ -59,7 +61,7 @@ impl<F: AsRef<[u8]>, const N: usize> Early<F, N> {
         signer: &impl SessionSigner,
         refused: &mut impl FnMut(PartyId, Refusal),
     ) -> bool {
-        match run.handle_message(from, frame.as_ref(), signer) {
+        match run.handle_message(from, &frame, signer) {
             Ok(()) => return true,
             Err(Refusal::Early) if !self.0.iter().any(|(other, _)| *other == from) => {
                 // At most one of each holder, and there are no more than N.

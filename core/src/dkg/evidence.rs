@@ -17,8 +17,6 @@ use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 /// Signed messages of one run that prove a fault. It holds no secret that still matters: the only private
 /// message that it can carry has been published in a complaint, and its run is dead.
-// No allocator here: a run keeps one of these, and most runs none.
-#[expect(clippy::large_enum_variant)]
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Evidence<const N: usize, const K: usize> {
     /// Two different bodies for one round, to all or to one party.

@@ -82,7 +82,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// R1 of `from`.
     pub(super) fn take_commit(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
-        let Some(message) = read::<Commit>(bytes) else { return Ok(self.malformed(from)) };
+        let Some(message) = read::<Commit>(bytes) else { return self.malformed(from) };
         let seen = Seen { body: body_digest(&message.body), signature: message.signature };
         self.verify(1, from, &seen)?;
         if !self.agrees(1, from, seen) {
@@ -99,7 +99,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// R2 of `from`: there is nothing to check it against before R1 of all is there.
     pub(super) fn take_open(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let sid = self.sid.ok_or(Refusal::Early)?;
-        let Some(message) = read::<Open<N, K>>(bytes) else { return Ok(self.malformed(from)) };
+        let Some(message) = read::<Open<N, K>>(bytes) else { return self.malformed(from) };
         let Signed { body, signature, .. } = message;
         let tree = body.tree(&self.terms, from);
         let seen = Seen { body: tree.digest(), signature };
@@ -206,7 +206,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             Phase::Blame | Phase::Over => return Ok(()),
             Phase::Deal => {}
         }
-        let Some(message) = read::<Deal<K>>(bytes) else { return Ok(self.malformed(from)) };
+        let Some(message) = read::<Deal<K>>(bytes) else { return self.malformed(from) };
         let Signed { body: deal, signature, .. } = message;
         let seen = Seen { body: body_digest(&deal), signature };
         let (terms, me) = (self.terms, self.me);
@@ -307,8 +307,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// The channel is authenticated: nobody else can have sent a body that does not decode.
-    pub(super) fn malformed(&mut self, from: PartyId) {
+    pub(super) fn malformed(&mut self, from: PartyId) -> Result<(), Refusal> {
         self.fail(Abort::Culprit(from, Fault::Malformed));
+        Ok(())
     }
 
     /// Whether `from` signed what is `seen`.

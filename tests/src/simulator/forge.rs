@@ -98,7 +98,7 @@ pub enum Complaint {
         /// Who sent it.
         dealer: PartyId,
         /// The dealer's R2, with the commitments hashed by receiver.
-        open: OpenTree,
+        open: Box<OpenTree>,
         /// On R2.
         open_signature: Bytes64,
         /// Its R3 for the accuser.
