@@ -1,21 +1,27 @@
 //! What one key generation costs a party: the three rounds and the certificate of all, in one process,
 //! divided by the number of parties.
 
-#![expect(missing_docs, clippy::unwrap_used, reason = "a benchmark, not a library")]
+#![expect(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark, not a library"
+)]
 
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use ed25519_dalek::Signer as _;
-use quorate_core::dkg::{Dkg, Output};
+use ed25519_dalek::{Signer as _, SigningKey};
+use quorate_core::dkg::{Dkg, Output, Peer};
+use quorate_core::identity::Identity;
 use quorate_core::key::{Confirmation, KeyTerms, check_certificate};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire::Bytes64;
 use quorate_tests::simulator::{
-    Curve, id, identity_key, peers, public, session_key, session_of, terms,
+    Curve, SessionKey, identity_key, peers, public, session_key, session_of, terms,
 };
 
 /// Capacities of a chip, so that what is measured is the protocol and no zeroing of unused room.
@@ -24,25 +30,49 @@ const K: usize = 15;
 
 type Run = Dkg<Curve, N, K>;
 
-fn start(terms: &KeyTerms, seed: u64) -> Vec<Run> {
+/// What a node has at hand: making a key from its seed costs a multiplication.
+struct Keys {
+    peers: Vec<Peer>,
+    session: Vec<SessionKey>,
+    identity: Vec<SigningKey>,
+    identities: Vec<Identity>,
+}
+
+impl Keys {
+    fn new(parties: PartySet) -> Self {
+        let identity: Vec<_> = parties.iter().map(identity_key).collect();
+        Self {
+            peers: peers(parties),
+            session: parties.iter().map(session_key).collect(),
+            identities: identity.iter().map(public).collect(),
+            identity,
+        }
+    }
+}
+
+fn place(party: PartyId) -> usize {
+    usize::from(party.number()) - 1
+}
+
+fn start(terms: &KeyTerms, keys: &Keys, seed: u64) -> Vec<Run> {
     let parties = terms.holders.parties();
     let run = |me: PartyId| {
         let hedge = SecretBytes::new([me.number() as u8; 32]);
         let mut rng = HedgedRng::new(&[0; 32], &hedge, &session_of(seed), seed);
-        let peers = peers(parties);
-        Run::new(*terms, session_of(seed), me, &peers, &session_key(me), &mut rng).unwrap()
+        let signer = &keys.session[place(me)];
+        Run::new(*terms, session_of(seed), me, &keys.peers, signer, &mut rng).unwrap()
     };
     parties.iter().map(run).collect()
 }
 
 /// Runs to the end in order of sending; returns all confirmations' check as the last step.
-fn finish(terms: &KeyTerms, runs: &mut [Run]) {
+fn finish(terms: &KeyTerms, secret: &Keys, runs: &mut [Run]) {
     let parties = terms.holders.parties();
     let mut queue: VecDeque<(PartyId, PartyId, Vec<u8>)> = VecDeque::new();
     let mut buffer = [0; Run::MAX_MESSAGE];
     let mut keys = Vec::new();
     let mut drain = |me: PartyId, run: &mut Run, queue: &mut VecDeque<_>| {
-        while let Some(output) = run.poll_output(&session_key(me), &mut buffer).unwrap() {
+        while let Some(output) = run.poll_output(&secret.session[place(me)], &mut buffer).unwrap() {
             match output {
                 Output::Send { to: Some(to), bytes } => queue.push_back((me, to, bytes.to_vec())),
                 Output::Send { to: None, bytes } => {
@@ -53,24 +83,25 @@ fn finish(terms: &KeyTerms, runs: &mut [Run]) {
             }
         }
     };
-    for (place, run) in runs.iter_mut().enumerate() {
-        drain(id(place as u16 + 1), run, &mut queue);
+    for (me, run) in parties.iter().zip(runs.iter_mut()) {
+        drain(me, run, &mut queue);
     }
     while let Some((from, to, bytes)) = queue.pop_front() {
-        let run = runs.get_mut(usize::from(to.number()) - 1).unwrap();
-        run.handle_message(from, &bytes, &session_key(to)).unwrap();
+        let run = &mut runs[place(to)];
+        run.handle_message(from, &bytes, &secret.session[place(to)]).unwrap();
         drain(to, run, &mut queue);
     }
     let confirmed: Vec<_> = keys
         .iter()
         .map(|(me, (public, record))| {
             let mut own = Confirmation::unsigned(public, *me, record);
-            own.signature = Bytes64(identity_key(*me).sign(&own.digest(public)).to_bytes());
+            own.signature =
+                Bytes64(secret.identity[place(*me)].sign(&own.digest(public)).to_bytes());
             own
         })
         .collect();
     for (_, (key, _)) in &keys {
-        check_certificate(key, &confirmed, |party| Some(public(&identity_key(party)))).unwrap();
+        check_certificate(key, &confirmed, |party| Some(secret.identities[place(party)])).unwrap();
     }
     black_box(keys);
 }
@@ -79,13 +110,14 @@ fn keygen(c: &mut Criterion) {
     let mut group = c.benchmark_group("keygen per party");
     for (n, t) in [(4, 2), (7, 3)] {
         group.bench_function(format!("{t} of {n}"), |bencher| {
+            let keys = Keys::new(PartySet::first(n));
             bencher.iter_custom(|times| {
                 let mut spent = Duration::ZERO;
                 for seed in 0..times {
                     let terms = terms(PartySet::first(n), t, seed).unwrap();
                     let begun = Instant::now();
-                    let mut runs = start(&terms, seed);
-                    finish(&terms, &mut runs);
+                    let mut runs = start(&terms, &keys, seed);
+                    finish(&terms, &keys, &mut runs);
                     spent += begun.elapsed();
                 }
                 spent / u32::from(n)

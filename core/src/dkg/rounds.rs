@@ -216,20 +216,26 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                 return Err(Refusal::Duplicate);
             }
             self.verify(3, from, &seen)?;
+            if self.verify(3, from, &first).is_err() {
+                // Not evidence for others; but the channel says who sent both.
+                self.fail(Abort::Culprit(from, Fault::Equivocation));
+                return Ok(());
+            }
             let (to, second, round) = (Some(me), seen, 3);
             let evidence = Evidence::Equivocation { from, round, to, first, second };
             self.convict(from, Fault::Equivocation, evidence);
             return Ok(());
         }
-        self.verify(3, from, &seen)?;
         let Some(tree) = &slot.open else { return Err(Refusal::Early) };
         // Of another th, when R2 differed, it waits for the end of the round as well.
         if deal.transcript != self.transcript {
+            self.verify(3, from, &seen)?;
             if let Some(slot) = self.slot_mut(from) {
                 (slot.deal, slot.differs) = (Some(seen), true);
             }
             return Ok(());
         }
+        // The signature is evidence against a bad message; of a good one nobody needs any.
         match check::deal::<G, N, K>(&terms, from, tree, &slot.promised, me, &deal) {
             Ok(share) => {
                 self.fold(from, &share, &deal);
@@ -237,7 +243,10 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                     slot.deal = Some(seen);
                 }
             }
-            Err(fault) => self.accuse(from, fault, SignedDeal { deal, signature }, signer),
+            Err(fault) => {
+                self.verify(3, from, &seen)?;
+                self.accuse(from, fault, SignedDeal { deal, signature }, signer);
+            }
         }
         Ok(())
     }
