@@ -1,5 +1,5 @@
-//! Complaints: what others saw and what they hold against a dealer (`docs/PROTOCOL.md` §3 steps 18 to
-//! 23).
+//! Complaints: what others saw and what they hold against a dealer (`docs/PROTOCOL.md` §3 steps 17
+//! to 22).
 
 use super::evidence::{Court, Evidence};
 use super::message::{Complaint, Echo, Seen, Signed, SignedDeal, SignedOpen, body_digest, read};

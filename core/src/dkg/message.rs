@@ -59,7 +59,7 @@ impl<const N: usize, const K: usize> Open<N, K> {
 
 /// R2 as its signature covers it: the commitments are hashed by receiver, and their numbers are told, so
 /// that one private message can be judged without the commitments to everybody else's
-/// (`docs/PROTOCOL.md` §3 step 5).
+/// (`docs/PROTOCOL.md` §3 step 4).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct OpenTree<const N: usize> {
     pub(super) opening: Opening<N>,

@@ -251,7 +251,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         Ok(())
     }
 
-    /// Adds what one dealer gave, in any order of dealers (`docs/PROTOCOL.md` §3 step 12).
+    /// Adds what one dealer gave, in any order of dealers (`docs/PROTOCOL.md` §3 step 11).
     fn fold(&mut self, dealer: PartyId, share: &SecretScalar<G>, deal: &Deal<K>) {
         self.share.add(share);
         let (me, holders) = (self.me, self.terms.holders);
