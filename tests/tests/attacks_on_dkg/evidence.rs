@@ -4,7 +4,7 @@
 use quorate_core::dkg::{Dkg, Evidence, NotProven};
 use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
-use quorate_core::session::{Abort, Fault};
+use quorate_core::session::{Abort, Fault, Refusal};
 use quorate_tests::simulator::forge::*;
 use quorate_tests::simulator::*;
 
@@ -196,4 +196,56 @@ fn a_copied_coefficient_does_not_frame_the_later_dealer() {
     for (first, second) in [(&of(1), &honest), (&honest, &of(1)), (&honest, &honest)] {
         assert_eq!(judged(&framing(first, second), 1), None);
     }
+}
+
+#[test]
+fn the_same_message_twice_is_no_equivocation() {
+    let mut shown = None;
+    run(1, &mut |packet| {
+        if is(&packet, 1, COMMIT) {
+            let commit: Forged<Commit> = parse(&packet.bytes);
+            shown = Some(Seen { body: commit.body.digest(id(1)), signature: commit.signature });
+        }
+        vec![packet]
+    });
+    // The version, the kind, from, round, to, and both.
+    let twice = bytes_of(&(1u8, 0u8, id(1), 1u8, None::<PartyId>, &shown.clone(), &shown));
+    // An option that is there is one byte longer than what is in it.
+    let twice: Vec<u8> = [&twice[..5], &twice[6..102], &twice[103..]].concat();
+    let evidence = Proof::decode(&twice).unwrap();
+    assert!(matches!(evidence, Evidence::Equivocation { .. }));
+    let verdict = evidence.judge::<Curve>(&terms_of_4(), &session_of(1), key_of);
+    assert_eq!(verdict, Err(NotProven::NoFault));
+}
+
+/// Who complained about what the dealer did not sign would be named itself.
+#[test]
+fn a_bad_private_message_that_is_not_signed_is_dropped() {
+    let unsigned = |mut packet: Packet| {
+        let last = packet.bytes.len() - 1;
+        packet.bytes[last] ^= 1;
+        packet
+    };
+    let share = |deal: &mut Deal| deal.share[31] ^= 1;
+    let contribution = |deal: &mut Deal| deal.sets[0].value[0] ^= 1;
+    let transcript = |deal: &mut Deal| deal.transcript[0] ^= 1;
+    let changes: [fn(&mut Deal); 3] = [share, contribution, transcript];
+    for change in changes {
+        for seed in 0..3 {
+            let mut network = Network::new(seed, Weather::default());
+            let done = generate(&terms_of_4(), seed, &mut network, &mut |packet| {
+                let bad = is(&packet, 3, DEAL) && packet.to == id(2);
+                if bad {
+                    return vec![unsigned(resigned(packet.clone(), change)), packet];
+                }
+                vec![packet]
+            });
+            assert_eq!(done.finished.len(), 4, "{:?}", done.aborted);
+            assert_eq!(done.refused, [(id(2), corrupt(), Refusal::Signature(corrupt()))]);
+        }
+    }
+    // A good one needs no signature.
+    let done =
+        run(1, &mut |packet| vec![if is(&packet, 3, DEAL) { unsigned(packet) } else { packet }]);
+    assert_eq!(done.finished.len(), 4);
 }

@@ -67,6 +67,8 @@ fn a_liar_among_the_dealers_is_named_by_all() {
         scene.sign_while(|| drop(generation.play(evil, &faces, silent, ended)));
     });
     is_named(&scene, &answer, two_faced, ALL);
+    let words = scene.sees(1, LIAR).last_refusal.unwrap();
+    assert!(words.contains(" (evidence: "), "{words}");
 
     let answer = create_with(&scene, "r2", |generation, ended| {
         generation.accept(evil, evil.certificate(&generation.session));
