@@ -100,6 +100,9 @@ pub enum Refusal {
     OtherProtocol,
     /// No message of this round is expected.
     WrongRound(u8),
+    /// The message is of the next round, and this party still waits for messages of its own. Nothing
+    /// changed: give it again when the round has come ([`crate::dkg::Early`]).
+    Early,
     /// The sender takes no part in this session.
     NotAMember(PartyId),
     /// The session key's signature on the message is wrong.
@@ -121,6 +124,7 @@ impl core::fmt::Display for Refusal {
             Self::OtherSession => f.write_str("the message is of another session"),
             Self::OtherProtocol => f.write_str("the message is of another protocol or suite"),
             Self::WrongRound(round) => write!(f, "no message of round {round} is expected"),
+            Self::Early => f.write_str("the message is of the next round"),
             Self::NotAMember(party) => write!(f, "party {party} takes no part in this session"),
             Self::Signature(party) => write!(f, "party {party}'s message is not signed by it"),
             Self::Duplicate => f.write_str("the message is already there"),
