@@ -17,7 +17,7 @@ use crate::secret::SecretScalar;
 use crate::session::{Abort, Header, Protocol, Refusal};
 use crate::wire::{self, Bytes64, NoRoom};
 
-use target::Target;
+pub(crate) use target::Target;
 
 pub use crate::nonce::{Failure, MAX_MESSAGE, NoncePoint, Salt, SignError};
 pub use combine::Combiner;
