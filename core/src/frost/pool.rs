@@ -251,25 +251,23 @@ impl<G: FrostSuite> NoncePool<G> {
         if !(1..=MAX_NONCES).contains(&record.nonces.len()) {
             return Err(PoolError::Size);
         }
-        let malformed = PoolError::Decode(DecodeError::Malformed);
-        let mut nonces = Vec::with_capacity(record.nonces.len());
-        for stored in record.nonces {
-            nonces.push(match stored {
-                None => None,
-                Some((hiding, binding)) => {
-                    let hiding = suite::nonce::<G>(&hiding).ok_or(malformed)?;
-                    let binding = suite::nonce::<G>(&binding).ok_or(malformed)?;
-                    // The commitments are computed again, not believed.
-                    Some(Box::new(SigningNonces::from_nonces(hiding, binding)))
-                }
-            });
-        }
-        let Record { name, party, id, taken, .. } = record;
-        let found = record.incarnation;
-        let pool = Self { name, party, incarnation: found, id, taken, nonces, unsaved: false };
+        let Record { name, party, id, taken, nonces: stored, .. } = record;
+        let (nonces, found) = (Vec::with_capacity(stored.len()), record.incarnation);
+        let mut pool = Self { name, party, incarnation: found, id, taken, nonces, unsaved: false };
         pool.check(key)?;
         if found != incarnation {
             return Err(PoolError::OtherIncarnation { expected: incarnation, found });
+        }
+        let malformed = PoolError::Decode(DecodeError::Malformed);
+        for pair in stored {
+            let Some((hiding, binding)) = pair else {
+                pool.nonces.push(None);
+                continue;
+            };
+            let hiding = suite::nonce::<G>(&hiding).ok_or(malformed)?;
+            let binding = suite::nonce::<G>(&binding).ok_or(malformed)?;
+            // The commitments are computed again, not believed.
+            pool.nonces.push(Some(Box::new(SigningNonces::from_nonces(hiding, binding))));
         }
         Ok(pool)
     }
