@@ -6,6 +6,84 @@
 //! binding of everything to its key, epoch and session, and blame. A key of [`crate::dkg`] signs in both
 //! ways; a key from `frost-core`'s own key generation is taken over as one that FROST alone can use
 //! ([`PublicRecord::import`], [`SecretRecord::import`]).
+//!
+//! Four parties in one thread: a key of `frost-core`'s generation, taken over, and a signature by three.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use frost_core::{Identifier, keys::dkg};
+//! use quorate_core::curve::{Group, SchnorrSecp256k1 as G};
+//! use quorate_core::frost::*;
+//! use quorate_core::party::{PartyId, PartySet};
+//! use quorate_core::schnorr::Tweak;
+//! use quorate_core::secret::{HedgedRng, SecretBytes};
+//! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+//! # let mut rng = ChaCha20Rng::from_seed([1; 32]);
+//! type C = <G as FrostSuite>::Ciphersuite;
+//! let without = |all: &BTreeMap<Identifier<C>, dkg::round1::Package<C>>, me: &Identifier<C>| {
+//!     all.iter().filter(|(id, _)| *id != me).map(|(id, p)| (*id, p.clone())).collect::<BTreeMap<_, _>>()
+//! };
+//!
+//! // T = 2 of 4. Each round's packages go over channels; here they go through maps.
+//! let (mut secrets, mut firsts, mut deals) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+//! for number in 1..=4u16 {
+//!     let me = number.try_into()?;
+//!     let (secret, package) = dkg::part1::<C, _>(me, 4, 2, &mut rng)?;
+//!     (secrets.insert(me, secret), firsts.insert(me, package));
+//! }
+//! let mut seconds = BTreeMap::new();
+//! for (me, secret) in secrets {
+//!     let (secret, packages) = dkg::part2(secret, &without(&firsts, &me))?;
+//!     (seconds.insert(me, secret), deals.insert(me, packages));
+//! }
+//! let (terms, mut keys) = (
+//!     FrostTerms {
+//!         suite: G::SUITE, network: [1; 16], key: [2; 16], epoch: 0,
+//!         parties: PartySet::first(4), threshold: 2, context: [3; 32],
+//!     },
+//!     Vec::new(),
+//! );
+//! for (me, secret) in &seconds {
+//!     let mine = deals.iter().filter_map(|(from, to)| Some((*from, to.get(me)?.clone())));
+//!     let (package, public) = dkg::part3(secret, &without(&firsts, me), &mine.collect())?;
+//!     // Both records are stored, the secret one sealed; all parties compare `record.digest()`.
+//!     let record = PublicRecord::<4>::import::<G>(terms, &public)?;
+//!     let secret = SecretRecord::import::<G, 4>(&record, &package)?;
+//!     keys.push(FrostKey::<G>::open(&record, secret.party, secret)?);
+//! }
+//!
+//! // Ahead of any request: nonces into a pool, their commitments to the coordinator, party 1.
+//! let public = keys[0].public().clone();
+//! let one = PartyId::new(1).unwrap();
+//! let (mut offers, mut pools) = (Offers::new(&public, one), BTreeMap::new());
+//! for key in &keys {
+//!     let hedge = SecretBytes::random(&mut rng);
+//!     // Not zeros, but 32 bytes of the system, and a session and counter that do not repeat.
+//!     let mut hedged = HedgedRng::new(&[0; 32], &hedge, &[0; 32], 0);
+//!     let pool = NoncePool::generate(key, 0, 8, &mut hedged)?;
+//!     offers.take(key.party(), pool.offer(one, &mut [0; MAX_OFFER])?)?;
+//!     pools.insert(key.party(), pool);
+//! }
+//!
+//! // A signature by parties 1, 3 and 4.
+//! let quorum = PartySet::first(4).without(PartyId::new(2).unwrap());
+//! let (session, tweak, message) = ([9; 32], Tweak::None, b"thirty-two bytes of a sighash ...");
+//! let terms = SignTerms { session, quorum, coordinator: one, tweak, message };
+//! let mut aggregator = Aggregator::new(&public, terms, &mut offers)?;
+//! let (mut buffer, mut signature) = (vec![0; MAX_LIST], None);
+//! let list = aggregator.list_message(&mut buffer)?;
+//! for key in keys.iter().filter(|key| quorum.contains(key.party())) {
+//!     let listed = Signer::new(key, terms)?.handle_list(one, list)?;
+//!     let reserved = listed.reserve(key, pools.get_mut(&key.party()).unwrap())?;
+//!     // Here the changed pool is sealed and written, durably: only then there is a nonce to sign with.
+//!     let consumed = reserved.persist(|change| Ok::<_, PoolError>(drop(change.record().to_vec())))?;
+//!     let share = consumed.sign(key)?;
+//!     signature = aggregator.handle_share(key.party(), share.encode(&mut [0; MAX_MESSAGE])?)?;
+//! }
+//! let name = verification_key::<G>(public.group_key(), &tweak)?;
+//! assert!(verify::<G>(&name, message, &signature.unwrap()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod aggregate;
 mod convert;

@@ -1,7 +1,11 @@
 //! FROST held against others: keys from our key generation, from `frost-core`'s and from its dealer
 //! sign for every quorum of T or more, and judges that share no code with ours agree.
 
-#![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "also outside of test functions, a failing test may stop"
+)]
 
 use quorate_core::curve::{Ed25519, SchnorrSecp256k1};
 use quorate_core::frost::{

@@ -27,7 +27,7 @@ pub const MAX_NONCES: usize = 64;
 /// No stored pool is longer.
 pub const MAX_POOL: usize = 6 * 1024;
 
-/// No encoded [`Offer`] is longer.
+/// No encoded R1 is longer.
 pub const MAX_OFFER: usize = 6 * 1024;
 
 /// Why a pool cannot be made, opened or used.
@@ -190,7 +190,8 @@ impl core::fmt::Debug for Change {
 
 impl<G: FrostSuite> NoncePool<G> {
     /// Makes `count` nonces, each hashed from `rng` and the share. The pool must be stored before it is
-    /// offered: an offer of nonces that a crash forgets costs a session.
+    /// offered: an offer of nonces that a crash forgets costs a session. A store refuses it if it knows
+    /// a pool of this id, used up or not: these would be the same nonces.
     ///
     /// `incarnation` counts how often this party's state was restored from a backup.
     ///

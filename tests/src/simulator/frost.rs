@@ -8,8 +8,8 @@ use frost_core::keys::{IdentifierList, KeyPackage, PublicKeyPackage, generate_wi
 use frost_core::{Ciphersuite, Identifier};
 use quorate_core::frost::{
     Aggregator, Change, Failure, FrostKey, FrostPublic, FrostSuite, FrostTerms, MAX_LIST,
-    MAX_MESSAGE, MAX_OFFER, NoncePool, Offers, PublicRecord, SecretRecord, SignTerms, Signature,
-    Signer,
+    MAX_MESSAGE, MAX_OFFER, NoncePool, Offers, PublicRecord, SecretRecord, SignError, SignTerms,
+    Signature, Signer,
 };
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
@@ -22,6 +22,9 @@ use super::{Group, N, id, session_of};
 
 /// Terms as the simulated parties hold them.
 pub type Terms = SignTerms<Vec<u8>>;
+
+/// A coordinator's session, and the encoded list that it shows.
+pub type Begun<G> = (Aggregator<G, Vec<u8>>, Vec<u8>);
 
 /// What a key generation or a dealer of `frost-core` gives.
 pub type Packages<C> = (Vec<KeyPackage<C>>, PublicKeyPackage<C>);
@@ -201,10 +204,7 @@ impl<G: FrostSuite> Scene<G> {
     ///
     /// # Errors
     /// Why there is no session.
-    pub fn begin(
-        &mut self,
-        terms: &Terms,
-    ) -> Result<(Aggregator<G, Vec<u8>>, Vec<u8>), quorate_core::frost::SignError> {
+    pub fn begin(&mut self, terms: &Terms) -> Result<Begun<G>, SignError> {
         let aggregator = Aggregator::new(&self.public, terms.clone(), &mut self.offers)?;
         let list = list_of(&aggregator);
         Ok((aggregator, list))
