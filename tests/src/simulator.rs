@@ -2,6 +2,7 @@
 //! network does to their messages, and adversaries that rewrite what some parties send.
 
 pub mod forge;
+pub mod frost;
 mod generate;
 pub mod schnorr;
 pub mod session;
