@@ -17,14 +17,14 @@ const _: () = assert!(size_of::<Dkg<Secp256k1, 3, 2>>() == 5188);
 const _: () = assert!(size_of::<Dkg<Secp256k1, 7, 15>>() == 13312);
 const _: () = assert!(size_of::<Dkg<Secp256k1, 16, 455>>() == 78636);
 
-const _: () = assert!(size_of::<OpenedKey<Secp256k1, 3, 2>>() <= 592);
-const _: () = assert!(size_of::<OpenedKey<Secp256k1, 7, 15>>() <= 1556);
-const _: () = assert!(size_of::<OpenedKey<Secp256k1, 16, 455>>() <= 30012);
+const _: () = assert!(size_of::<OpenedKey<Secp256k1, 3, 2>>() == 592);
+const _: () = assert!(size_of::<OpenedKey<Secp256k1, 7, 15>>() == 1556);
+const _: () = assert!(size_of::<OpenedKey<Secp256k1, 16, 455>>() == 30012);
 
-const _: () = assert!(size_of::<Ecdsa<3>>() <= 1164);
-const _: () = assert!(size_of::<Ecdsa<5>>() <= 1540);
-const _: () = assert!(size_of::<Ecdsa<7>>() <= 1916);
+const _: () = assert!(size_of::<Ecdsa<3>>() == 596);
+const _: () = assert!(size_of::<Ecdsa<5>>() == 664);
+const _: () = assert!(size_of::<Ecdsa<7>>() == 732);
 
-const _: () = assert!(size_of::<Schnorr<3>>() <= 1072);
-const _: () = assert!(size_of::<Schnorr<5>>() <= 1448);
-const _: () = assert!(size_of::<Schnorr<7>>() <= 1824);
+const _: () = assert!(size_of::<Schnorr<3>>() == 540);
+const _: () = assert!(size_of::<Schnorr<5>>() == 608);
+const _: () = assert!(size_of::<Schnorr<7>>() == 676);

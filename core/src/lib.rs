@@ -18,11 +18,11 @@
 //! What a session takes of a 32-bit chip's memory, in bytes (`footprint.rs` pins the numbers; the stack
 //! comes besides, and a buffer for one message):
 //!
-//! | Group | Key generation | Opened key, at most | ECDSA, at most | Schnorr, at most |
+//! | Group | Key generation | Opened key | ECDSA | Schnorr |
 //! |---|---|---|---|---|
-//! | 2 of 3, S = 3 | 5188 | 592 | 1164 | 1072 |
-//! | 3 of 7, S = 5 | 13312 | 1556 | 1540 | 1448 |
-//! | 4 of 16, S = 7 | 78636 | 30012 | 1916 | 1824 |
+//! | 2 of 3, S = 3 | 5188 | 592 | 596 | 540 |
+//! | 3 of 7, S = 5 | 13312 | 1556 | 664 | 608 |
+//! | 4 of 16, S = 7 | 78636 | 30012 | 732 | 676 |
 #![no_std]
 
 #[cfg(feature = "frost")]
