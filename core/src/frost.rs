@@ -88,6 +88,7 @@
 mod aggregate;
 mod convert;
 mod key;
+mod limit;
 mod offers;
 mod pool;
 mod sign;
@@ -257,6 +258,7 @@ struct CommitmentList {
     header: Header,
     /// H("frost-terms", …).
     terms: Digest,
+    #[serde(deserialize_with = "limit::at_most::<_, _, 255>")]
     entries: Vec<offers::Entry>,
 }
 

@@ -289,6 +289,11 @@ fn a_member_listed_twice_left_out_or_out_of_order<G: FrostSuite>() {
         let found = shown(&scene, 2, &terms, &with(places));
         assert_eq!(found, culprit(1, Fault::CommitmentList), "{places:?}");
     }
+    // More entries than there can be parties: 256, in two bytes.
+    let mut many = head[..head.len() - 1].to_vec();
+    many.extend([0x80, 0x02]);
+    many.extend(entries[..ENTRY].repeat(256));
+    assert_eq!(shown(&scene, 2, &terms, &many), culprit(1, Fault::Malformed));
 }
 
 fn a_corrupt_share_names_its_author<G: FrostSuite>() {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::key::{FrostKey, KeyName};
+use super::limit::at_most;
 use super::suite::{self, C, FrostSuite};
 use crate::curve::PointBytes;
 use crate::hash::{Digest, Transcript};
@@ -104,6 +105,7 @@ pub(super) struct Offer {
     /// ctx0.
     pub(super) context: Digest,
     pub(super) incarnation: u64,
+    #[serde(deserialize_with = "at_most::<_, _, MAX_NONCES>")]
     pub(super) nonces: Vec<Offered>,
 }
 
@@ -130,6 +132,7 @@ struct Record {
     /// How many nonces were taken: it orders the records of one pool.
     taken: u16,
     /// (d, e) by index; taken ones are gone.
+    #[serde(deserialize_with = "at_most::<_, _, MAX_NONCES>")]
     nonces: Vec<Option<(SecretBytes, SecretBytes)>>,
 }
 
@@ -249,7 +252,7 @@ impl<G: FrostSuite> NoncePool<G> {
             Some(&version) => return Err(PoolError::Decode(DecodeError::Version(version))),
         }
         let record: Record = wire::decode(record).map_err(PoolError::Decode)?;
-        if !(1..=MAX_NONCES).contains(&record.nonces.len()) {
+        if record.nonces.is_empty() {
             return Err(PoolError::Size);
         }
         let Record { name, party, id, taken, nonces: stored, .. } = record;

@@ -253,6 +253,7 @@ fn a_taken_over_key_is_checked_against_its_terms() {
     assert_eq!(import(&with(1, one, two, 3)), Err(KeyError::Share));
     assert_eq!(import(&with(1, one, one, 2)), Err(KeyError::Threshold));
     assert_eq!(import(&with(256, one, one, 3)), Err(KeyError::Identifier));
+    assert_eq!(import(&with(257, one, one, 3)), Err(KeyError::Identifier));
     assert_eq!(import(&with(5, one, one, 3)), Err(KeyError::NotAHolder));
     assert_eq!(import(&dealt::<G>(4, 3, 2).0[0]), Err(KeyError::OtherKey));
 }
@@ -344,6 +345,7 @@ fn a_stored_pool_opens_for_its_own_key_alone() {
     assert_eq!(found, Err(PoolError::OtherEpoch { expected: 4, found: 3 }));
     for other in [
         FrostTerms { key: [5; 16], ..terms },
+        FrostTerms { key: [5; 16], epoch: 4, ..terms },
         FrostTerms { network: [5; 16], ..terms },
         FrostTerms { context: [5; 32], ..terms },
         FrostTerms { parties: PartySet::first(4), ..terms },
@@ -386,7 +388,7 @@ fn bytes_that_are_no_pool_are_refused() {
     let mut many = empty.to_vec();
     many.push(MAX_NONCES as u8 + 1);
     many.extend((0..=MAX_NONCES).map(|_| 0));
-    assert_eq!(open(&many), Err(PoolError::Size));
+    assert_eq!(open(&many), decode(DecodeError::Malformed));
     for count in [0, MAX_NONCES + 1] {
         let made = NoncePool::generate(&keys[0], 0, count, &mut hedged(1));
         assert_eq!(made.map(|pool| pool.remaining()), Err(PoolError::Size));
