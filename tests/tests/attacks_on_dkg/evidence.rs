@@ -1,7 +1,7 @@
 //! Evidence for somebody who took no part: it names whom the parties named, and nobody once a byte of
 //! it, or the parties' keys, are not what they were.
 
-use quorate_core::dkg::{Dkg, Evidence, NotProven};
+use quorate_core::dkg::{Dkg, Evidence, Kept, Lent, NotProven};
 use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
 use quorate_core::session::{Abort, Fault, Refusal};
@@ -11,13 +11,13 @@ use quorate_tests::simulator::*;
 use super::{COMMIT, COMPLAINT, DEAL, OPEN, bad_deal, complains, corrupt, is, run, terms_of_4};
 
 type Run = Dkg<Curve, N, K>;
-type Proof = Evidence<N, K>;
+type Proof<'a> = Evidence<N, Lent<'a>>;
 
 fn key_of(party: PartyId) -> Option<Identity> {
     Some(public(&session_key(party).0))
 }
 
-fn bytes_of_evidence(evidence: &Proof) -> Vec<u8> {
+fn bytes_of_evidence(evidence: &Evidence<N, Kept<K>>) -> Vec<u8> {
     let mut buffer = vec![0; Run::MAX_EVIDENCE];
     evidence.encode(&mut buffer).unwrap().to_vec()
 }
@@ -188,7 +188,8 @@ fn a_copied_coefficient_does_not_frame_the_later_dealer() {
         let (earlier, later) = (first.header.from, second.header.from);
         bytes_of(&(1u8, 2u8, earlier, tree(first), later, tree(second)))
     };
-    let forged = Proof::decode(&framing(&copy, &honest)).unwrap();
+    let bytes = framing(&copy, &honest);
+    let forged = Proof::decode(&bytes).unwrap();
     assert!(matches!(forged, Evidence::RepeatedKey { .. }));
     let verdict = forged.judge::<Curve>(&terms_of_4(), &session_of(1), key_of);
     assert_eq!(verdict, Err(NotProven::NoFault));
