@@ -9,7 +9,7 @@ use super::{Dkg, Phase};
 use crate::curve::Group;
 use crate::identity::Identity;
 use crate::party::PartyId;
-use crate::session::{Fault, Refusal};
+use crate::session::{Abort, Fault, Refusal};
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// A complaint of `accuser`. It always ends the run, and with a culprit wherever there is a proof.
@@ -91,6 +91,21 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             self.phase = Phase::Blame;
             self.dispute = Some((accuser, with));
             self.outbox.echo = true;
+            self.verify_commits();
+        }
+    }
+
+    /// Only what its dealer signed can be shown to others. Who sent an R1 without its signature is known
+    /// from the channel, to this party alone.
+    fn verify_commits(&mut self) {
+        for dealer in self.terms.holders.parties().without(self.me).iter() {
+            let seen = self.slot(dealer).and_then(|slot| slot.seen.commit);
+            if seen.is_some_and(|seen| self.verify(1, dealer, &seen).is_err()) {
+                if let Some(slot) = self.slot_mut(dealer) {
+                    slot.seen.commit = None;
+                }
+                self.fail(Abort::Culprit(dealer, Fault::Malformed));
+            }
         }
     }
 

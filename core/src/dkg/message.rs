@@ -398,6 +398,8 @@ pub(super) const fn max_length(holders: usize, nonce_keys: usize) -> usize {
 }
 
 /// A complaint to all; it always ends the run, so a party has one at most.
+// No allocator here: the larger variant is the price.
+#[expect(clippy::large_enum_variant)]
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Complaint<const N: usize, C> {
     /// What the accuser saw.

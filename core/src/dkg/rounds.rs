@@ -80,19 +80,47 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
-    /// R1 of `from`.
+    /// R1 of `from`. Its signature is not looked at while nobody disputes it: that on R2 covers the sid,
+    /// and with it this R1.
     pub(super) fn take_commit(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let Some(message) = read::<Commit>(bytes) else { return self.malformed(from) };
         let seen = Seen { body: body_digest(&message.body), signature: message.signature };
-        self.verify(1, from, &seen)?;
-        if !self.agrees(1, from, seen) {
+        let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
+        let first = slot.seen.commit.filter(|_| slot.commit.is_some());
+        match first {
+            Some(first) if first.body == seen.body => return Err(Refusal::Duplicate),
+            Some(first) => return self.take_second(1, from, first, seen),
+            None => {}
+        }
+        if self.phase == Phase::Blame {
+            self.verify(1, from, &seen)?;
+            if !self.agrees(1, from, seen) {
+                return Ok(());
+            }
+        }
+        if let Some(slot) = self.slot_mut(from) {
+            (slot.commit, slot.seen.commit) = (Some(message.body), Some(seen));
+        }
+        Ok(())
+    }
+
+    /// A second, different message of one round, where the first one's signature may be unknown yet.
+    fn take_second(
+        &mut self,
+        round: u8,
+        from: PartyId,
+        first: Seen,
+        second: Seen,
+    ) -> Result<(), Refusal> {
+        self.verify(round, from, &second)?;
+        if self.verify(round, from, &first).is_err() {
+            // Not evidence for others; but the channel says who sent both.
+            self.fail(Abort::Culprit(from, Fault::Equivocation));
             return Ok(());
         }
-        let slot = self.slot_mut(from).ok_or(Refusal::NotAMember(from))?;
-        if slot.commit.is_some() {
-            return Err(Refusal::Duplicate);
-        }
-        slot.commit = Some(message.body);
+        let to = (round == 3).then_some(self.me);
+        let evidence = Evidence::Equivocation { from, round, to, first, second };
+        self.convict(from, Fault::Equivocation, evidence);
         Ok(())
     }
 
@@ -216,16 +244,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             if first.body == seen.body {
                 return Err(Refusal::Duplicate);
             }
-            self.verify(3, from, &seen)?;
-            if self.verify(3, from, &first).is_err() {
-                // Not evidence for others; but the channel says who sent both.
-                self.fail(Abort::Culprit(from, Fault::Equivocation));
-                return Ok(());
-            }
-            let (to, second, round) = (Some(me), seen, 3);
-            let evidence = Evidence::Equivocation { from, round, to, first, second };
-            self.convict(from, Fault::Equivocation, evidence);
-            return Ok(());
+            return self.take_second(3, from, first, seen);
         }
         let Some(tree) = &slot.open else { return Err(Refusal::Early) };
         // Of another th, when R2 differed, it waits for the end of the round as well.

@@ -8,7 +8,9 @@ use quorate_core::session::{Abort, Fault, Refusal};
 use quorate_tests::simulator::forge::*;
 use quorate_tests::simulator::*;
 
-use super::{COMMIT, COMPLAINT, DEAL, OPEN, bad_deal, complains, corrupt, is, run, terms_of_4};
+use super::{
+    COMMIT, COMPLAINT, DEAL, OPEN, bad_deal, complains, corrupt, is, run, run_in, terms_of_4,
+};
 
 type Run = Dkg<Curve, N, K>;
 type Proof<'a> = Evidence<N, Lent<'a>>;
@@ -249,4 +251,40 @@ fn a_bad_private_message_that_is_not_signed_is_dropped() {
     let done =
         run(1, &mut |packet| vec![if is(&packet, 3, DEAL) { unsigned(packet) } else { packet }]);
     assert_eq!(done.finished.len(), 4);
+}
+
+/// R2 covers R1: a wrong signature on R1 costs nobody anything, until there is a dispute. Then it names its
+/// sender, and nobody shows it.
+#[test]
+fn an_unsigned_r1_is_not_shown_to_others() {
+    let unsigned = |mut packet: Packet| {
+        let last = packet.bytes.len() - 1;
+        packet.bytes[last] ^= 1;
+        packet
+    };
+    let alike =
+        run(1, &mut |packet| vec![if is(&packet, 3, COMMIT) { unsigned(packet) } else { packet }]);
+    assert_eq!(alike.finished.len(), 4);
+    let other = |commit: &mut Commit| commit.nonce[0] ^= 1;
+    for seed in 0..6 {
+        let done = run(seed, &mut |packet| match is(&packet, 3, COMMIT) && packet.to == id(2) {
+            true => vec![unsigned(resigned(packet, other))],
+            false => vec![packet],
+        });
+        let malformed = Abort::Culprit(corrupt(), Fault::Malformed);
+        assert_eq!(done.aborted[&id(2)], malformed, "seed {seed}");
+        for me in [1, 4].map(id) {
+            let unproven = matches!(done.aborted[&me], Abort::EchoMismatch(..));
+            assert!(unproven, "party {me}, seed {seed}: {}", done.aborted[&me]);
+        }
+    }
+    // Two different ones, the first not signed: known to the receiver alone.
+    let done = run_in(Weather::default(), 1, &mut |packet| match is(&packet, 3, COMMIT)
+        && packet.to == id(2)
+    {
+        true => vec![unsigned(packet.clone()), resigned(packet, other)],
+        false => vec![packet],
+    });
+    assert_eq!(done.aborted[&id(2)], Abort::Culprit(corrupt(), Fault::Equivocation));
+    assert!(!done.evidence.contains_key(&id(2)));
 }
