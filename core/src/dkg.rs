@@ -30,7 +30,7 @@ use message::{Echo, OpenTree, Signed, Told, Views};
 
 pub use early::Early;
 pub use evidence::{Evidence, NotProven};
-pub use message::{Commit, Complaint, Seen, SignedOpen};
+pub use message::{Commit, Complaint, Contributions, Kept, Lent, Seen, SignedOpen};
 
 /// A holder as the others see it in one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     made: Option<PublicKey<N>>,
     /// Who says that it and whom saw different broadcasts.
     dispute: Option<(PartyId, PartyId)>,
-    evidence: Option<Evidence<N, K>>,
+    evidence: Option<Evidence<N, Kept<K>>>,
     outbox: Outbox,
 }
 
@@ -237,7 +237,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// Ends the run with a culprit, on this evidence.
-    fn convict(&mut self, culprit: PartyId, fault: Fault, evidence: Evidence<N, K>) {
+    fn convict(&mut self, culprit: PartyId, fault: Fault, evidence: Evidence<N, Kept<K>>) {
         if self.phase != Phase::Over {
             self.evidence = Some(evidence);
             self.fail(Abort::Culprit(culprit, fault));
@@ -415,7 +415,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// What proves the culprit to others, after [`Output::Failed`]; once. There is none of a party that
     /// was silent, and of a body that did not decode.
     #[must_use]
-    pub fn take_evidence(&mut self) -> Option<Evidence<N, K>> {
+    pub fn take_evidence(&mut self) -> Option<Evidence<N, Kept<K>>> {
         self.evidence.take()
     }
 

@@ -180,6 +180,7 @@ fn r1_equivocation_is_proven_to_all() {
     for victims in [&[2u16][..], &[1, 4], &[4]] {
         let other = honest_messages(77, 3).0;
         all_name(3, Fault::Equivocation, |_, packet| {
+            assert_ne!(kind(&packet), Some(DEAL), "nobody deals under an sid that is not all's");
             let victim = victims.contains(&packet.to.number());
             vec![match is(&packet, 3, COMMIT) && victim {
                 true => resigned(packet, |body: &mut Commit| *body = other.clone()),

@@ -4,7 +4,7 @@
 use heapless::Vec;
 use subtle::ConstantTimeEq as _;
 
-use super::message::{Commit, Contribution, Deal, OpenTree, Receiver};
+use super::message::{Commit, Contributions, Deal, OpenTree, Receiver};
 use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
@@ -99,13 +99,13 @@ pub(super) fn points<G: Group, const N: usize>(bytes: &[PointBytes]) -> Option<V
 }
 
 /// Every check of R3 but that of th; `promised` is Φ at `to`. Gives the share.
-pub(super) fn deal<G: Group, const N: usize, const K: usize>(
+pub(super) fn deal<G: Group, const N: usize, C: Contributions>(
     terms: &KeyTerms,
     dealer: PartyId,
     tree: &OpenTree<N>,
     promised: &G::Point,
     to: PartyId,
-    deal: &Deal<K>,
+    deal: &Deal<C>,
 ) -> Result<SecretScalar<G>, Fault> {
     let share = G::scalar_from_bytes(deal.share.expose()).ok_or(Fault::BadShare)?;
     let share = SecretScalar::new(share);
@@ -114,7 +114,7 @@ pub(super) fn deal<G: Group, const N: usize, const K: usize>(
     }
     let place = terms.holders.parties().without(dealer).position(to);
     let committed = place.and_then(|place| tree.receivers.get(place));
-    let opened = opened(terms, &tree.opening.sid, dealer, to, &deal.pair, &deal.sets);
+    let opened = opened(terms, &tree.opening.sid, dealer, to, deal);
     if !committed.zip(opened).is_some_and(|(a, b)| a.ct_eq(&b).into()) {
         return Err(Fault::BadContribution);
     }
@@ -122,17 +122,16 @@ pub(super) fn deal<G: Group, const N: usize, const K: usize>(
 }
 
 /// D_to of what an R3 opens, or `None` if it is not exactly one opening for every shared set.
-fn opened(
+fn opened<C: Contributions>(
     terms: &KeyTerms,
     sid: &Digest,
     dealer: PartyId,
     to: PartyId,
-    pair: &Contribution,
-    sets: &[Contribution],
+    deal: &Deal<C>,
 ) -> Option<Digest> {
     let mut receiver = Receiver::new(to);
-    receiver.take(&pair.pair_commitment(sid, dealer, to));
-    let mut openings = sets.iter();
+    receiver.take(&deal.pair.pair_commitment(sid, dealer, to));
+    let mut openings = deal.contributions();
     for set in terms.holders.nonce_sets_of(dealer).filter(|set| set.contains(to)) {
         receiver.take(&openings.next()?.set_commitment(sid, dealer, set));
     }

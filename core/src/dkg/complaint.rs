@@ -2,19 +2,24 @@
 //! to 22).
 
 use super::evidence::{Court, Evidence};
-use super::message::{Complaint, Echo, Seen, Signed, SignedDeal, SignedOpen, body_digest, read};
+use super::message::{
+    Complaint, Echo, Lent, Seen, Signed, SignedDeal, SignedOpen, body_digest, read,
+};
 use super::{Dkg, Phase};
 use crate::curve::Group;
 use crate::identity::Identity;
 use crate::party::PartyId;
-use crate::session::{Fault, Refusal};
+use crate::session::{Abort, Fault, Refusal};
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// A complaint of `accuser`. It always ends the run, and with a culprit wherever there is a proof.
     pub(super) fn take_complaint(&mut self, accuser: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
-        let Some(message) = read::<Complaint<N, K>>(bytes) else {
-            return self.malformed(accuser);
+        let fits = |complaint: &Complaint<N, Lent<'_>>| match complaint {
+            Complaint::Echo(_) => true,
+            Complaint::BadDeal { deal, .. } => deal.deal.sets.fits::<K>(),
         };
+        let message = read::<Complaint<N, Lent<'_>>>(bytes).filter(|m| fits(&m.body));
+        let Some(message) = message else { return self.malformed(accuser) };
         let Signed { body: complaint, signature, .. } = message;
         let seen = Seen { body: body_digest(&complaint), signature };
         self.verify(0, accuser, &seen)?;
@@ -28,7 +33,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
             None => slot.complaint = Some(seen),
         }
-        let judged = self.court().complaint::<G, N, K>(accuser, &complaint);
+        let judged = self.court().complaint::<G, N, _>(accuser, &complaint);
         match (judged, complaint) {
             // The accuser's ground may be an R2 that this party knows otherwise.
             (Ok(_), Complaint::BadDeal { dealer, open, deal })
@@ -38,6 +43,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                 self.agrees(2, dealer, other);
             }
             (Ok((culprit, fault)), complaint) => {
+                let complaint = complaint.keep();
                 let evidence = Evidence::Complaint { accuser, complaint, signature };
                 self.convict(culprit, fault, evidence);
             }
@@ -57,7 +63,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         accuser: PartyId,
         dealer: PartyId,
         open: &SignedOpen<N>,
-        deal: &SignedDeal<K>,
+        deal: &SignedDeal<Lent<'_>>,
     ) -> bool {
         let mine = self.slot(dealer).and_then(|slot| slot.seen.open);
         mine.is_some_and(|mine| mine.body != open.tree.digest())
@@ -85,6 +91,21 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             self.phase = Phase::Blame;
             self.dispute = Some((accuser, with));
             self.outbox.echo = true;
+            self.verify_commits();
+        }
+    }
+
+    /// Only what its dealer signed can be shown to others. Who sent an R1 without its signature is known
+    /// from the channel, to this party alone.
+    fn verify_commits(&mut self) {
+        for dealer in self.terms.holders.parties().without(self.me).iter() {
+            let seen = self.slot(dealer).and_then(|slot| slot.seen.commit);
+            if seen.is_some_and(|seen| self.verify(1, dealer, &seen).is_err()) {
+                if let Some(slot) = self.slot_mut(dealer) {
+                    slot.seen.commit = None;
+                }
+                self.fail(Abort::Culprit(dealer, Fault::Malformed));
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use rand_core::{CryptoRng, RngCore};
 use serde::{Serialize, Serializer, ser::SerializeSeq as _};
 
 use super::check::{commitment, proof_challenge};
-use super::message::{Commit, Contribution, Deal, OpenTree, Opening, receivers};
+use super::message::{Commit, Contribution, Deal, Kept, OpenTree, Opening, receivers};
 use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
@@ -121,29 +121,32 @@ impl<G: Group, const N: usize> Dealing<G, N> {
         opening: &'a Opening<N>,
     ) -> impl Serialize + 'a {
         let (holders, sid) = (terms.holders, &opening.sid);
-        let pairs = List::new(holders.count() - 1, self.pair_commitments(terms, sid));
+        let pairs: Vec<Digest, N> = self.pair_commitments(terms, sid).collect();
         let sets = List::new(holders.nonce_keys(), self.set_commitments(terms, sid));
         (opening, pairs, sets)
     }
 
-    /// R3 for `to`, as it is sent: its encoding is that of [`Deal`].
+    /// R3 for `to`.
     pub(super) fn deal<const K: usize>(
         &self,
         terms: &KeyTerms,
         to: PartyId,
         transcript: &Digest,
-    ) -> Deal<K> {
-        let sets = terms.holders.nonce_sets_of(self.me).filter(|set| set.contains(to));
-        Deal {
+    ) -> Deal<Kept<K>> {
+        let mut deal = Deal {
             transcript: *transcript,
             share: SecretBytes::of_scalar(&self.share(to)),
             pair: self.pair(to),
-            sets: sets.map(|set| self.set(set)).collect(),
+            sets: Kept::default(),
+        };
+        for set in terms.holders.nonce_sets_of(self.me).filter(|set| set.contains(to)) {
+            deal.sets.add(&self.set(set));
         }
+        deal
     }
 }
 
-/// A list that is computed while it is encoded, once.
+/// A list of digests, as one string of bytes, that is computed while it is encoded, once.
 struct List<I> {
     length: usize,
     items: Cell<Option<I>>,
@@ -157,9 +160,9 @@ impl<I> List<I> {
 
 impl<I: Iterator<Item = Digest>> Serialize for List<I> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut list = to.serialize_seq(Some(self.length))?;
-        for item in self.items.take().into_iter().flatten() {
-            list.serialize_element(&item)?;
+        let mut list = to.serialize_seq(Some(32 * self.length))?;
+        for byte in self.items.take().into_iter().flatten().flatten() {
+            list.serialize_element(&byte)?;
         }
         list.end()
     }

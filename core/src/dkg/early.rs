@@ -37,18 +37,12 @@ impl<F: Deref<Target = [u8]>, const N: usize> Early<F, N> {
         if !self.give(run, from, frame, signer, &mut refused) {
             return;
         }
-        // Any of them can complete a round, and so be what another one waits for.
-        loop {
-            let mut progress = false;
-            for (from, frame) in core::mem::take(&mut self.0) {
-                if run.is_over() {
-                    return;
-                }
-                progress |= self.give(run, from, frame, signer, &mut refused);
-            }
-            if !progress {
+        // They are all of one round, the next: none of them is what another one waits for.
+        for (from, frame) in core::mem::take(&mut self.0) {
+            if run.is_over() {
                 return;
             }
+            self.give(run, from, frame, signer, &mut refused);
         }
     }
 

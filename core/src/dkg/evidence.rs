@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check;
 use super::message::{
-    self, Commit, Complaint, Echo, Seen, SignedDeal, SignedOpen, Views, body_digest, header,
+    self, Commit, Complaint, Contributions, Echo, Lent, Seen, SignedDeal, SignedOpen, Views,
+    body_digest, header,
 };
 use crate::curve::Group;
 use crate::hash::Digest;
@@ -18,7 +19,7 @@ use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 /// Signed messages of one run that prove a fault. It holds no secret that still matters: the only private
 /// message that it can carry has been published in a complaint, and its run is dead.
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Evidence<const N: usize, const K: usize> {
+pub enum Evidence<const N: usize, C> {
     /// Two different bodies for one round, to all or to one party.
     Equivocation {
         /// Who signed both.
@@ -59,7 +60,7 @@ pub enum Evidence<const N: usize, const K: usize> {
         /// Who signed it.
         accuser: PartyId,
         /// What it said.
-        complaint: Complaint<N, K>,
+        complaint: Complaint<N, C>,
         /// On the complaint.
         signature: Bytes64,
     },
@@ -92,25 +93,13 @@ impl core::error::Error for NotProven {}
 
 type Verdict = Result<(PartyId, Fault), NotProven>;
 
-impl<const N: usize, const K: usize> Evidence<N, K> {
+impl<const N: usize, C: Contributions> Evidence<N, C> {
     /// Encodes it, behind the version.
     ///
     /// # Errors
     /// [`NoRoom`] if `buffer` is too short ([`super::Dkg::MAX_EVIDENCE`] is always enough).
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         wire::encode(&(wire::VERSION, self), buffer).map(|bytes| &*bytes)
-    }
-
-    /// Reads what [`Self::encode`] wrote.
-    ///
-    /// # Errors
-    /// [`DecodeError`], as of every message.
-    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        match bytes.first() {
-            Some(&wire::VERSION) => wire::decode::<(u8, Self)>(bytes).map(|(_, evidence)| evidence),
-            Some(&version) => Err(DecodeError::Version(version)),
-            None => Err(DecodeError::Malformed),
-        }
     }
 
     /// Whom it convicts, and of what, in the run named `session` under `terms`; `key_of` gives the
@@ -160,8 +149,22 @@ impl<const N: usize, const K: usize> Evidence<N, K> {
             Self::Complaint { accuser, complaint, signature } => {
                 let seen = Seen { body: body_digest(complaint), signature: *signature };
                 court.signed(0, *accuser, None, &seen)?;
-                court.complaint::<G, N, K>(*accuser, complaint)
+                court.complaint::<G, N, C>(*accuser, complaint)
             }
+        }
+    }
+}
+
+impl<'a, const N: usize> Evidence<N, Lent<'a>> {
+    /// Reads what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`DecodeError`], as of every message.
+    pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        match bytes.first() {
+            Some(&wire::VERSION) => wire::decode::<(u8, Self)>(bytes).map(|(_, evidence)| evidence),
+            Some(&version) => Err(DecodeError::Version(version)),
+            None => Err(DecodeError::Malformed),
         }
     }
 }
@@ -208,10 +211,10 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     }
 
     /// The verdict on a complaint that `accuser` has signed. An echo that is sound convicts nobody.
-    pub(super) fn complaint<G: Group, const N: usize, const K: usize>(
+    pub(super) fn complaint<G: Group, const N: usize, C: Contributions>(
         &self,
         accuser: PartyId,
-        complaint: &Complaint<N, K>,
+        complaint: &Complaint<N, C>,
     ) -> Verdict {
         let slander = Ok((accuser, Fault::FalseComplaint));
         match complaint {
@@ -220,7 +223,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
             Complaint::BadDeal { dealer, open, deal }
                 if self.is_authentic(accuser, *dealer, open, deal) =>
             {
-                match judge_deal::<G, N, K>(self.terms, *dealer, accuser, open, deal) {
+                match judge_deal::<G, N, C>(self.terms, *dealer, accuser, open, deal) {
                     Err(fault) => Ok((*dealer, fault)),
                     Ok(()) => slander,
                 }
@@ -230,12 +233,12 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     }
 
     /// Whether the dealer signed both messages that a complaint shows.
-    pub(super) fn is_authentic<const N: usize, const K: usize>(
+    pub(super) fn is_authentic<const N: usize, C: Contributions>(
         &self,
         accuser: PartyId,
         dealer: PartyId,
         open: &SignedOpen<N>,
-        deal: &SignedDeal<K>,
+        deal: &SignedDeal<C>,
     ) -> bool {
         let seen = Seen { body: body_digest(&deal.deal), signature: deal.signature };
         dealer != accuser
@@ -259,17 +262,17 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     }
 }
 
-fn judge_deal<G: Group, const N: usize, const K: usize>(
+fn judge_deal<G: Group, const N: usize, C: Contributions>(
     terms: &KeyTerms,
     dealer: PartyId,
     accuser: PartyId,
     open: &SignedOpen<N>,
-    deal: &SignedDeal<K>,
+    deal: &SignedDeal<C>,
 ) -> Result<(), Fault> {
     // No honest dealer signs such an R2, whatever followed.
     if open.tree.opening.coefficients.len() != terms.holders.threshold() {
         return Err(Fault::CommitmentLength);
     }
     let promised = check::promised::<G, N>(&open.tree, accuser).ok_or(Fault::InvalidPoint)?;
-    check::deal::<G, N, K>(terms, dealer, &open.tree, &promised, accuser, &deal.deal).map(drop)
+    check::deal::<G, N, C>(terms, dealer, &open.tree, &promised, accuser, &deal.deal).map(drop)
 }

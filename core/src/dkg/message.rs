@@ -2,7 +2,8 @@
 //! so that they can serve as evidence.
 
 use heapless::Vec;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, Serializer};
+use zeroize::Zeroize;
 
 use super::SessionSigner;
 use crate::curve::PointBytes;
@@ -40,20 +41,23 @@ pub(super) struct Opening<const N: usize> {
 
 /// R2: the opening, the proof of possession, and commitments to what R3 will carry.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Open<const N: usize, const K: usize> {
+pub(super) struct Open<'a, const N: usize> {
     pub(super) opening: Opening<N>,
     /// Commitments to σ_ij, for every other holder j.
     pub(super) pairs: Vec<Digest, N>,
-    /// Commitments to c_iA, for every A ∋ i.
-    pub(super) sets: Vec<Digest, K>,
+    /// Commitments to c_iA, for every A ∋ i, of 32 bytes each.
+    #[serde(borrow)]
+    pub(super) sets: &'a [u8],
 }
 
-impl<const N: usize, const K: usize> Open<N, K> {
-    /// What stays of R2 once its commitments are hashed by receiver.
-    pub(super) fn tree(self, terms: &KeyTerms, dealer: PartyId) -> OpenTree<N> {
-        let (pairs, sets) = (self.pairs.len() as u16, self.sets.len() as u16);
-        let receivers = receivers(terms, dealer, &self.pairs, self.sets.iter().copied());
-        OpenTree { opening: self.opening, pairs, sets, receivers }
+impl<const N: usize> Open<'_, N> {
+    /// What stays of R2 once its commitments are hashed by receiver, or `None` if the last commitment is
+    /// cut off.
+    pub(super) fn tree(self, terms: &KeyTerms, dealer: PartyId) -> Option<OpenTree<N>> {
+        let (sets, []) = self.sets.as_chunks::<32>() else { return None };
+        let receivers = receivers(terms, dealer, &self.pairs, sets.iter().copied());
+        let (pairs, sets) = (self.pairs.len() as u16, u16::try_from(sets.len()).ok()?);
+        Some(OpenTree { opening: self.opening, pairs, sets, receivers })
     }
 }
 
@@ -128,6 +132,14 @@ pub(super) struct Contribution {
 }
 
 impl Contribution {
+    /// Both halves of 64 bytes.
+    fn new(bytes: &[u8; 64]) -> Self {
+        let ([value, blind], _) = bytes.as_chunks::<32>() else {
+            return Self { value: SecretBytes::default(), blind: SecretBytes::default() };
+        };
+        Self { value: SecretBytes::new(*value), blind: SecretBytes::new(*blind) }
+    }
+
     /// H("con", sid, "pair", i, j, value, blinding).
     pub(super) fn pair_commitment(&self, sid: &Digest, from: PartyId, to: PartyId) -> Digest {
         let start = Transcript::new("con").bytes(sid).bytes(b"pair").party(from).party(to);
@@ -141,9 +153,87 @@ impl Contribution {
     }
 }
 
+/// Contributions to nonce keys, of 64 bytes each: in the frame that they came in, or kept.
+pub trait Contributions: Serialize {
+    /// All of them, one after the other.
+    fn bytes(&self) -> &[u8];
+}
+
+/// In the frame that they came in: the list is by far the longest part of a message, and is not copied.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub struct Lent<'a>(#[serde(borrow)] &'a [u8]);
+
+/// Kept here, and wiped.
+pub struct Kept<const K: usize>(Vec<[u8; 64], K>);
+
+impl Contributions for Lent<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.0
+    }
+}
+
+impl<const K: usize> Contributions for Kept<K> {
+    fn bytes(&self) -> &[u8] {
+        self.0.as_flattened()
+    }
+}
+
+impl Lent<'_> {
+    /// Whether these are whole, and no more than a party can have.
+    pub(super) fn fits<const K: usize>(&self) -> bool {
+        self.0.len().is_multiple_of(64) && self.0.len() <= 64 * K
+    }
+}
+
+impl<const K: usize> Kept<K> {
+    /// A copy of `lent`, which fits.
+    pub(super) fn of(lent: Lent<'_>) -> Self {
+        Self(lent.0.as_chunks().0.iter().take(K).copied().collect())
+    }
+
+    pub(super) fn add(&mut self, contribution: &Contribution) {
+        let mut bytes = [0; 64];
+        let halves = contribution.value.expose().iter().chain(contribution.blind.expose());
+        bytes.iter_mut().zip(halves).for_each(|(to, from)| *to = *from);
+        // A party has no more nonce keys than K.
+        let _ = self.0.push(bytes);
+        bytes.zeroize();
+    }
+}
+
+impl<const K: usize> Default for Kept<K> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<const K: usize> Drop for Kept<K> {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Zeroize::zeroize);
+    }
+}
+
+impl<const K: usize> Serialize for Kept<K> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.bytes().serialize(to)
+    }
+}
+
+impl core::fmt::Debug for Lent<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Contributions(..)")
+    }
+}
+
+impl<const K: usize> core::fmt::Debug for Kept<K> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Contributions(..)")
+    }
+}
+
 /// R3, private to one party: its share of f_i and the openings that concern it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Deal<const K: usize> {
+pub(super) struct Deal<C> {
     /// The sender's th.
     pub(super) transcript: Digest,
     /// f_i(j), 32 big-endian bytes.
@@ -151,7 +241,21 @@ pub(super) struct Deal<const K: usize> {
     /// Opens σ_ij.
     pub(super) pair: Contribution,
     /// Opens c_iA for every A ∋ i, j, in order.
-    pub(super) sets: Vec<Contribution, K>,
+    pub(super) sets: C,
+}
+
+impl<C: Contributions> Deal<C> {
+    pub(super) fn contributions(&self) -> impl Iterator<Item = Contribution> {
+        self.sets.bytes().as_chunks().0.iter().map(Contribution::new)
+    }
+}
+
+impl Deal<Lent<'_>> {
+    /// A copy that outlives the frame.
+    pub(super) fn keep<const K: usize>(self) -> Deal<Kept<K>> {
+        let Self { transcript, share, pair, sets } = self;
+        Deal { transcript, share, pair, sets: Kept::of(sets) }
+    }
 }
 
 /// The header of a message of a key generation.
@@ -213,7 +317,10 @@ impl<B: Serialize> Signed<B> {
 }
 
 /// Reads a message whose header fits already.
-pub(super) fn read<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<Signed<B>> {
+pub(super) fn read<'a, B>(bytes: &'a [u8]) -> Option<Signed<B>>
+where
+    B: Serialize + Deserialize<'a>,
+{
     wire::decode(bytes).ok()
 }
 
@@ -255,8 +362,8 @@ pub struct SignedOpen<const N: usize> {
 
 /// R3 with the dealer's signature. It is private no more: its run has failed.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct SignedDeal<const K: usize> {
-    pub(super) deal: Deal<K>,
+pub struct SignedDeal<C> {
+    pub(super) deal: Deal<C>,
     pub(super) signature: Bytes64,
 }
 
@@ -291,10 +398,10 @@ pub(super) const fn max_length(holders: usize, nonce_keys: usize) -> usize {
 }
 
 /// A complaint to all; it always ends the run, so a party has one at most.
-// No allocator here: the larger variant is the price, and it lives only while it is judged.
+// No allocator here: the larger variant is the price.
 #[expect(clippy::large_enum_variant)]
 #[derive(Debug, Serialize, Deserialize)]
-pub enum Complaint<const N: usize, const K: usize> {
+pub enum Complaint<const N: usize, C> {
     /// What the accuser saw.
     Echo(Echo<N>),
     /// "This dealer's private message to me is bad": the message itself, and the R2 that it betrays,
@@ -305,8 +412,21 @@ pub enum Complaint<const N: usize, const K: usize> {
         /// What it promised to all.
         open: SignedOpen<N>,
         /// What it sent to the accuser.
-        deal: SignedDeal<K>,
+        deal: SignedDeal<C>,
     },
+}
+
+impl<const N: usize> Complaint<N, Lent<'_>> {
+    /// A copy that outlives the frame.
+    pub(super) fn keep<const K: usize>(self) -> Complaint<N, Kept<K>> {
+        match self {
+            Self::Echo(echo) => Complaint::Echo(echo),
+            Self::BadDeal { dealer, open, deal: SignedDeal { deal, signature } } => {
+                let deal = SignedDeal { deal: deal.keep(), signature };
+                Complaint::BadDeal { dealer, open, deal }
+            }
+        }
+    }
 }
 
 /// [`Complaint::Echo`] on its way out: the same encoding, without the room for a private message.

@@ -4,8 +4,8 @@
 use super::check;
 use super::evidence::Evidence;
 use super::message::{
-    Commit, Complaint, Deal, Open, Seen, Signed, SignedDeal, SignedOpen, body_digest, read,
-    signed_digest,
+    Commit, Complaint, Deal, Kept, Lent, Open, Seen, Signed, SignedDeal, SignedOpen, body_digest,
+    read, signed_digest,
 };
 use super::{Dkg, Phase, SessionSigner, Slot};
 use crate::curve::{Group, PointBytes};
@@ -80,28 +80,56 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
-    /// R1 of `from`.
+    /// R1 of `from`. Its signature is not looked at while nobody disputes it: that on R2 covers the sid,
+    /// and with it this R1.
     pub(super) fn take_commit(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let Some(message) = read::<Commit>(bytes) else { return self.malformed(from) };
         let seen = Seen { body: body_digest(&message.body), signature: message.signature };
-        self.verify(1, from, &seen)?;
-        if !self.agrees(1, from, seen) {
+        let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
+        let first = slot.seen.commit.filter(|_| slot.commit.is_some());
+        match first {
+            Some(first) if first.body == seen.body => return Err(Refusal::Duplicate),
+            Some(first) => return self.take_second(1, from, first, seen),
+            None => {}
+        }
+        if self.phase == Phase::Blame {
+            self.verify(1, from, &seen)?;
+            if !self.agrees(1, from, seen) {
+                return Ok(());
+            }
+        }
+        if let Some(slot) = self.slot_mut(from) {
+            (slot.commit, slot.seen.commit) = (Some(message.body), Some(seen));
+        }
+        Ok(())
+    }
+
+    /// A second, different message of one round, where the first one's signature may be unknown yet.
+    fn take_second(
+        &mut self,
+        round: u8,
+        from: PartyId,
+        first: Seen,
+        second: Seen,
+    ) -> Result<(), Refusal> {
+        self.verify(round, from, &second)?;
+        if self.verify(round, from, &first).is_err() {
+            // Not evidence for others; but the channel says who sent both.
+            self.fail(Abort::Culprit(from, Fault::Equivocation));
             return Ok(());
         }
-        let slot = self.slot_mut(from).ok_or(Refusal::NotAMember(from))?;
-        if slot.commit.is_some() {
-            return Err(Refusal::Duplicate);
-        }
-        slot.commit = Some(message.body);
+        let to = (round == 3).then_some(self.me);
+        let evidence = Evidence::Equivocation { from, round, to, first, second };
+        self.convict(from, Fault::Equivocation, evidence);
         Ok(())
     }
 
     /// R2 of `from`: there is nothing to check it against before R1 of all is there.
     pub(super) fn take_open(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let sid = self.sid.ok_or(Refusal::Early)?;
-        let Some(message) = read::<Open<N, K>>(bytes) else { return self.malformed(from) };
+        let Some(message) = read::<Open<'_, N>>(bytes) else { return self.malformed(from) };
         let Signed { body, signature, .. } = message;
-        let tree = body.tree(&self.terms, from);
+        let Some(tree) = body.tree(&self.terms, from) else { return self.malformed(from) };
         let seen = Seen { body: tree.digest(), signature };
         self.verify(2, from, &seen)?;
         if !self.agrees(2, from, seen) {
@@ -206,7 +234,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             Phase::Blame | Phase::Over => return Ok(()),
             Phase::Deal => {}
         }
-        let Some(message) = read::<Deal<K>>(bytes) else { return self.malformed(from) };
+        let message = read::<Deal<Lent<'_>>>(bytes).filter(|m| m.body.sets.fits::<K>());
+        let Some(message) = message else { return self.malformed(from) };
         let Signed { body: deal, signature, .. } = message;
         let seen = Seen { body: body_digest(&deal), signature };
         let (terms, me) = (self.terms, self.me);
@@ -215,16 +244,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             if first.body == seen.body {
                 return Err(Refusal::Duplicate);
             }
-            self.verify(3, from, &seen)?;
-            if self.verify(3, from, &first).is_err() {
-                // Not evidence for others; but the channel says who sent both.
-                self.fail(Abort::Culprit(from, Fault::Equivocation));
-                return Ok(());
-            }
-            let (to, second, round) = (Some(me), seen, 3);
-            let evidence = Evidence::Equivocation { from, round, to, first, second };
-            self.convict(from, Fault::Equivocation, evidence);
-            return Ok(());
+            return self.take_second(3, from, first, seen);
         }
         let Some(tree) = &slot.open else { return Err(Refusal::Early) };
         // Of another th, when R2 differed, it waits for the end of the round as well.
@@ -236,7 +256,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return Ok(());
         }
         // The signature is evidence against a bad message; of a good one nobody needs any.
-        match check::deal::<G, N, K>(&terms, from, tree, &slot.promised, me, &deal) {
+        match check::deal::<G, N, _>(&terms, from, tree, &slot.promised, me, &deal) {
             Ok(share) => {
                 self.fold(from, &share, &deal);
                 if let Some(slot) = self.slot_mut(from) {
@@ -245,14 +265,15 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
             Err(fault) => {
                 self.verify(3, from, &seen)?;
-                self.accuse(from, fault, SignedDeal { deal, signature }, signer);
+                let deal = SignedDeal { deal: deal.keep(), signature };
+                self.accuse(from, fault, deal, signer);
             }
         }
         Ok(())
     }
 
     /// Adds what one dealer gave, in any order of dealers (`docs/PROTOCOL.md` §3 step 11).
-    fn fold(&mut self, dealer: PartyId, share: &SecretScalar<G>, deal: &Deal<K>) {
+    fn fold(&mut self, dealer: PartyId, share: &SecretScalar<G>, deal: &Deal<Lent<'_>>) {
         self.share.add(share);
         let (me, holders) = (self.me, self.terms.holders);
         let others = holders.parties().without(me);
@@ -267,7 +288,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let mine = holders.nonce_sets_of(me).zip(self.record.nonce_keys.iter_mut());
         let shared = mine.filter(|(set, _)| set.contains(dealer));
         // Both walk the shared sets in the same order.
-        for ((_, sum), contribution) in shared.zip(&deal.sets) {
+        for ((_, sum), contribution) in shared.zip(deal.contributions()) {
             sum.xor(&contribution.value);
         }
     }
@@ -277,7 +298,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         &mut self,
         dealer: PartyId,
         fault: Fault,
-        deal: SignedDeal<K>,
+        deal: SignedDeal<Kept<K>>,
         signer: &impl SessionSigner,
     ) {
         let Some(open) = self.slot(dealer).and_then(Slot::signed_open) else { return };

@@ -49,6 +49,7 @@ pub struct Open {
     /// Commitments to σ_ij.
     pub pairs: Vec<Digest>,
     /// Commitments to c_iA.
+    #[serde(with = "string")]
     pub sets: Vec<Digest>,
 }
 
@@ -61,6 +62,36 @@ pub struct Opening {
     pub blind: [u8; 32],
 }
 
+/// Lists that are one string of bytes on the wire.
+mod string {
+    use serde::{
+        Deserialize, Deserializer, Serialize, Serializer, de::DeserializeOwned, de::Error,
+    };
+
+    use super::{bytes_of, parse};
+
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        list: &[T],
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        list.iter().flat_map(bytes_of).collect::<Vec<u8>>().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, T, D>(from: D) -> Result<Vec<T>, D::Error>
+    where
+        T: Serialize + DeserializeOwned,
+        D: Deserializer<'de>,
+    {
+        let bytes = Vec::<u8>::deserialize(from)?;
+        // A digest, or a value with its blinding: arrays have no lengths.
+        let size = std::mem::size_of::<T>();
+        match bytes.len() % size {
+            0 => Ok(bytes.chunks(size).map(parse).collect()),
+            _ => Err(D::Error::custom("a list that is cut off")),
+        }
+    }
+}
+
 /// R3.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Deal {
@@ -71,6 +102,7 @@ pub struct Deal {
     /// Opens σ_ij.
     pub pair: Opening,
     /// Opens c_iA.
+    #[serde(with = "string")]
     pub sets: Vec<Opening>,
 }
 

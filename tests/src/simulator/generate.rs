@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_core::curve;
-use quorate_core::dkg::{Dkg, Early, Evidence, Output};
+use quorate_core::dkg::{Dkg, Early, Evidence, Kept, Output};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
@@ -27,7 +27,7 @@ pub struct Generation<C = Curve> {
     /// Who aborted, and why.
     pub aborted: BTreeMap<PartyId, Abort>,
     /// What they can show for it.
-    pub evidence: BTreeMap<PartyId, Evidence<N, K>>,
+    pub evidence: BTreeMap<PartyId, Box<Evidence<N, Kept<K>>>>,
     /// Messages that were dropped, by receiver.
     pub refused: Vec<(PartyId, PartyId, Refusal)>,
 }
@@ -65,13 +65,8 @@ pub fn generate_on<C: curve::Group>(
     };
     let mut running: Parties<C> = BTreeMap::new();
     for me in parties.iter() {
-        let hedge = SecretBytes::new([me.number() as u8; 32]);
-        // The entropy is all zero: the hedge key alone makes parties differ.
-        let mut rng = HedgedRng::new(&[0; 32], &hedge, &session_of(seed), seed);
-        let session = session_of(seed);
-        if let Ok(run) = Dkg::new(*terms, session, me, &peers(parties), &session_key(me), &mut rng)
-        {
-            running.insert(me, Party { run: Box::new(run), early: Early::default() });
+        if let Some(run) = start(terms, seed, me) {
+            running.insert(me, Party { run, early: Early::default() });
         }
     }
     for me in parties.iter() {
@@ -93,6 +88,16 @@ pub fn generate_on<C: curve::Group>(
         drain(me, parties, &mut running, &mut result, network, adversary);
     }
     result
+}
+
+/// By itself, so that the stack is free again of what is moved here.
+fn start<C: curve::Group>(terms: &KeyTerms, seed: u64, me: PartyId) -> Option<Box<Dkg<C, N, K>>> {
+    let hedge = SecretBytes::new([me.number() as u8; 32]);
+    let session = session_of(seed);
+    // The entropy is all zero: the hedge key alone makes parties differ.
+    let mut rng = HedgedRng::new(&[0; 32], &hedge, &session, seed);
+    let peers = peers(terms.holders.parties());
+    Dkg::new(*terms, session, me, &peers, &session_key(me), &mut rng).ok().map(Box::new)
 }
 
 fn drain<C: curve::Group>(
@@ -123,7 +128,7 @@ fn drain<C: curve::Group>(
             Ok(Some(Output::Failed(abort))) => {
                 let evidence = running.remove(&me).and_then(|mut party| party.run.take_evidence());
                 if let Some(evidence) = evidence {
-                    result.evidence.insert(me, evidence);
+                    result.evidence.insert(me, Box::new(evidence));
                 }
                 result.aborted.insert(me, abort);
             }

@@ -1,23 +1,25 @@
 //! Evidence for somebody who took no part: it names whom the parties named, and nobody once a byte of
 //! it, or the parties' keys, are not what they were.
 
-use quorate_core::dkg::{Dkg, Evidence, NotProven};
+use quorate_core::dkg::{Dkg, Evidence, Kept, Lent, NotProven};
 use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
 use quorate_core::session::{Abort, Fault, Refusal};
 use quorate_tests::simulator::forge::*;
 use quorate_tests::simulator::*;
 
-use super::{COMMIT, COMPLAINT, DEAL, OPEN, bad_deal, complains, corrupt, is, run, terms_of_4};
+use super::{
+    COMMIT, COMPLAINT, DEAL, OPEN, bad_deal, complains, corrupt, is, run, run_in, terms_of_4,
+};
 
 type Run = Dkg<Curve, N, K>;
-type Proof = Evidence<N, K>;
+type Proof<'a> = Evidence<N, Lent<'a>>;
 
 fn key_of(party: PartyId) -> Option<Identity> {
     Some(public(&session_key(party).0))
 }
 
-fn bytes_of_evidence(evidence: &Proof) -> Vec<u8> {
+fn bytes_of_evidence(evidence: &Evidence<N, Kept<K>>) -> Vec<u8> {
     let mut buffer = vec![0; Run::MAX_EVIDENCE];
     evidence.encode(&mut buffer).unwrap().to_vec()
 }
@@ -188,7 +190,8 @@ fn a_copied_coefficient_does_not_frame_the_later_dealer() {
         let (earlier, later) = (first.header.from, second.header.from);
         bytes_of(&(1u8, 2u8, earlier, tree(first), later, tree(second)))
     };
-    let forged = Proof::decode(&framing(&copy, &honest)).unwrap();
+    let bytes = framing(&copy, &honest);
+    let forged = Proof::decode(&bytes).unwrap();
     assert!(matches!(forged, Evidence::RepeatedKey { .. }));
     let verdict = forged.judge::<Curve>(&terms_of_4(), &session_of(1), key_of);
     assert_eq!(verdict, Err(NotProven::NoFault));
@@ -248,4 +251,40 @@ fn a_bad_private_message_that_is_not_signed_is_dropped() {
     let done =
         run(1, &mut |packet| vec![if is(&packet, 3, DEAL) { unsigned(packet) } else { packet }]);
     assert_eq!(done.finished.len(), 4);
+}
+
+/// R2 covers R1: a wrong signature on R1 costs nobody anything, until there is a dispute. Then it names its
+/// sender, and nobody shows it.
+#[test]
+fn an_unsigned_r1_is_not_shown_to_others() {
+    let unsigned = |mut packet: Packet| {
+        let last = packet.bytes.len() - 1;
+        packet.bytes[last] ^= 1;
+        packet
+    };
+    let alike =
+        run(1, &mut |packet| vec![if is(&packet, 3, COMMIT) { unsigned(packet) } else { packet }]);
+    assert_eq!(alike.finished.len(), 4);
+    let other = |commit: &mut Commit| commit.nonce[0] ^= 1;
+    for seed in 0..6 {
+        let done = run(seed, &mut |packet| match is(&packet, 3, COMMIT) && packet.to == id(2) {
+            true => vec![unsigned(resigned(packet, other))],
+            false => vec![packet],
+        });
+        let malformed = Abort::Culprit(corrupt(), Fault::Malformed);
+        assert_eq!(done.aborted[&id(2)], malformed, "seed {seed}");
+        for me in [1, 4].map(id) {
+            let unproven = matches!(done.aborted[&me], Abort::EchoMismatch(..));
+            assert!(unproven, "party {me}, seed {seed}: {}", done.aborted[&me]);
+        }
+    }
+    // Two different ones, the first not signed: known to the receiver alone.
+    let done = run_in(Weather::default(), 1, &mut |packet| match is(&packet, 3, COMMIT)
+        && packet.to == id(2)
+    {
+        true => vec![unsigned(packet.clone()), resigned(packet, other)],
+        false => vec![packet],
+    });
+    assert_eq!(done.aborted[&id(2)], Abort::Culprit(corrupt(), Fault::Equivocation));
+    assert!(!done.evidence.contains_key(&id(2)));
 }
