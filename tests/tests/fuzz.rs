@@ -59,12 +59,17 @@ fn mutate(rng: &mut ChaCha20Rng, corpus: &[&Vec<u8>]) -> Vec<u8> {
     for _ in 0..1 + below(rng, 4) {
         let place = below(rng, input.len());
         let byte = rng.next_u32() as u8;
-        match below(rng, 8) {
+        match below(rng, 9) {
             0..=2 if !input.is_empty() => input[place] ^= 1 << (byte % 8),
             3 if !input.is_empty() => input[place] = byte,
             4 => input.insert(place, byte),
             5 if !input.is_empty() => drop(input.remove(place)),
             6 => input.truncate(place),
+            // A number that is one byte longer than it need be.
+            7 if !input.is_empty() && input[place] < 0x80 => {
+                input[place] |= 0x80;
+                input.insert(place + 1, 0);
+            }
             _ => {
                 // The tail of another one.
                 let other = corpus[below(rng, corpus.len())];

@@ -34,7 +34,7 @@ impl<'a> Plan<'a> {
         Self { bytes, steps: 0 }
     }
 
-    pub(super) fn byte(&mut self) -> u8 {
+    fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.bytes.split_first() else { return 0 };
         self.bytes = rest;
         *first
@@ -46,7 +46,7 @@ impl<'a> Plan<'a> {
     }
 
     /// One of `parties`, or nobody.
-    pub(super) fn party(&mut self, parties: &[PartyId]) -> Option<PartyId> {
+    fn party(&mut self, parties: &[PartyId]) -> Option<PartyId> {
         let place = self.below(parties.len() + 1);
         parties.get(place).copied()
     }
@@ -54,18 +54,24 @@ impl<'a> Plan<'a> {
 
 /// Packets on their way.
 pub(super) struct Air {
-    pub(super) parties: Vec<PartyId>,
+    parties: Vec<PartyId>,
     /// Who may send anything.
     pub(super) corrupt: Option<PartyId>,
     /// Whether something was lost or spoiled, so that the session need not succeed.
     pub(super) disturbed: bool,
+    /// At the plan's end the newest packets arrive first: complaints before what they are about.
+    newest_first: bool,
     queue: Vec<Packet>,
     past: Vec<Packet>,
 }
 
 impl Air {
-    pub(super) fn new(parties: Vec<PartyId>, corrupt: Option<PartyId>) -> Self {
-        Self { parties, corrupt, disturbed: false, queue: Vec::new(), past: Vec::new() }
+    /// The plan's first bytes say who is corrupt, and what happens at its end.
+    pub(super) fn new(parties: Vec<PartyId>, plan: &mut Plan<'_>) -> Self {
+        let newest_first = plan.byte() & 1 == 1;
+        let corrupt = plan.party(&parties);
+        let (queue, past) = (Vec::new(), Vec::new());
+        Self { parties, corrupt, disturbed: false, newest_first, queue, past }
     }
 
     pub(super) fn send(&mut self, packet: Packet) {
@@ -77,7 +83,10 @@ impl Air {
 
     /// The next packet in order, once the plan is at its end.
     pub(super) fn next_packet(&mut self) -> Option<Packet> {
-        (!self.queue.is_empty()).then(|| self.queue.remove(0))
+        match self.newest_first {
+            true => self.queue.pop(),
+            false => (!self.queue.is_empty()).then(|| self.queue.remove(0)),
+        }
     }
 
     /// The plan's next step, or `None` at its end.

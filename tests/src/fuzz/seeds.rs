@@ -261,11 +261,19 @@ pub(super) fn plans() -> Seeds {
     for place in 0..10u8 {
         let mut bytes = vec![0; 40 + usize::from(place) * 30];
         rng.fill_bytes(&mut bytes);
-        // The first two bytes name the corrupt party.
-        if let Some(head) = bytes.get_mut(..2) {
-            head.copy_from_slice(&[0, place % 5]);
+        // The end of the plan, and the corrupt party in two bytes.
+        if let Some(head) = bytes.get_mut(..3) {
+            head.copy_from_slice(&[place & 1, 0, place % 5]);
         }
         seeds.push((format!("random-{place}"), bytes));
+    }
+    // The same after so many packets in order: 12 are a round of a key generation.
+    for (calm, corrupt) in [(4, 0u8), (12, 1), (24, 0), (25, 1), (25, 2), (27, 3), (29, 1), (36, 1)]
+    {
+        let mut tail = [0; 90];
+        rng.fill_bytes(&mut tail);
+        let bytes = [&[calm as u8 & 1, 0, corrupt], [0; 3].repeat(calm).as_slice(), &tail].concat();
+        seeds.push((format!("after-{calm}-by-{corrupt}"), bytes));
     }
     seeds
 }

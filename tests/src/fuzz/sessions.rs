@@ -136,7 +136,7 @@ impl Generation {
 pub(super) fn dkg_session(input: &[u8]) {
     let mut plan = Plan::new(input);
     let parties: Vec<PartyId> = PartySet::first(HOLDERS).iter().collect();
-    let air = Air::new(parties.clone(), plan.party(&parties));
+    let air = Air::new(parties.clone(), &mut plan);
     let mut all = Generation { air, runs: dkg_runs(), made: BTreeMap::new() };
     for me in &parties {
         all.drain(*me);
@@ -383,7 +383,7 @@ fn signing<T: PartialEq>(
 ) {
     let mut plan = Plan::new(input);
     let parties: Vec<PartyId> = quorum().iter().collect();
-    let mut air = Air::new(parties.clone(), plan.party(&parties));
+    let mut air = Air::new(parties.clone(), &mut plan);
     nonces.into_iter().for_each(|packet| air.send(packet));
     let (mut first, mut silent) = (None, PartySet::EMPTY);
     loop {
