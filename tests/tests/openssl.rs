@@ -34,7 +34,7 @@ fn judged(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) {
 
 fn ecdsa<C: EcdsaGroup>(scheme: Scheme, der: impl Fn([u8; 32], [u8; 32]) -> Vec<u8>) {
     let group = group_on::<C>(PartySet::first(4), 2, 5);
-    let root = group[&id(1)].public.extended::<C>().unwrap();
+    let root = group.get(&id(1)).unwrap().public.extended::<C>().unwrap();
     for (seed, ids) in QUORUMS.into_iter().enumerate() {
         for derivation in [Derivation::Root, Derivation::Context("a customer".parse().unwrap())] {
             let (message, seed) = (vec![b'm'; 1 + seed * 100], seed as u64);
