@@ -6,6 +6,7 @@
 mod bip340;
 mod ed25519;
 mod p256;
+mod sec1;
 mod secp256k1;
 
 use core::fmt::Debug;
@@ -19,6 +20,8 @@ pub use bip340::SchnorrSecp256k1;
 pub use ed25519::Ed25519;
 pub use p256::P256;
 pub use secp256k1::Secp256k1;
+
+use crate::wire::Bytes64;
 
 /// A ciphersuite by its wire code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,10 +74,6 @@ impl TryFrom<u8> for Suite {
 /// A point in 33 bytes: SEC1-compressed, or 0xed and the 32 bytes of RFC 8032.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PointBytes(pub [u8; 33]);
-
-/// A point in 64 bytes. On secp256k1 these are both coordinates, which saves the reader a square root;
-/// for Ed25519, the 32 bytes of RFC 8032 and 32 zeros.
-pub type AffineBytes = crate::wire::Bytes64;
 
 impl Debug for PointBytes {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -151,18 +150,37 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn point_to_bytes(point: &Self::Point) -> Option<PointBytes>;
     /// The point, or `None` if the bytes are no canonical point.
     fn point_from_bytes(bytes: &PointBytes) -> Option<Self::Point>;
-    /// 64 bytes, canonical; the identity has no encoding.
-    fn point_to_affine(point: &Self::Point) -> Option<AffineBytes>;
-    /// The point, or `None` if the bytes are no canonical point. It is on the curve and not of small
+    /// Encodes all of `points`, which takes one inversion for several of them where the curve's library
+    /// can; `None` for the identity.
+    fn points_to_bytes(points: &[Self::Point], out: &mut [Option<PointBytes>]) {
+        out.iter_mut().zip(points).for_each(|(to, from)| *to = Self::point_to_bytes(from));
+    }
+    /// a·G + b·P, of public data: variable time where that is faster.
+    fn combination(a: &Self::Scalar, point: &Self::Point, b: &Self::Scalar) -> Self::Point {
+        Self::mul_base(a) + Self::mul(point, b)
+    }
+
+    /// h, the curve's cofactor.
+    const COFACTOR: u64 = 1;
+    /// h·P: it is in the subgroup, for every P on the curve.
+    fn clear_cofactor(point: &Self::Point) -> Self::Point {
+        *point
+    }
+    /// A nonce point, or `None` if the bytes are no canonical point. It is on the curve and not of small
     /// order; on a curve with a cofactor it may still be outside the subgroup, and whoever uses it
-    /// clears that ([`SchnorrGroup::clear_cofactor`]): only nonce points come in this form.
-    fn point_from_affine(bytes: &AffineBytes) -> Option<Self::Point>;
+    /// clears that ([`Self::clear_cofactor`]).
+    fn nonce_from_bytes(bytes: &PointBytes) -> Option<Self::Point> {
+        Self::point_from_bytes(bytes)
+    }
 
     /// k·P for a small public integer: variable time.
     fn mul_small(point: &Self::Point, factor: i128) -> Self::Point {
         let magnitude = factor.unsigned_abs();
-        let bits = 128 - magnitude.leading_zeros();
-        let product = (0..bits).rev().fold(Self::Point::default(), |sum, bit| {
+        if magnitude == 0 {
+            return Self::Point::default();
+        }
+        // The highest bit is the point itself.
+        let product = (0..magnitude.ilog2()).rev().fold(*point, |sum, bit| {
             let doubled = Self::double(&sum);
             if magnitude >> bit & 1 == 1 { doubled + *point } else { doubled }
         });
@@ -185,7 +203,9 @@ pub trait EcdsaGroup: Group {
     /// ECDSA; whether a second one of the same payload may be is what a curve's users agree on.
     const NORMALIZE_S: bool;
     /// x(P) mod p and the recovery bits: (r, y is odd, x was ≥ p).
-    fn x_coordinate(point: &AffineBytes) -> (Self::Scalar, bool, bool);
+    fn x_coordinate(point: &PointBytes) -> (Self::Scalar, bool, bool);
+    /// Both coordinates, 32 big-endian bytes each, as addresses are made of them; the identity has none.
+    fn coordinates(point: &Self::Point) -> Option<Bytes64>;
     /// Whether s > p/2.
     fn is_high(scalar: &Self::Scalar) -> bool;
     /// Whether (r, s) is a signature on the digest under `key`, with low s where
@@ -197,13 +217,6 @@ pub trait EcdsaGroup: Group {
 pub trait SchnorrGroup: Group {
     /// The standard: it is part of every nonce's inputs.
     const STANDARD: &'static str;
-
-    /// h, the curve's cofactor.
-    const COFACTOR: u64 = 1;
-    /// h·P: it is in the subgroup, for every P on the curve.
-    fn clear_cofactor(point: &Self::Point) -> Self::Point {
-        *point
-    }
 
     /// The 32 bytes that name P in keys and signatures, and whether they stand for −P instead: whoever
     /// knows p with P = p·G then signs with −p. The identity has no encoding.
@@ -220,13 +233,13 @@ pub trait SchnorrGroup: Group {
     fn response_to_bytes(response: &Self::Scalar) -> [u8; 32];
     /// z, or `None` if the bytes are not below p.
     fn response_from_bytes(bytes: &[u8; 32]) -> Option<Self::Scalar>;
-    /// z·G − c·Y, of public data: variable time where that is faster.
+    /// z·G − c·Y, of public data.
     fn commitment_of(
         response: &Self::Scalar,
         challenge: &Self::Scalar,
         key: &Self::Point,
     ) -> Self::Point {
-        Self::mul_base(response) - Self::mul(key, challenge)
+        Self::combination(response, key, &-*challenge)
     }
     /// The tweak of BIP-341 for an internal key by its name, or `None`: then the key has none.
     fn tap_tweak(_internal: &[u8; 32], _merkle_root: Option<&[u8; 32]>) -> Option<Self::Scalar> {

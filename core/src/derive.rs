@@ -135,6 +135,12 @@ impl<G: Group> ExtendedKey<G> {
         Self { point, encoded: PointBytes(encoded), chain_code }
     }
 
+    /// The key, encoded.
+    #[must_use]
+    pub fn encoded(&self) -> &PointBytes {
+        &self.encoded
+    }
+
     /// ε, Y and its chain code.
     ///
     /// # Errors

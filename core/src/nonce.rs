@@ -1,17 +1,34 @@
-//! Verifiable pseudorandom nonces (`docs/PROTOCOL.md` §6.1, §6.2), shared by the stateless schemes: the
-//! rules for a quorum and its salts, R1 with the nonce points, and the degree check that makes every
-//! party that does not abort see the same R.
+//! Verifiable pseudorandom nonces (`docs/PROTOCOL.md` §6.1, §6.2), and the session around them that all
+//! stateless schemes share: the rules for a quorum and its salts, R1 with the nonce points, the degree
+//! check that makes every party that does not abort see the same R, R2 with the shares.
+//!
+//! [`Signer`] is a member, [`Combiner`] the coordinator; a scheme ([`crate::ecdsa`],
+//! [`crate::schnorr`]) says what D0 binds, how a member answers, and how answers become a signature.
+//!
+//! A session is named by D0: everything that is signed, for whom, and with which salts. So a message of
+//! another D0 is one of another session, and is dropped.
 
-use heapless::Vec;
-use serde::{Deserialize, Serialize};
+mod combine;
+mod inspect;
+mod list;
+mod signer;
 
-use crate::curve::{AffineBytes, Group};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::curve::{Group, PointBytes};
 use crate::derive::DeriveError;
 use crate::hash::{Digest, Transcript};
+use crate::key::OpenedKey;
 use crate::party::{Holders, PartyId, PartySet};
-use crate::session::{Abort, Fault, Header, Refusal};
-use crate::vss::{self, Entry};
-use crate::wire::{self, DecodeError, NoRoom};
+use crate::secret::SecretScalar;
+use crate::session::{Abort, Header, Protocol, Refusal};
+use crate::wire::{self, DecodeError};
+
+pub use combine::Combiner;
+pub use inspect::{Inspected, inspect};
+pub use signer::{SignatureShare, Signer};
+
+pub(crate) use list::NonceList;
 
 /// A member's 32 fresh public bytes.
 pub type Salt = [u8; 32];
@@ -51,6 +68,81 @@ pub enum SignError {
     PublicRecord,
     /// k_i came out as 0; with other salts it will not.
     Degenerate,
+    /// The same computation gave two results ([`Guard::Recompute`]).
+    ComputationFault,
+}
+
+/// Whether results are computed twice and compared before they leave: a glitched R_i or share could give
+/// away the key (`docs/PROTOCOL.md` §6.2). It doubles the work, and chips need it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    /// Computed once.
+    #[default]
+    Off,
+    /// Computed twice, and compared.
+    Recompute,
+}
+
+/// What a stateless scheme adds to the session that all of them share.
+pub trait Scheme: private::Sealed {
+    /// The key's group.
+    type Group: Group;
+    /// In every header.
+    const PROTOCOL: Protocol;
+    /// A member's answer, the body of R2.
+    type Response: Copy + PartialEq + Serialize + DeserializeOwned;
+
+    /// The answer to a complete list that passed the degree check. It never depends on anything but the
+    /// arguments.
+    ///
+    /// # Errors
+    /// [`Abort::Degenerate`] for a value that is 0.
+    fn respond<const N: usize, const K: usize>(
+        &self,
+        key: &OpenedKey<Self::Group, N, K>,
+        nonce: &SecretScalar<Self::Group>,
+        round: &Round<'_, Self::Group>,
+    ) -> Result<Self::Response, Abort>;
+}
+
+/// How the answers of a scheme become a signature.
+pub trait Combine {
+    /// The scheme.
+    type Scheme: Scheme;
+    /// What comes out.
+    type Signature;
+
+    /// The verified signature of all answers, by party.
+    ///
+    /// # Errors
+    /// [`Abort`] with the culprit, where the scheme can tell.
+    fn finish(
+        &self,
+        round: &Round<'_, <Self::Scheme as Scheme>::Group>,
+        responses: &[(PartyId, <Self::Scheme as Scheme>::Response)],
+    ) -> Result<Self::Signature, Abort>;
+}
+
+pub(crate) mod private {
+    /// Whoever could add a scheme could answer twice under one nonce.
+    pub trait Sealed {}
+}
+
+/// R1 as all honest members have it.
+#[derive(Clone, Copy)]
+pub struct Round<'a, G: Group> {
+    /// D0.
+    pub session: &'a Digest,
+    /// S.
+    pub quorum: PartySet,
+    /// Who collects the answers.
+    pub coordinator: PartyId,
+    /// All R_j, by party.
+    pub entries: &'a [(PartyId, PointBytes)],
+    /// R, cleared of the cofactor.
+    pub point: &'a G::Point,
+    /// R, encoded.
+    pub bytes: PointBytes,
 }
 
 impl core::fmt::Display for SignError {
@@ -74,6 +166,9 @@ impl core::fmt::Display for SignError {
             Self::Tweak => f.write_str("a key of this suite cannot be tweaked in this way"),
             Self::PublicRecord => f.write_str("the key's public record is not of this suite"),
             Self::Degenerate => f.write_str("a value came out as zero; try again"),
+            Self::ComputationFault => {
+                f.write_str("the same computation gave two results: this machine cannot be trusted")
+            }
         }
     }
 }
@@ -130,107 +225,18 @@ pub(crate) fn salt_digest(salts: &[(PartyId, Salt)]) -> Digest {
         .finish()
 }
 
-/// R1: R_i, bound to D0.
+/// R1: R_i, bound to D0 by the header's session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NoncePoint {
     pub(crate) header: Header,
-    /// D0.
-    pub(crate) inputs: Digest,
     /// R_i.
-    pub(crate) point: AffineBytes,
+    pub(crate) point: PointBytes,
 }
 
-/// R1 as it arrives: at most one R_j of every member, all under one D0. S is the capacity of the
-/// quorum.
-pub(crate) struct NonceList<G: Group, const S: usize> {
-    /// Of R1; the sender is filled in.
-    header: Header,
-    quorum: PartySet,
-    degree: usize,
-    /// D0.
-    inputs: Digest,
-    entries: Vec<(Entry<G>, AffineBytes), S>,
-}
-
-impl<G: Group, const S: usize> NonceList<G, S> {
-    pub(crate) fn new(header: Header, quorum: PartySet, degree: usize, inputs: Digest) -> Self {
-        Self { header, quorum, degree, inputs, entries: Vec::new() }
-    }
-
-    /// D0.
-    pub(crate) fn inputs(&self) -> &Digest {
-        &self.inputs
-    }
-
-    /// All entries; by party, once [`Self::value_at_zero`] has been asked for.
-    pub(crate) fn entries(&self) -> &[(Entry<G>, AffineBytes)] {
-        &self.entries
-    }
-
-    /// Puts this party's own R_i = k_i·G in and gives it encoded.
-    pub(crate) fn add_own(
-        &mut self,
-        me: PartyId,
-        nonce: &G::Scalar,
-    ) -> Result<AffineBytes, SignError> {
-        let point = G::mul_base(nonce);
-        let own = G::point_to_affine(&point).ok_or(SignError::Degenerate)?;
-        self.entries.push((Entry { id: me, point }, own)).map_err(|_| SignError::TooLarge)?;
-        Ok(own)
-    }
-
-    /// Encodes R1 of `me`, to all other members.
-    pub(crate) fn message<'b>(
-        &self,
-        me: PartyId,
-        own: AffineBytes,
-        buffer: &'b mut [u8],
-    ) -> Result<&'b [u8], NoRoom> {
-        let header = Header { from: me, ..self.header };
-        let message = NoncePoint { header, inputs: self.inputs, point: own };
-        wire::encode(&message, buffer).map(|bytes| &*bytes)
-    }
-
-    /// The members whose R_j has not arrived.
-    pub(crate) fn missing(&self) -> PartySet {
-        let there: PartySet = self.entries.iter().map(|(entry, _)| entry.id).collect();
-        self.quorum.difference(&there)
-    }
-
-    /// Takes the R_j that arrived at `me`.
-    pub(crate) fn take(&mut self, from: PartyId, me: PartyId, bytes: &[u8]) -> Result<(), Failure> {
-        if !self.quorum.contains(from) {
-            return Err(Failure::Refused(Refusal::NotAMember(from)));
-        }
-        check_header(bytes, &Header { from, ..self.header }, me)?;
-        let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let message: NoncePoint = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
-        if let Some((_, earlier)) = self.entries.iter().find(|(entry, _)| entry.id == from) {
-            let same = (*earlier, self.inputs) == (message.point, message.inputs);
-            return Err(if same {
-                Failure::Refused(Refusal::Duplicate)
-            } else {
-                blame(Fault::Equivocation)
-            });
-        }
-        if message.inputs != self.inputs {
-            return Err(Failure::Aborted(Abort::Disagreement(from)));
-        }
-        let point = G::point_from_affine(&message.point).ok_or(blame(Fault::InvalidPoint))?;
-        let entry = (Entry { id: from, point }, message.point);
-        self.entries.push(entry).map_err(|_| Failure::Refused(Refusal::NotAMember(from)))
-    }
-
-    /// DegCheck_d over the complete list, and R = the value at 0 (`docs/PROTOCOL.md` §2). Without the
-    /// check a liar could show two honest parties two different R under one k_i.
-    pub(crate) fn value_at_zero(&mut self) -> Result<G::Point, Failure> {
-        self.entries.sort_unstable_by_key(|(entry, _)| entry.id);
-        let points: Vec<Entry<G>, S> = self.entries.iter().map(|(entry, _)| *entry).collect();
-        if !vss::on_polynomial(&points, self.degree) {
-            return Err(Failure::Aborted(Abort::OffPolynomial(self.quorum)));
-        }
-        vss::value_at_zero(&points, self.degree).ok_or(Failure::Aborted(Abort::Degenerate))
-    }
+/// The header of a message in the session that D0 names.
+fn header<P: Scheme>(session: Digest, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
+    let (version, suite, protocol) = (wire::VERSION, P::Group::SUITE, P::PROTOCOL);
+    Header { version, suite, protocol, round, session, from, to }
 }
 
 /// Whether a message of at most [`MAX_MESSAGE`] bytes has the header that its sender, the channel's

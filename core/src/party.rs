@@ -110,7 +110,11 @@ impl PartySet {
 
     /// The members in increasing order.
     pub fn iter(&self) -> impl Iterator<Item = PartyId> + Clone + '_ {
-        (1..=255u16).filter_map(PartyId::new).filter(|id| self.contains(*id))
+        let bytes = self.0.iter().enumerate().filter(|(_, byte)| **byte != 0);
+        bytes.flat_map(|(place, byte)| {
+            let set = (0..8u16).filter(move |bit| byte >> bit & 1 == 1);
+            set.filter_map(move |bit| PartyId::new(place as u16 * 8 + bit))
+        })
     }
 
     /// The place of `id` among the members in increasing order, from 0.

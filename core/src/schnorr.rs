@@ -1,27 +1,31 @@
 //! Stateless Schnorr with an honest majority (`docs/PROTOCOL.md` §6.3): BIP-340 with the tweak of
 //! BIP-341, and Ed25519. Nonces are pseudorandom functions of everything that is signed and of fresh
 //! public salt, as in [`crate::ecdsa`]; a wrong share has a culprit here.
+//!
+//! ```text
+//! k_i = Σ PRF(r_A, "k", D0)·f_A(i)              R_i = k_i·G                       R1, to all of S
+//! c = H(R, Y, m)                                z_i = ±h·k_i + c·(±x_i ± ε)       R2
+//! z = Σ L_i·z_i                                 z·G = ±R + c·Y
+//! ```
 
 mod combine;
-mod inspect;
 mod target;
 
 use serde::{Deserialize, Serialize};
 
-use crate::curve::{AffineBytes, Group, PointBytes, SchnorrGroup};
+use crate::curve::{PointBytes, SchnorrGroup};
 use crate::hash::{Digest, Transcript};
-use crate::key::OpenedKey;
-use crate::nonce::{self, NonceList};
+use crate::key::{KeyTerms, OpenedKey};
+use crate::nonce::{self, Round, Scheme};
 use crate::party::{Holders, PartyId, PartySet};
 use crate::secret::SecretScalar;
-use crate::session::{Abort, Header, Protocol, Refusal};
-use crate::wire::{self, Bytes64, NoRoom};
+use crate::session::{Abort, Protocol};
+use crate::wire::Bytes64;
 
 use target::Target;
 
-pub use crate::nonce::{Failure, MAX_MESSAGE, NoncePoint, Salt, SignError};
-pub use combine::Combiner;
-pub use inspect::{Inspected, inspect};
+pub use crate::nonce::{Failure, Guard, MAX_MESSAGE, NoncePoint, Salt, SignError};
+pub use combine::{Combiner, Shares};
 pub use target::{Tweak, verification_key};
 
 /// R ‖ z, as the standard writes it: 64 bytes.
@@ -35,8 +39,6 @@ pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// the session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignTerms<M> {
-    /// The session's id.
-    pub session: Digest,
     /// S: exactly 2T−1 holders.
     pub quorum: PartySet,
     /// Who collects nonce points and shares.
@@ -60,79 +62,52 @@ impl<M: AsRef<[u8]>> SignTerms<M> {
         Ok(())
     }
 
-    fn header<G: Group>(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
-        Header {
-            version: wire::VERSION,
-            suite: G::SUITE,
-            protocol: Protocol::Schnorr,
-            round,
-            session: self.session,
-            from,
-            to,
-        }
+    /// D0: everything that is signed, for whom, and with which salts. It binds the message by its length
+    /// and hash, so the hash of the message may be known to anybody; it is not what is signed.
+    fn inputs<G: SchnorrGroup>(
+        &self,
+        key: (&Digest, &KeyTerms, &[u8; 33]),
+        target: &Target<G>,
+        salts: &[(PartyId, Salt)],
+    ) -> Digest {
+        let (context, terms, group_key) = key;
+        let message = self.message.as_ref();
+        let start = Transcript::new("nonce")
+            .bytes(context)
+            .u32(terms.epoch)
+            .bytes(&[G::SUITE.into()])
+            .bytes(b"schnorr")
+            .bytes(G::STANDARD.as_bytes())
+            .bytes(group_key);
+        target
+            .bind(start)
+            .u32(message.len() as u32)
+            .bytes(&Transcript::new("message").bytes(message).finish())
+            .set(self.quorum)
+            .bytes(&nonce::salt_digest(salts))
+            .finish()
     }
 }
 
-/// D0: everything that is signed, for whom, and with which salts. It binds the message by its length
-/// and hash, so the hash of the message may be known to anybody; it is not what is signed.
-fn nonce_inputs<G: SchnorrGroup, M: AsRef<[u8]>>(
-    key: (&Digest, u32, &[u8; 33]),
-    target: &Target<G>,
-    terms: &SignTerms<M>,
-    salts: &[(PartyId, Salt)],
-) -> Digest {
-    let (context, epoch, group_key) = key;
-    let message = terms.message.as_ref();
-    let start = Transcript::new("nonce")
-        .bytes(context)
-        .u32(epoch)
-        .bytes(&[G::SUITE.into()])
-        .bytes(b"schnorr")
-        .bytes(G::STANDARD.as_bytes())
-        .bytes(group_key);
-    target
-        .bind(start)
-        .u32(message.len() as u32)
-        .bytes(&Transcript::new("message").bytes(message).finish())
-        .set(terms.quorum)
-        .bytes(&nonce::salt_digest(salts))
-        .finish()
-}
-
-/// R2, to the coordinator: z_i.
+/// z_i, a scalar in 32 big-endian bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignatureShare {
-    header: Header,
-    /// D0.
-    inputs: Digest,
-    /// R by its name, the same for all who do not abort.
-    nonce: [u8; 32],
-    /// z_i, 32 big-endian bytes.
-    response: [u8; 32],
+pub struct Response {
+    pub(crate) z: [u8; 32],
 }
 
-impl SignatureShare {
-    /// Encodes the share for the coordinator.
-    ///
-    /// # Errors
-    /// [`NoRoom`] if `buffer` is shorter than [`MAX_MESSAGE`].
-    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        wire::encode(self, buffer).map(|bytes| &*bytes)
-    }
-}
-
-/// A member's session: it has sent R_i and waits for the others'. S is the capacity of the quorum.
-pub struct Signer<G: SchnorrGroup, M, const S: usize> {
-    terms: SignTerms<M>,
-    me: PartyId,
+/// Schnorr as a [`Scheme`]. M holds the message.
+pub struct Schnorr<G: SchnorrGroup, M> {
+    message: M,
     target: Target<G>,
-    nonce: SecretScalar<G>,
-    own: AffineBytes,
-    list: NonceList<G, S>,
-    over: bool,
 }
 
-impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Signer<G, M, S> {
+/// A member's session. S is the capacity of the quorum.
+pub type Signer<G, M, const S: usize> = nonce::Signer<Schnorr<G, M>, S>;
+
+/// A member's R2.
+pub type SignatureShare = nonce::SignatureShare<Response>;
+
+impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M>, S> {
     /// Checks the terms and derives k_i. Before [`Self::nonce_message`] is sent, the policy counter
     /// and the audit record must be durable: sending it counts as a released signature.
     ///
@@ -144,78 +119,50 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Signer<G, M, S> {
         salts: &[(PartyId, Salt)],
         own_salt: &Salt,
     ) -> Result<Self, SignError> {
-        let (holders, me) = (key.terms().holders, key.party());
-        terms.check(&holders)?;
-        nonce::check_member::<S>(&terms.quorum, me, salts, own_salt)?;
-        let target =
-            Target::new(&key.group_key(), &PointBytes(*key.group_key_bytes()), &terms.tweak)?;
-        let of_key = (key.context(), key.terms().epoch, key.group_key_bytes());
-        let inputs = nonce_inputs(of_key, &target, &terms, salts);
-        let nonce = key.pseudorandom("k", &inputs);
-        let header = terms.header::<G>(1, me, None);
-        let mut list = NonceList::new(header, terms.quorum, holders.degree(), inputs);
-        let own = list.add_own(me, nonce.expose())?;
-        Ok(Self { terms, me, target, nonce, own, list, over: false })
+        Self::guarded(key, terms, salts, own_salt, Guard::Off)
     }
 
-    /// R1, to all other members and to the coordinator.
+    /// [`Self::new`] with a guard against faults in computing.
     ///
     /// # Errors
-    /// [`NoRoom`] if `buffer` is shorter than [`MAX_MESSAGE`].
-    pub fn nonce_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        self.list.message(self.me, self.own, buffer)
-    }
-
-    /// The members whose R_j has not arrived.
-    #[must_use]
-    pub fn missing(&self) -> PartySet {
-        self.list.missing()
-    }
-
-    /// Takes R_j; once all are there, gives this party's share, a single time.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`] drops the message, [`Failure::Aborted`] ends the session.
-    pub fn handle_nonce<const N: usize, const K: usize>(
-        &mut self,
+    /// [`SignError`] names the broken rule.
+    pub fn guarded<const N: usize, const K: usize>(
         key: &OpenedKey<G, N, K>,
-        from: PartyId,
-        bytes: &[u8],
-    ) -> Result<Option<SignatureShare>, Failure> {
-        if self.over {
-            return Err(Failure::Refused(Refusal::Over));
-        }
-        if from == self.me {
-            return Err(Failure::Refused(Refusal::NotAMember(from)));
-        }
-        let result = self.list.take(from, self.me, bytes).and_then(|()| {
-            if self.missing().is_empty() { self.finish(key).map(Some) } else { Ok(None) }
-        });
-        if matches!(result, Err(Failure::Aborted(_)) | Ok(Some(_))) {
-            // k_i answers one challenge at most, and is wiped here: two answers are the share.
-            self.over = true;
-            self.nonce = SecretScalar::new(G::Scalar::default());
-        }
-        result
+        terms: SignTerms<M>,
+        salts: &[(PartyId, Salt)],
+        own_salt: &Salt,
+        guard: Guard,
+    ) -> Result<Self, SignError> {
+        terms.check(&key.terms().holders)?;
+        nonce::check_member::<S>(&terms.quorum, key.party(), salts, own_salt)?;
+        let group_key = key.group_key_bytes();
+        let target = Target::new(&key.group_key(), &PointBytes(*group_key), &terms.tweak)?;
+        let session = terms.inputs((key.context(), key.terms(), group_key), &target, salts);
+        let (quorum, coordinator) = (terms.quorum, terms.coordinator);
+        let scheme = Schnorr { message: terms.message, target };
+        Self::start(key, scheme, session, (quorum, coordinator), guard)
     }
+}
 
-    fn finish<const N: usize, const K: usize>(
-        &mut self,
+impl<G: SchnorrGroup, M: AsRef<[u8]>> nonce::private::Sealed for Schnorr<G, M> {}
+
+impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
+    type Group = G;
+    const PROTOCOL: Protocol = Protocol::Schnorr;
+    type Response = Response;
+
+    fn respond<const N: usize, const K: usize>(
+        &self,
         key: &OpenedKey<G, N, K>,
-    ) -> Result<SignatureShare, Failure> {
-        let point = G::clear_cofactor(&self.list.value_at_zero()?);
-        let (nonce, negated) = G::name(&point).ok_or(Failure::Aborted(Abort::Degenerate))?;
-        let challenge = G::challenge(&nonce, self.target.name(), self.terms.message.as_ref());
-        // z_i = ±h·k_i + c·(±x_i ± ε).
-        let k = *self.nonce.expose() * G::Scalar::from(G::COFACTOR);
+        nonce: &SecretScalar<G>,
+        round: &Round<'_, G>,
+    ) -> Result<Response, Abort> {
+        let (name, negated) = G::name_of(&round.bytes).ok_or(Abort::Degenerate)?;
+        let challenge = G::challenge(&name, self.target.name(), self.message.as_ref());
+        let k = *nonce.expose() * G::Scalar::from(G::COFACTOR);
         let k = SecretScalar::<G>::new(if negated { -k } else { k });
-        let response = *k.expose() + challenge * *self.target.share(key.share()).expose();
-        Ok(SignatureShare {
-            header: self.terms.header::<G>(2, self.me, Some(self.terms.coordinator)),
-            inputs: *self.list.inputs(),
-            nonce,
-            response: G::scalar_to_bytes(&response),
-        })
+        let z = *k.expose() + challenge * *self.target.share(key.share()).expose();
+        Ok(Response { z: G::scalar_to_bytes(&z) })
     }
 }
 
@@ -234,7 +181,7 @@ pub fn verify<G: SchnorrGroup>(key: &[u8; 32], message: &[u8], signature: &Signa
     holds::<G>(&point, &nonce, &challenge, &response)
 }
 
-/// Whether z·G − c·Y is the point that `nonce` names.
+/// Whether z·G − c·Y is the point that `nonce` names: compared encoded, as the standards say.
 fn holds<G: SchnorrGroup>(
     key: &G::Point,
     nonce: &[u8; 32],

@@ -208,6 +208,8 @@ pub enum Abort {
     },
     /// A coordinator or operator ended it.
     Cancelled,
+    /// This party's own computation gave two results ([`crate::nonce::Guard`]).
+    ComputationFault,
 }
 
 impl core::fmt::Display for Abort {
@@ -230,6 +232,9 @@ impl core::fmt::Display for Abort {
                 write!(f, "no message of round {round} from parties {missing} before the deadline")
             }
             Self::Cancelled => f.write_str("cancelled"),
+            Self::ComputationFault => {
+                f.write_str("this party's computation gave two results: check the machine")
+            }
         }
     }
 }

@@ -63,6 +63,11 @@ impl Fraction {
         Self { numerator: numerator / common, denominator: denominator / common }
     }
 
+    /// Λ times the fraction, for a Λ from [`common_denominator`].
+    fn scaled(self, common: i128) -> i128 {
+        (common / self.denominator).saturating_mul(self.numerator)
+    }
+
     fn scalar<G: Group>(self) -> G::Scalar {
         let numerator = G::scalar_from_integer(self.numerator);
         if self.denominator == 1 {
@@ -77,44 +82,97 @@ impl Fraction {
 fn gcd(a: i128, b: i128) -> i128 {
     let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
     while b != 0 {
+        // Nearly always short: a division of 128 bits takes ten times as long.
+        if let (Ok(mut x), Ok(mut y)) = (u64::try_from(a), u64::try_from(b)) {
+            while y != 0 {
+                (x, y) = (y, x % y);
+            }
+            return i128::from(x);
+        }
         (a, b) = (b, a % b);
     }
     a as i128
 }
 
-/// L_i(S), the Lagrange coefficient of `id` at 0, as a fraction.
-fn lagrange_fraction(set: PartySet, id: PartyId) -> Fraction {
+/// The Lagrange coefficient of `id` among `set` at `at`: ∏_{j∈S, j≠i} (at−j)/(i−j).
+fn lagrange_fraction(set: PartySet, id: PartyId, at: i128) -> Fraction {
     let i = i128::from(id.number());
     set.iter().filter(|other| *other != id).fold(Fraction::ONE, |product, other| {
         let j = i128::from(other.number());
-        product.times(j, j - i)
+        product.times(at - j, i - j)
     })
 }
 
 /// L_i(S) = ∏_{j∈S, j≠i} j/(j−i).
 #[must_use]
 pub fn lagrange<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
-    lagrange_fraction(set, id).scalar::<G>()
+    lagrange_fraction(set, id, 0).scalar::<G>()
 }
 
-/// 1/L_i(S): it spreads the zero masks (`docs/PROTOCOL.md` §5).
+/// Λ·L_i(S) for every member, and Λ: integers, so that whoever divides does it once. (Λ = 1 and full
+/// scalars where the identifiers are far apart and the group is large.) S bounds the set.
 #[must_use]
-pub fn inverse_lagrange<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
-    let Fraction { numerator, denominator } = lagrange_fraction(set, id);
-    Fraction::ONE.times(denominator, numerator).scalar::<G>()
+pub fn scaled_lagrange<G: Group, const S: usize>(
+    set: PartySet,
+) -> (Vec<(PartyId, G::Scalar), S>, G::Scalar) {
+    let weights = set.iter().map(|id| (id, lagrange_fraction(set, id, 0)));
+    match common_denominator(weights.clone().map(|(_, weight)| weight)) {
+        Some(common) => {
+            let scaled = weights.map(|(id, weight)| (id, weight.scaled(common)));
+            let scaled = scaled.map(|(id, weight)| (id, G::scalar_from_integer(weight)));
+            (scaled.take(S).collect(), G::scalar_from_integer(common))
+        }
+        None => {
+            let full = weights.map(|(id, weight)| (id, weight.scalar::<G>()));
+            (full.take(S).collect(), G::Scalar::from(1))
+        }
+    }
+}
+
+/// C/L_i(S) with C = ∏_{j∈S} j, which spreads the zero masks (`docs/PROTOCOL.md` §5): an integer,
+/// i·∏_{j≠i}(j−i), so that no inversion is needed.
+#[must_use]
+pub fn mask_weight<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
+    let i = i128::from(id.number());
+    let others = set.iter().filter(|other| *other != id);
+    // At most 11 factors of 8 bits and a sign.
+    let product = others.fold(i, |product, j| product.saturating_mul(i128::from(j.number()) - i));
+    G::scalar_from_integer(product)
+}
+
+/// 1/j for every holder j, at the cost of one inversion; N bounds the holders.
+#[must_use]
+pub fn inverses<G: Group, const N: usize>(holders: PartySet) -> Vec<(PartyId, G::Scalar), N> {
+    let one = G::Scalar::from(1);
+    let number = |id: PartyId| G::Scalar::from(u64::from(id.number()));
+    let mut products: Vec<(PartyId, G::Scalar), N> = Vec::new();
+    let mut product = one;
+    for id in holders.iter().take(N) {
+        let _ = products.push((id, product));
+        product = product * number(id);
+    }
+    // Never 0 modulo p: a product of 8-bit integers. Walking back, `rest` is 1/∏ of what comes before.
+    let mut rest = G::invert(&product).unwrap_or(one);
+    for (id, inverse) in products.iter_mut().rev() {
+        *inverse = *inverse * rest;
+        rest = rest * number(*id);
+    }
+    products
 }
 
 /// f_A(id) for the polynomial of degree d with f_A(0) = 1 and f_A(j) = 0 for every holder j ∉ A
-/// (`docs/PROTOCOL.md` §6.1).
+/// (`docs/PROTOCOL.md` §6.1): ∏_{j∉A} (j−id)/j, with all 1/j from [`inverses`].
 #[must_use]
-pub fn nonce_weight<G: Group>(holders: PartySet, set: PartySet, id: PartyId) -> G::Scalar {
+pub fn nonce_weight<G: Group>(
+    inverses: &[(PartyId, G::Scalar)],
+    set: PartySet,
+    id: PartyId,
+) -> G::Scalar {
     let i = i128::from(id.number());
-    let left_out = holders.difference(&set);
-    let product = left_out.iter().fold(Fraction::ONE, |product, other| {
-        let j = i128::from(other.number());
-        product.times(j - i, j)
-    });
-    product.scalar::<G>()
+    let left_out = inverses.iter().filter(|(other, _)| !set.contains(*other));
+    left_out.fold(G::Scalar::from(1), |product, (other, inverse)| {
+        product * G::scalar_from_integer(i128::from(other.number()) - i) * *inverse
+    })
 }
 
 /// A point that claims to be a polynomial's value at `id`.
@@ -126,73 +184,40 @@ pub struct Entry<G: Group> {
     pub point: G::Point,
 }
 
-/// Σ weight·P with a common factor Λ cleared from the weights, so that all multiplications are short:
-/// returns (Λ·Σ, Λ). Public data, variable time.
-fn combine<G: Group>(
-    terms: impl Iterator<Item = (G::Point, Fraction)> + Clone,
-) -> (G::Point, i128) {
-    let common = terms.clone().try_fold(1i128, |common, (_, weight)| {
+/// The least common multiple Λ of the denominators, unless it or a weight scaled by it is too long.
+fn common_denominator(weights: impl Iterator<Item = Fraction> + Clone) -> Option<i128> {
+    let common = weights.clone().try_fold(1i128, |common, weight| {
         (common / gcd(common, weight.denominator)).checked_mul(weight.denominator)
-    });
-    let integers = common.filter(|common| {
-        terms.clone().all(|(_, w)| (common / w.denominator).checked_mul(w.numerator).is_some())
-    });
-    match integers {
-        Some(common) => {
-            let sum = terms.fold(G::Point::default(), |sum, (point, w)| {
-                sum + G::mul_small(&point, (common / w.denominator).saturating_mul(w.numerator))
-            });
-            (sum, common)
-        }
-        // Far-apart identifiers in a large group: no short common factor, so full scalars.
-        None => {
-            let sum = terms.fold(G::Point::default(), |sum, (point, weight)| {
-                sum + G::mul(&point, &weight.scalar::<G>())
-            });
-            (sum, 1)
-        }
-    }
+    })?;
+    let short = |w: Fraction| (common / w.denominator).checked_mul(w.numerator).is_some();
+    weights.clone().all(short).then_some(common)
 }
 
-/// DegCheck_d (`docs/PROTOCOL.md` §2): whether the entries, sorted by identifier and distinct, lie on
-/// a polynomial of degree at most `degree`. Every divided difference of order d+1 over neighbours must
-/// be the identity; for identifiers 1, 2, 3 … these are the forward differences.
+/// The value at `at` (0, or an identifier) of the polynomial of degree |basis|−1 through the entries of
+/// `basis`, as (Λ·value, Λ) with a Λ for which all multiplications are short: 1 wherever the identifiers
+/// are neighbours. Public data, variable time.
+#[must_use]
+pub fn value_at<G: Group>(basis: &[Entry<G>], at: u16) -> (G::Point, i128) {
+    let set: PartySet = basis.iter().map(|entry| entry.id).collect();
+    let terms = basis.iter().map(|e| (e.point, lagrange_fraction(set, e.id, i128::from(at))));
+    let common = common_denominator(terms.clone().map(|(_, weight)| weight));
+    let scaled = terms.map(|(point, weight)| match common {
+        Some(common) => G::mul_small(&point, weight.scaled(common)),
+        // Far-apart identifiers in a large group: no short common factor, so full scalars.
+        None => G::mul(&point, &weight.scalar::<G>()),
+    });
+    (scaled.reduce(|sum, term| sum + term).unwrap_or_default(), common.unwrap_or(1))
+}
+
+/// DegCheck_d (`docs/PROTOCOL.md` §2) of points that are parsed already: whether the entries, with
+/// distinct identifiers, lie on a polynomial of degree at most `degree`.
 #[must_use]
 pub fn on_polynomial<G: Group>(entries: &[Entry<G>], degree: usize) -> bool {
-    entries.windows(degree + 2).all(|window| {
-        let terms = window.iter().map(|entry| {
-            let i = i128::from(entry.id.number());
-            let others = window.iter().filter(|other| other.id != entry.id);
-            let weight = others.fold(Fraction::ONE, |product, other| {
-                product.times(1, i - i128::from(other.id.number()))
-            });
-            (entry.point, weight)
-        });
-        combine::<G>(terms).0 == G::Point::default()
+    let Some((basis, others)) = entries.split_at_checked(degree + 1) else { return true };
+    others.iter().all(|entry| {
+        let (sum, common) = value_at(basis, entry.id.number());
+        G::mul_small(&entry.point, common) == sum
     })
-}
-
-/// The value at 0 of the polynomial of degree `degree` on which all entries lie, or `None` if there
-/// are too few. Call it after [`on_polynomial`]: then any degree+1 entries give the same point, and a
-/// run of neighbours whose weights are integers needs short multiplications only.
-#[must_use]
-pub fn value_at_zero<G: Group>(entries: &[Entry<G>], degree: usize) -> Option<G::Point> {
-    let weigh = |window: &[Entry<G>]| {
-        let set: PartySet = window.iter().map(|entry| entry.id).collect();
-        let weights = window.iter().map(move |e| lagrange_fraction(set, e.id));
-        weights.clone().all(|weight| weight.denominator == 1)
-    };
-    let window = entries
-        .windows(degree + 1)
-        .find(|window| weigh(window))
-        .or_else(|| entries.get(..=degree))?;
-    let set: PartySet = window.iter().map(|entry| entry.id).collect();
-    let (sum, common) =
-        combine::<G>(window.iter().map(|e| (e.point, lagrange_fraction(set, e.id))));
-    if common == 1 {
-        return Some(sum);
-    }
-    Some(G::mul(&sum, &G::invert(&G::scalar_from_integer(common))?))
 }
 
 #[cfg(test)]
@@ -227,7 +252,12 @@ mod tests {
             let secret = C::mul_base(f.constant().unwrap().expose());
             let mut points = entries(&f, ids(numbers));
             assert!(on_polynomial(&points, degree), "{numbers:?}");
-            assert_eq!(value_at_zero(&points, degree), Some(secret), "{numbers:?}");
+            for basis in points.windows(degree + 1) {
+                let (sum, common) = value_at(basis, 0);
+                assert_eq!(sum, C::mul(&secret, &C::scalar_from_integer(common)), "{numbers:?}");
+                let neighbours = basis.windows(2).all(|w| w[0].id.number() + 1 == w[1].id.number());
+                assert!(common == 1 || !neighbours);
+            }
             for place in 0..points.len() {
                 let honest = points[place].point;
                 points[place].point = C::double(&honest);
@@ -247,8 +277,14 @@ mod tests {
             sum + lagrange::<C>(set, id) * f.evaluate(id).expose() * g.evaluate(id).expose()
         });
         assert_eq!(product, f.constant().unwrap().expose() * g.constant().unwrap().expose());
-        for id in set.iter() {
-            assert_eq!(lagrange::<C>(set, id) * inverse_lagrange::<C>(set, id), k256::Scalar::ONE);
+        let (scaled, common) = scaled_lagrange::<C, 5>(set);
+        let all = k256::Scalar::from(2u64 * 5 * 6 * 9);
+        for (id, weight) in scaled {
+            assert_eq!(lagrange::<C>(set, id) * common, weight);
+            assert_eq!(lagrange::<C>(set, id) * mask_weight::<C>(set, id), all);
+        }
+        for (id, inverse) in inverses::<C, 5>(set) {
+            assert_eq!(inverse * k256::Scalar::from(u64::from(id.number())), k256::Scalar::ONE);
         }
     }
 

@@ -36,7 +36,7 @@ use crate::store::Store;
 use coordinate::Coordination;
 use incidents::{Incidents, Remembered};
 use keygen::{KeyCoordination, KeyRun};
-use signing::Participation;
+use signing::{Early, Participation};
 
 pub use transport::Transport;
 
@@ -130,6 +130,7 @@ pub struct Service {
     key_runs: BTreeMap<Digest, KeyRun>,
     key_coordinations: BTreeMap<Digest, KeyCoordination>,
     participations: BTreeMap<Digest, Participation>,
+    early: Vec<Early>,
     coordinations: BTreeMap<Digest, Coordination>,
     /// Failed sessions by party since its last good one: such parties are chosen last.
     strikes: BTreeMap<PartyId, u32>,
@@ -179,6 +180,7 @@ impl Service {
             key_runs: BTreeMap::new(),
             key_coordinations: BTreeMap::new(),
             participations: BTreeMap::new(),
+            early: Vec::new(),
             coordinations: BTreeMap::new(),
             strikes: BTreeMap::new(),
             remembered: Remembered::default(),
@@ -281,6 +283,7 @@ impl Service {
         self.expire_key_runs(at);
         self.expire_coordinations(at);
         self.participations.retain(|_, participation| participation.deadline > at);
+        self.expire_early(at);
         let due = |last: Instant, every: Duration| at.saturating_duration_since(last) >= every;
         if self.last_confirm.is_none_or(|last| due(last, CONFIRM_EVERY)) {
             self.last_confirm = Some(at);

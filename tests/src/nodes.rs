@@ -240,9 +240,9 @@ impl World {
 
     /// Gives a party one input; if its disk dies on the way, the party dies.
     fn feed<T>(&mut self, party: u16, input: impl FnOnce(&mut Service) -> T) -> Option<T> {
+        let result = self.nodes.get_mut(&party)?.service.as_mut().map(input);
+        let left = self.wire().take_released(party);
         let node = self.nodes.get_mut(&party)?;
-        let result = node.service.as_mut().map(input);
-        let left = self.wire.lock().unwrap_or_else(PoisonError::into_inner).take_released(party);
         node.released.extend(left);
         if node.disk.crashed() {
             self.crash(party);
@@ -256,6 +256,7 @@ impl World {
         let packet = self.wire().next_packet(pick);
         match packet {
             Some((from, to, bytes)) => {
+                self.wire().before(to, &bytes);
                 self.feed(to, |s| s.handle_event(Event::Message { party: from, bytes }));
             }
             None => self.tick(),

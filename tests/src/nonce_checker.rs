@@ -5,20 +5,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_core::hash::Digest;
+use quorate_core::nonce::{Inspected, inspect};
 use quorate_core::party::PartyId;
-use quorate_core::{ecdsa, schnorr};
+use quorate_core::session::Protocol;
 
 /// What a session is about: the public key Y, encoded in one way throughout, and the digest h; for
 /// Schnorr, a digest of the message.
 pub type About = (Vec<u8>, Digest);
+
+/// An answer: to whom, where that is part of it, and its hash. A party answers one list of R_j alike, so
+/// two answers under one R_i are for two R.
+type Answer = (Option<PartyId>, Digest);
 
 /// What one party sent in one session. A party that came back from a crash or a roll-back may be in the
 /// same session again, with another R_i: a share belongs to the R_i that it sent last.
 #[derive(Default)]
 struct Sent {
     last: Option<Vec<u8>>,
-    points: BTreeMap<Vec<u8>, BTreeSet<Vec<u8>>>,
-    shares: BTreeSet<Vec<u8>>,
+    points: BTreeMap<Vec<u8>, BTreeSet<Answer>>,
+    shares: BTreeSet<Answer>,
 }
 
 /// One use of a nonce.
@@ -28,8 +33,8 @@ pub struct Use {
     pub session: Digest,
     /// Y and h.
     pub about: About,
-    /// R, if the party sent its share.
-    pub nonce: Option<Vec<u8>>,
+    /// The share, if the party sent one.
+    pub answer: Option<(Option<PartyId>, Digest)>,
 }
 
 /// A nonce under two different (Y, h, R).
@@ -71,30 +76,27 @@ impl NonceChecker {
         Self::default()
     }
 
-    /// Takes a message that left `party`, in the order in which they left; whatever is no message of a signing session is ignored.
-    pub fn record(&mut self, party: PartyId, bytes: &[u8]) {
-        let (session, point, nonce) = match (ecdsa::inspect(bytes), schnorr::inspect(bytes)) {
-            (Ok(ecdsa::Inspected::Nonce { header, point, .. }), _)
-            | (_, Ok(schnorr::Inspected::Nonce { header, point, .. })) => {
-                (header.session, Some(point.0.to_vec()), None)
-            }
-            (Ok(ecdsa::Inspected::Share { header, nonce, .. }), _) => {
-                (header.session, None, Some(nonce.0.to_vec()))
-            }
-            (_, Ok(schnorr::Inspected::Share { header, nonce, .. })) => {
-                (header.session, None, Some(nonce.to_vec()))
-            }
-            _ => return,
-        };
+    /// Takes a message that left `party` in `session`, the caller's name for what happens there (the
+    /// messages name it by D0, whose inputs are what is checked here), in the order in which they left;
+    /// whatever is no message of a signing session is ignored.
+    pub fn record(&mut self, session: Digest, party: PartyId, bytes: &[u8]) {
+        let Ok(message) = inspect(bytes) else { return };
         let sent = self.sent.entry((session, party)).or_default();
-        if let Some(point) = point {
-            sent.points.entry(point.clone()).or_default();
-            sent.last = Some(point);
-        }
-        if let Some(nonce) = nonce {
-            sent.shares.insert(nonce.clone());
-            if let Some(nonces) = sent.last.as_ref().and_then(|last| sent.points.get_mut(last)) {
-                nonces.insert(nonce);
+        match message {
+            Inspected::Nonce { point, .. } => {
+                let point = point.0.to_vec();
+                sent.points.entry(point.clone()).or_default();
+                sent.last = Some(point);
+            }
+            Inspected::Share { header, response } => {
+                // ECDSA masks a share for its coordinator: another one gets another, of the same R.
+                let to = header.to.filter(|_| header.protocol == Protocol::Ecdsa);
+                let answer = (to, response);
+                sent.shares.insert(answer);
+                let point = sent.last.as_ref().and_then(|last| sent.points.get_mut(last));
+                if let Some(answers) = point {
+                    answers.insert(answer);
+                }
             }
         }
     }
@@ -110,11 +112,11 @@ impl NonceChecker {
                 report.unexplained.insert(*session);
                 continue;
             };
-            for (point, nonces) in &sent.points {
+            for (point, answers) in &sent.points {
                 let all = uses.entry((*party, point)).or_default();
-                let of = |nonce| Use { session: *session, about: about.clone(), nonce };
-                all.extend(nonces.iter().cloned().map(|nonce| of(Some(nonce))));
-                if nonces.is_empty() {
+                let of = |answer| Use { session: *session, about: about.clone(), answer };
+                all.extend(answers.iter().map(|answer| of(Some(*answer))));
+                if answers.is_empty() {
                     all.insert(of(None));
                 }
             }
@@ -123,9 +125,10 @@ impl NonceChecker {
         for ((party, point), uses) in uses {
             let sessions: BTreeSet<_> = uses.iter().map(|one| one.session).collect();
             let abouts: BTreeSet<_> = uses.iter().map(|one| &one.about).collect();
-            let nonces: BTreeSet<_> = uses.iter().filter_map(|one| one.nonce.as_ref()).collect();
+            let answers: BTreeSet<_> = uses.iter().filter_map(|one| one.answer).collect();
+            let to: BTreeSet<_> = answers.iter().map(|(to, _)| to).collect();
             report.repeated += usize::from(sessions.len() > 1);
-            if abouts.len() > 1 || nonces.len() > 1 {
+            if abouts.len() > 1 || answers.len() > to.len() {
                 let (point, uses) = (point.clone(), uses.into_iter().collect());
                 report.reuses.push(Reuse { party, point, uses });
             }

@@ -4,6 +4,7 @@
 pub mod forge;
 mod generate;
 pub mod schnorr;
+pub mod session;
 mod sign;
 
 use std::collections::BTreeMap;
@@ -21,7 +22,8 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 
 pub use generate::{Generation, generate, generate_on, session_of};
-pub use sign::{Signing, salt_of, sign, sign_derived, sign_with, sign_with_salts};
+pub use session::salt_of;
+pub use sign::{Signing, sign, sign_derived, sign_with, sign_with_salts};
 
 /// The curve of all tests that do not say another.
 pub type Curve = Secp256k1;

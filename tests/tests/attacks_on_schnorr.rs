@@ -14,14 +14,14 @@ mod one_suite;
 #[path = "attacks_on_schnorr/two_lists.rs"]
 mod two_lists;
 
-use quorate_core::curve::{Ed25519, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
+use quorate_core::curve::{Ed25519, PointBytes, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
 use quorate_core::key::OpenedKey;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::{
     Failure, MAX_PAYLOAD, Salt, SignError, Tweak, verification_key, verify,
 };
 use quorate_core::session::{Abort, Fault, Protocol, Refusal};
-use quorate_core::wire::{self, Bytes64, DecodeError};
+use quorate_core::wire::{self, DecodeError};
 use quorate_tests::simulator::forge::*;
 use quorate_tests::simulator::schnorr::{Signing, Terms, sign, sign_with, terms_of};
 use quorate_tests::simulator::*;
@@ -58,7 +58,7 @@ attacks!(
     a_corrupt_response_names_its_author,
     of_two_corrupt_responses_the_first_party_is_named,
     a_non_canonical_response,
-    a_share_for_another_nonce_or_other_inputs,
+    a_share_of_another_session,
     a_share_in_the_name_of_another_party,
     a_second_different_nonce_point_or_share,
     a_repeated_message_changes_nothing,
@@ -150,8 +150,8 @@ fn with_share(party: u16, change: impl Fn(&mut Response)) -> impl FnMut(Packet) 
     move |packet| vec![if is(&packet, party, SHARE) { changed(packet, &change) } else { packet }]
 }
 
-fn doubled<G: SchnorrGroup>(point: &Bytes64) -> Bytes64 {
-    G::point_to_affine(&G::double(&G::point_from_affine(point).unwrap())).unwrap()
+fn doubled<G: SchnorrGroup>(point: &PointBytes) -> PointBytes {
+    G::point_to_bytes(&G::double(&G::nonce_from_bytes(point).unwrap())).unwrap()
 }
 
 fn plus_one<G: SchnorrGroup>(bytes: &[u8; 32]) -> [u8; 32] {
@@ -277,10 +277,9 @@ fn a_nonce_point_forged_by_a_relay<G: SchnorrGroup>() {
 
 fn an_invalid_nonce_point_or_the_identity<G: SchnorrGroup>() {
     let invalid = Abort::Culprit(id(4), Fault::InvalidPoint);
-    all_abort::<G>(invalid, with_nonce(|nonce| nonce.point = Bytes64([0; 64])));
-    all_abort::<G>(invalid, with_nonce(|nonce| nonce.point = Bytes64([1; 64])));
-    all_abort::<G>(invalid, with_nonce(|nonce| nonce.point.0[..32].fill(0xff)));
-    all_abort::<G>(invalid, with_nonce(|nonce| nonce.point.0[63] ^= 1));
+    all_abort::<G>(invalid, with_nonce(|nonce| nonce.point = PointBytes([0; 33])));
+    all_abort::<G>(invalid, with_nonce(|nonce| nonce.point.0[0] = 4));
+    all_abort::<G>(invalid, with_nonce(|nonce| nonce.point.0[1..].fill(0xff)));
 }
 
 /// Party 4, honest, works on other inputs than all others: nobody answers.
@@ -288,12 +287,19 @@ fn disagreement<G: SchnorrGroup>(lie: impl Fn(&mut Terms, &mut Vec<(PartyId, Sal
     let group = key::<G>();
     for seed in SEEDS {
         let (done, sent) = lied_to::<G>(&group, seed, &lie);
-        for me in [1, 2] {
-            assert_eq!(done.aborted.get(&id(me)), Some(&Abort::Disagreement(id(4))), "{seed}");
-        }
-        assert_eq!(done.failed, Some(Abort::Disagreement(id(4))), "seed {seed}");
-        assert!(!sent.iter().any(|packet| kind(packet) == Some(SHARE)), "seed {seed}");
+        alone(&done, &sent, seed);
     }
+}
+
+/// The messages of party 4 are of another session, and nobody answers.
+fn alone(done: &Signing, sent: &[Packet], seed: u64) {
+    for me in [1, 2] {
+        let dropped = (id(me), id(4), Failure::Refused(Refusal::OtherSession));
+        assert!(done.refused.contains(&dropped), "party {me}, seed {seed}: {:?}", done.refused);
+    }
+    assert!(!sent.iter().any(|packet| kind(packet) == Some(SHARE)), "seed {seed}");
+    assert_eq!((done.signature, done.failed), (None, None), "seed {seed}");
+    assert!(done.aborted.is_empty(), "seed {seed}: {:?}", done.aborted);
 }
 
 fn another_message_shown_to_one_signer<G: SchnorrGroup>() {
@@ -351,10 +357,18 @@ fn a_nonce_point_replayed_from_other_inputs<G: SchnorrGroup>() {
         vec![packet]
     });
     let old = found.unwrap();
-    all_abort::<G>(
-        Abort::Disagreement(id(4)),
-        with_nonce(|nonce| (nonce.inputs, nonce.point) = (old.inputs, old.point)),
-    );
+    let group = key::<G>();
+    for seed in SEEDS {
+        // As it was authenticated, in its own session.
+        let mut replay = with_nonce(|nonce| *nonce = old.clone());
+        let (done, sent) = attacked::<G>(&group, seed, &mut replay);
+        for me in [1, 2] {
+            let dropped = (id(me), id(4), Failure::Refused(Refusal::OtherSession));
+            assert!(done.refused.contains(&dropped), "party {me}, seed {seed}");
+            assert!(!sent.iter().any(|packet| is(packet, me, SHARE)), "seed {seed}");
+        }
+        assert_eq!(done.signature, None);
+    }
     // Under a changed label it does not fit to the honest points.
     let off = Abort::OffPolynomial(quorum());
     all_abort::<G>(off, with_nonce(|nonce| nonce.point = old.point));
@@ -404,14 +418,14 @@ fn a_non_canonical_response<G: SchnorrGroup>() {
     }
 }
 
-fn a_share_for_another_nonce_or_other_inputs<G: SchnorrGroup>() {
+fn a_share_of_another_session<G: SchnorrGroup>() {
     let group = key::<G>();
-    for change in [|s: &mut Response| s.nonce[5] ^= 1, |s: &mut Response| s.inputs[5] ^= 1] {
-        for seed in SEEDS {
-            let (done, _) = attacked::<G>(&group, seed, &mut with_share(4, change));
-            assert_eq!(done.failed, Some(Abort::Disagreement(id(4))), "seed {seed}");
-            assert_eq!(done.signature, None);
-        }
+    for seed in SEEDS {
+        let mut lie = with_share(4, |share| share.header.session[5] ^= 1);
+        let (done, _) = attacked::<G>(&group, seed, &mut lie);
+        let dropped = (id(1), id(4), Failure::Refused(Refusal::OtherSession));
+        assert!(done.refused.contains(&dropped), "seed {seed}");
+        assert_eq!((done.signature, done.failed), (None, None));
     }
 }
 
@@ -548,10 +562,7 @@ fn a_party_at_another_epoch<G: SchnorrGroup>() {
     key.insert(id(4), later.remove(&id(4)).unwrap());
     for seed in SEEDS {
         let (done, sent) = attacked::<G>(&key, seed, &mut |packet| vec![packet]);
-        for me in [1, 2] {
-            assert_eq!(done.aborted.get(&id(me)), Some(&Abort::Disagreement(id(4))), "{seed}");
-        }
-        assert!(!sent.iter().any(|packet| kind(packet) == Some(SHARE)));
+        alone(&done, &sent, seed);
     }
 }
 

@@ -3,12 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
 
-use quorate_core::curve::{Group as _, P256};
+use quorate_core::curve::{EcdsaGroup as _, Group as _, P256};
 use quorate_core::derive::{Derivation, DeriveError, DerivedKey};
-use quorate_core::ecdsa::{SignError, SignTerms};
+use quorate_core::ecdsa::{Failure, SignError, SignTerms};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::ethereum::address;
-use quorate_core::session::{Abort, Protocol};
+use quorate_core::session::{Abort, Protocol, Refusal};
 use quorate_tests::chain::javascript;
 use quorate_tests::judge::{accepts, accepts_p256};
 use quorate_tests::simulator::forge::kind;
@@ -76,9 +76,9 @@ fn descendants_on_p256_by_context() {
     let sign = |derivation| {
         sign_derived(&group, derivation, set(&[1, 3, 4]), digest, 1, &mut calm(1), &mut honest)
     };
-    let root = P256::point_to_affine(&derived(&group, &Derivation::Root).point()).unwrap();
+    let root = P256::coordinates(&derived(&group, &Derivation::Root).point()).unwrap();
     for text in ["device 1", "device 2"] {
-        let key = P256::point_to_affine(&derived(&group, &context(text)).point()).unwrap();
+        let key = P256::coordinates(&derived(&group, &context(text)).point()).unwrap();
         let signature = sign(context(text)).signature.unwrap();
         assert!(accepts_p256(&key.0, message, &signature), "{text}");
         assert!(!accepts_p256(&root.0, message, &signature), "{text}");
@@ -101,7 +101,7 @@ fn ethers_finds_the_same_addresses_from_the_xpub() {
         let paths = ["0", "1", "0/5", "44/60/0/0/2147483647", "1/2/3/4/5/6/7/8/9/10"];
         let ours = paths.map(|text| {
             let key = root.derive(&path(&format!("m/{text}"))).unwrap();
-            address(&Curve::point_to_affine(&key.point()).unwrap().0).to_string()
+            address(&Curve::coordinates(&key.point()).unwrap().0).to_string()
         });
         let xpub = root.xpub().unwrap();
         let line = javascript("derive.mjs", &[&[xpub.as_str()][..], &paths].concat());
@@ -126,17 +126,18 @@ fn another_descendant_shown_to_one_signer() {
         for seed in 0..8 {
             let show = |me: PartyId| {
                 let derivation = if me == id(4) { lie } else { shown };
-                let (session, coordinator) = (session_of(seed), id(1));
-                let terms = SignTerms { session, quorum, coordinator, derivation, digest: DIGEST };
+                let coordinator = id(1);
+                let terms = SignTerms { quorum, coordinator, derivation, digest: DIGEST };
                 (terms, quorum.iter().map(|party| (party, salt_of(party, seed))).collect())
             };
             let mut network = calm(seed);
             let done = sign_with(&group, id(1), &show, seed, &mut network, &mut honest);
             assert_eq!(done.signature, None);
             for me in [1, 2] {
-                assert_eq!(done.aborted.get(&id(me)), Some(&Abort::Disagreement(id(4))), "{seed}");
+                let dropped = (id(me), id(4), Failure::Refused(Refusal::OtherSession));
+                assert!(done.refused.contains(&dropped), "party {me}, seed {seed}");
             }
-            assert!(!done.aborted.values().any(|abort| matches!(abort, Abort::Culprit(..))));
+            assert!(done.aborted.is_empty() && done.failed.is_none());
             let share = |packet: &Packet| kind(packet) == Some((Protocol::Ecdsa, 2));
             assert!(!network.sent.iter().any(share), "a share left, seed {seed}");
         }
@@ -165,6 +166,6 @@ fn a_party_that_signs_for_another_descendant_spoils_the_signature() {
         let done =
             sign_derived(&group, path("m/0"), quorum, DIGEST, seed, &mut network, &mut attack);
         assert_eq!(done.signature, None, "seed {seed}");
-        assert_eq!(done.aborted.get(&id(1)), Some(&Abort::InvalidSignature(quorum)));
+        assert_eq!(done.failed, Some(Abort::InvalidSignature(quorum)));
     }
 }

@@ -63,9 +63,9 @@ impl Record {
         self.signed += usize::from(done.signature.is_some());
         let root = group.values().next().unwrap().public.extended::<Curve>().unwrap();
         let key = root.derive(&terms.derivation).unwrap().encoded().0.to_vec();
-        self.about.insert(terms.session, (key, terms.digest));
+        self.about.insert(session_of(name), (key, terms.digest));
         for packet in &network.sent {
-            self.checker.record(packet.from, &packet.bytes);
+            self.checker.record(session_of(name), packet.from, &packet.bytes);
         }
         self.sent.append(&mut network.sent);
     }
@@ -75,9 +75,8 @@ impl Record {
     }
 }
 
-fn terms_of(name: u64, quorum: &[u16], coordinator: u16, digest: u8) -> SignTerms {
+fn terms_of(quorum: &[u16], coordinator: u16, digest: u8) -> SignTerms {
     SignTerms {
-        session: session_of(name),
         quorum: set(quorum),
         coordinator: id(coordinator),
         derivation: Derivation::Root,
@@ -99,7 +98,7 @@ fn the_same_request_again_in_parallel_with_another_quorum_and_with_a_dead_genera
             for quorum in [&[1u16, 2, 4][..], &[1, 2, 3], &[2, 3, 4]] {
                 for coordinator in [2, quorum[2], 2] {
                     name += 1;
-                    let terms = terms_of(name, quorum, coordinator, digest);
+                    let terms = terms_of(quorum, coordinator, digest);
                     record.session(group, name, terms, &mut honest);
                 }
             }
@@ -130,7 +129,7 @@ fn the_same_digest_for_two_descendants_with_a_dead_generator() {
         context("rent"),
     ];
     for (name, derivation) in all.into_iter().chain(all).enumerate() {
-        let terms = SignTerms { derivation, ..terms_of(name as u64, &[1, 2, 4], 1, 7) };
+        let terms = SignTerms { derivation, ..terms_of(&[1, 2, 4], 1, 7) };
         record.session(&group, name as u64, terms, &mut honest);
     }
     let report = record.report();
@@ -162,7 +161,7 @@ fn liars_and_repeated_salts_in_the_same_session() {
             }
         };
         // Two requests take turns; the salts are stuck for ten sessions at a time.
-        let terms = terms_of(name, &[1, 2, 4], 1, 7 + (name % 2) as u8);
+        let terms = terms_of(&[1, 2, 4], 1, 7 + (name % 2) as u8);
         let salts: Vec<_> =
             terms.quorum.iter().map(|party| (party, salt_of(party, name / 10))).collect();
         record.session_with(&group, name, terms, &salts, &mut lies);
@@ -177,7 +176,7 @@ fn liars_and_repeated_salts_in_the_same_session() {
 fn the_checker_finds_a_nonce_under_two_digests() {
     let group = group(4, 2, 1);
     let mut record = Record::default();
-    record.session(&group, 1, terms_of(1, &[1, 2, 4], 1, 7), &mut honest);
+    record.session(&group, 1, terms_of(&[1, 2, 4], 1, 7), &mut honest);
     assert!(record.report().reuses.is_empty());
     // A faulty party 2 sends the point of session 1 in session 2, which is about another digest.
     let old: Nonce = record
@@ -192,7 +191,7 @@ fn the_checker_finds_a_nonce_under_two_digests() {
         true => vec![changed(packet, |nonce: &mut Nonce| nonce.point = old.point)],
         false => vec![packet],
     };
-    record.session(&group, 2, terms_of(2, &[1, 2, 4], 1, 8), &mut faulty);
+    record.session(&group, 2, terms_of(&[1, 2, 4], 1, 8), &mut faulty);
     let report = record.report();
     assert_eq!(report.reuses.len(), 1);
     assert_eq!(report.reuses[0].party, id(2));
@@ -204,20 +203,19 @@ fn the_checker_finds_a_nonce_under_two_digests() {
 fn the_checker_finds_a_nonce_under_two_lists() {
     let group = group(4, 2, 1);
     let mut record = Record::default();
-    record.session(&group, 1, terms_of(1, &[1, 2, 4], 1, 7), &mut honest);
+    record.session(&group, 1, terms_of(&[1, 2, 4], 1, 7), &mut honest);
     let of_2 = |what| {
         let found = record.sent.iter().find(|p| p.from == id(2) && kind(p) == Some(what));
         found.unwrap().bytes.clone()
     };
-    let mut nonce: Nonce = parse(&of_2((Protocol::Ecdsa, 1)));
+    let nonce: Nonce = parse(&of_2((Protocol::Ecdsa, 1)));
     let mut share: Share = parse(&of_2((Protocol::Ecdsa, 2)));
     // The same digest and the same R_i in session 2, but a share for another R.
-    (nonce.header.session, share.header.session) = (session_of(2), session_of(2));
-    share.nonce = nonce.point;
+    share.mu[31] ^= 1;
     record.about.insert(session_of(2), record.about[&session_of(1)].clone());
-    record.checker.record(id(2), &bytes_of(&nonce));
+    record.checker.record(session_of(2), id(2), &bytes_of(&nonce));
     assert!(record.report().reuses.is_empty());
-    record.checker.record(id(2), &bytes_of(&share));
+    record.checker.record(session_of(2), id(2), &bytes_of(&share));
     let report = record.report();
     assert_eq!(report.reuses.len(), 1);
     assert_eq!(report.reuses[0].party, id(2));
@@ -227,7 +225,7 @@ fn the_checker_finds_a_nonce_under_two_lists() {
 fn the_checker_reports_sessions_that_nobody_explains() {
     let group = group(4, 2, 1);
     let mut record = Record::default();
-    record.session(&group, 1, terms_of(1, &[1, 2, 4], 1, 7), &mut honest);
+    record.session(&group, 1, terms_of(&[1, 2, 4], 1, 7), &mut honest);
     record.about.clear();
     let report = record.report();
     assert_eq!(report.unexplained, [session_of(1)].into_iter().collect());

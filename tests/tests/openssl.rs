@@ -51,7 +51,7 @@ fn ecdsa<C: EcdsaGroup>(scheme: Scheme, der: impl Fn([u8; 32], [u8; 32]) -> Vec<
             );
             let signature = done.signature.unwrap();
             let key = root.derive(&derivation).unwrap().point();
-            let key = C::point_to_affine(&key).unwrap();
+            let key = C::coordinates(&key).unwrap();
             judged(scheme, &key.0, &message, &der(signature.r, signature.s));
         }
     }

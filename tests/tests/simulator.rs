@@ -54,7 +54,7 @@ fn every_quorum_signs_on_p256_and_ring_agrees() {
         let group = group_on::<P256>(PartySet::first(n), t, 7);
         assert_eq!(group.len(), usize::from(n));
         let compressed = group[&id(1)].public.group_key().unwrap();
-        let key = P256::point_to_affine(&P256::point_from_bytes(compressed).unwrap()).unwrap();
+        let key = P256::coordinates(&P256::point_from_bytes(compressed).unwrap()).unwrap();
         for (seed, quorum) in subsets(n, 2 * usize::from(t) - 1).into_iter().enumerate() {
             let (message, seed) = ([seed as u8; 9], seed as u64);
             let digest = Sha256::digest(message).into();

@@ -3,7 +3,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{AffineBytes, Group, PointBytes, SchnorrGroup, Secp256k1, Suite};
+use super::{Group, PointBytes, SchnorrGroup, Secp256k1, Suite};
 
 /// secp256k1 for BIP-340.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +57,12 @@ impl Group for SchnorrSecp256k1 {
         Secp256k1::point_from_bytes(bytes)
     }
 
-    fn point_to_affine(point: &Point) -> Option<AffineBytes> {
-        Secp256k1::point_to_affine(point)
+    fn points_to_bytes(points: &[Point], out: &mut [Option<PointBytes>]) {
+        Secp256k1::points_to_bytes(points, out);
     }
 
-    fn point_from_affine(bytes: &AffineBytes) -> Option<Point> {
-        Secp256k1::point_from_affine(bytes)
+    fn combination(a: &Scalar, point: &Point, b: &Scalar) -> Point {
+        Secp256k1::combination(a, point, b)
     }
 }
 

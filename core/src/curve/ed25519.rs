@@ -5,7 +5,7 @@
 //! prime order are refused, which costs a multiplication each. For nonce points that would be most of
 //! the work of a signature; a small-order part in one R_j could slip through the degree check, and give
 //! two honest parties two different R under one k_i. So R is 8·(the value at 0), in which such parts
-//! vanish, and its secret is 8·k: [`SchnorrGroup::clear_cofactor`].
+//! vanish, and its secret is 8·k: [`Group::clear_cofactor`].
 
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
@@ -13,8 +13,7 @@ use curve25519_dalek::traits::IsIdentity as _;
 use sha2::{Digest as _, Sha512};
 use zeroize::Zeroize as _;
 
-use super::{AffineBytes, Group, PointBytes, SchnorrGroup, Suite};
-use crate::wire::Bytes64;
+use super::{Group, PointBytes, SchnorrGroup, Suite};
 
 /// The prime-order group of Ed25519 (RFC 8032).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +21,11 @@ pub struct Ed25519;
 
 /// The first of the 33 bytes of a point; 2 to 4 are SEC1's.
 const TAG: u8 = 0xed;
+
+fn tagged(bytes: &PointBytes) -> Option<&[u8; 32]> {
+    let (tag, compressed) = bytes.0.split_first()?;
+    if *tag == TAG { compressed.try_into().ok() } else { None }
+}
 
 fn reversed(mut bytes: [u8; 32]) -> [u8; 32] {
     bytes.reverse();
@@ -108,35 +112,26 @@ impl Group for Ed25519 {
     }
 
     fn point_from_bytes(bytes: &PointBytes) -> Option<EdwardsPoint> {
-        let (tag, compressed) = bytes.0.split_first()?;
-        if *tag != TAG {
-            return None;
-        }
-        decompress(compressed.try_into().ok()?)
+        decompress(tagged(bytes)?)
     }
 
-    fn point_to_affine(point: &EdwardsPoint) -> Option<AffineBytes> {
-        let mut bytes = [0; 64];
-        bytes.iter_mut().zip(compress(point)?).for_each(|(to, from)| *to = from);
-        Some(Bytes64(bytes))
+    fn combination(a: &Scalar, point: &EdwardsPoint, b: &Scalar) -> EdwardsPoint {
+        EdwardsPoint::vartime_double_scalar_mul_basepoint(b, point, a)
     }
 
-    fn point_from_affine(bytes: &AffineBytes) -> Option<EdwardsPoint> {
-        let (compressed, zeros) = bytes.0.split_at(32);
-        if zeros != [0; 32] {
-            return None;
-        }
-        on_curve(compressed.try_into().ok()?)
-    }
-}
-
-impl SchnorrGroup for Ed25519 {
-    const STANDARD: &'static str = "ed25519";
     const COFACTOR: u64 = 8;
 
     fn clear_cofactor(point: &EdwardsPoint) -> EdwardsPoint {
         point.mul_by_cofactor()
     }
+
+    fn nonce_from_bytes(bytes: &PointBytes) -> Option<EdwardsPoint> {
+        on_curve(tagged(bytes)?)
+    }
+}
+
+impl SchnorrGroup for Ed25519 {
+    const STANDARD: &'static str = "ed25519";
 
     fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)> {
         let (_, compressed) = bytes.0.split_first()?;
@@ -158,10 +153,6 @@ impl SchnorrGroup for Ed25519 {
 
     fn response_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
         Scalar::from_canonical_bytes(*bytes).into()
-    }
-
-    fn commitment_of(response: &Scalar, challenge: &Scalar, key: &EdwardsPoint) -> EdwardsPoint {
-        EdwardsPoint::vartime_double_scalar_mul_basepoint(challenge, &-key, response)
     }
 }
 
@@ -207,19 +198,14 @@ mod tests {
     #[test]
     fn a_point_has_one_encoding_only() {
         let point = Ed25519::mul_base(&Scalar::from(7u64));
-        let short = Ed25519::point_to_bytes(&point).unwrap();
-        let long = Ed25519::point_to_affine(&point).unwrap();
-        assert_eq!(Ed25519::point_from_bytes(&short), Some(point));
-        assert_eq!(Ed25519::point_from_affine(&long), Some(point));
+        let canonical = Ed25519::point_to_bytes(&point).unwrap();
+        assert_eq!(Ed25519::point_from_bytes(&canonical), Some(point));
+        assert_eq!(Ed25519::nonce_from_bytes(&canonical), Some(point));
         for tag in (0..=255).filter(|tag| *tag != TAG) {
-            let mut other = short;
+            let mut other = canonical;
             other.0[0] = tag;
             assert_eq!(Ed25519::point_from_bytes(&other), None, "tag {tag}");
-        }
-        for place in 32..64 {
-            let mut other = long;
-            other.0[place] = 1;
-            assert_eq!(Ed25519::point_from_affine(&other), None, "{place}");
+            assert_eq!(Ed25519::nonce_from_bytes(&other), None, "tag {tag}");
         }
         // y = p + y' for the small y' that are on the curve; dalek itself takes them.
         let mut taken = 0;
@@ -240,18 +226,17 @@ mod tests {
             let sum = (point + small).compress().to_bytes();
             assert_eq!(Ed25519::named(&sum), small.is_identity().then_some(point));
             // As a nonce point the sum is taken, and the part vanishes.
-            let affine = |compressed: [u8; 32]| {
-                let mut bytes = Bytes64([0; 64]);
-                bytes.0[..32].copy_from_slice(&compressed);
-                Ed25519::point_from_affine(&bytes)
+            let nonce = |compressed: [u8; 32]| {
+                let mut bytes = PointBytes([TAG; 33]);
+                bytes.0[1..].copy_from_slice(&compressed);
+                Ed25519::nonce_from_bytes(&bytes)
             };
-            assert_eq!(affine(small.compress().to_bytes()), None);
-            let cleared = Ed25519::clear_cofactor(&affine(sum).unwrap());
+            assert_eq!(nonce(small.compress().to_bytes()), None);
+            let cleared = Ed25519::clear_cofactor(&nonce(sum).unwrap());
             assert_eq!(cleared, Ed25519::mul_base(&Scalar::from(7 * Ed25519::COFACTOR)));
         }
         let identity = EdwardsPoint::default();
         assert_eq!(Ed25519::point_to_bytes(&identity), None);
-        assert_eq!(Ed25519::point_to_affine(&identity), None);
         assert_eq!(Ed25519::name(&identity), None);
         // The other sign of x = 0.
         let mut signed = identity.compress().to_bytes();

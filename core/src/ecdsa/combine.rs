@@ -1,16 +1,16 @@
-//! The coordinator's end: shares in, one verified signature out.
+//! From all (μ_i, ν_i) to one verified signature.
 
-use heapless::Vec;
-
-use super::{Failure, SignError, SignTerms, SignatureShare};
-use crate::curve::{AffineBytes, EcdsaGroup};
-use crate::derive::ExtendedKey;
+use super::{Ecdsa, Response, Salt, SignError, SignTerms};
+use crate::curve::EcdsaGroup;
 use crate::hash::Digest;
-use crate::nonce::check_header;
-use crate::party::{Holders, PartyId, PartySet};
-use crate::session::{Abort, Fault, Refusal};
+use crate::key::PublicKey;
+use crate::nonce::{self, Combine, Round};
+use crate::party::PartyId;
+use crate::session::{Abort, Fault};
 use crate::vss;
-use crate::wire;
+
+/// No group of holders within [`crate::party::MAX_NONCE_KEYS`] has a larger quorum: T ≤ 6.
+const MAX_QUORUM: usize = 11;
 
 /// An ordinary ECDSA signature, with low s where [`EcdsaGroup::NORMALIZE_S`] demands it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,121 +23,95 @@ pub struct Signature {
     pub recovery_id: u8,
 }
 
-/// Collects the quorum's shares. The coordinator needs no share of its own, and holds no secret.
-pub struct Combiner<G: EcdsaGroup, const S: usize> {
-    terms: SignTerms,
-    coordinator: PartyId,
+/// The coordinator's session. S is the capacity of the quorum.
+pub type Combiner<G, const S: usize> = nonce::Combiner<Shares<G>, S>;
+
+/// How shares of ECDSA become a signature.
+pub struct Shares<G: EcdsaGroup> {
+    digest: Digest,
     /// Y.
     public: G::Point,
-    shares: Vec<(PartyId, SignatureShare), S>,
-    over: bool,
 }
 
-struct Common<G: EcdsaGroup> {
-    inputs: Digest,
-    nonce: AffineBytes,
-    mu: G::Scalar,
-    nu: G::Scalar,
-}
-
-impl<G: EcdsaGroup, const S: usize> Combiner<G, S> {
-    /// A combiner for `terms` under the descendant Y of `root` that they name.
+impl<G: EcdsaGroup, const S: usize> nonce::Combiner<Shares<G>, S> {
+    /// A combiner for `terms` under the descendant Y of `public` that they name, with the salts that the
+    /// coordinator showed to all.
     ///
     /// # Errors
     /// [`SignError`] if the terms break a rule.
-    pub fn new(
-        holders: &Holders,
-        root: &ExtendedKey<G>,
+    pub fn new<const N: usize>(
+        public: &PublicKey<N>,
         terms: SignTerms,
+        salts: &[(PartyId, Salt)],
     ) -> Result<Self, SignError> {
-        terms.check::<G>(holders)?;
-        if terms.quorum.len() > S {
-            return Err(SignError::TooLarge);
-        }
-        let public = root.derive(&terms.derivation).map_err(SignError::Derivation)?.point();
-        let coordinator = terms.coordinator;
-        Ok(Self { terms, coordinator, public, shares: Vec::new(), over: false })
+        let root = public.extended::<G>().ok_or(SignError::PublicRecord)?;
+        Self::under(&root, &public.terms, terms, salts)
     }
 
-    /// The members whose share has not arrived.
-    #[must_use]
-    pub fn missing(&self) -> PartySet {
-        self.terms.quorum.difference(&self.shares.iter().map(|(id, _)| *id).collect())
-    }
-
-    /// Takes a member's encoded share; with the last one comes the signature, already verified.
+    /// [`Self::new`] for a member, whose open key has the points parsed already.
     ///
     /// # Errors
-    /// [`Failure::Refused`] drops the message, [`Failure::Aborted`] ends the session.
-    pub fn handle_share(
-        &mut self,
-        from: PartyId,
-        bytes: &[u8],
-    ) -> Result<Option<Signature>, Failure> {
-        if self.over {
-            return Err(Failure::Refused(Refusal::Over));
-        }
-        if !self.terms.quorum.contains(from) {
-            return Err(Failure::Refused(Refusal::NotAMember(from)));
-        }
-        let expected = self.terms.header::<G>(2, from, Some(self.coordinator));
-        check_header(bytes, &expected, self.coordinator)?;
-        let result = self.accept(from, bytes).and_then(|()| {
-            if self.missing().is_empty() { self.finish().map(Some) } else { Ok(None) }
-        });
-        self.over = matches!(result, Err(Failure::Aborted(_)) | Ok(Some(_)));
-        result
+    /// [`SignError`] if the terms break a rule.
+    pub fn of_member<const N: usize, const K: usize>(
+        key: &crate::key::OpenedKey<G, N, K>,
+        terms: SignTerms,
+        salts: &[(PartyId, Salt)],
+    ) -> Result<Self, SignError> {
+        Self::under(&key.extended(), key.terms(), terms, salts)
     }
 
-    fn accept(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Failure> {
-        let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let share: SignatureShare = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
-        if let Some((_, earlier)) = self.shares.iter().find(|(id, _)| *id == from) {
-            return Err(if *earlier == share {
-                Failure::Refused(Refusal::Duplicate)
-            } else {
-                blame(Fault::Equivocation)
-            });
-        }
-        self.shares.push((from, share)).map_err(|_| Failure::Refused(Refusal::NotAMember(from)))
+    fn under(
+        root: &crate::derive::ExtendedKey<G>,
+        key: &crate::key::KeyTerms,
+        terms: SignTerms,
+        salts: &[(PartyId, Salt)],
+    ) -> Result<Self, SignError> {
+        terms.check::<G>(&key.holders)?;
+        nonce::check_salts(&terms.quorum, salts)?;
+        let derived = root.derive(&terms.derivation).map_err(SignError::Derivation)?;
+        let session = terms.inputs((&key.context(), key), root, &derived, salts);
+        let rule = Shares { digest: terms.digest, public: derived.point() };
+        let degree = key.holders.degree();
+        Self::start(rule, session, (terms.quorum, terms.coordinator), degree)
     }
+}
 
-    fn interpolate(&self) -> Result<Common<G>, Failure> {
-        let suspect = Failure::Aborted(Abort::InvalidSignature(self.terms.quorum));
-        let (_, first) = self.shares.first().ok_or(suspect)?;
-        let mut sum = Common {
-            inputs: first.inputs,
-            nonce: first.nonce,
-            mu: G::Scalar::default(),
-            nu: G::Scalar::default(),
-        };
-        for (id, share) in &self.shares {
-            let blame = Failure::Aborted(Abort::Culprit(*id, Fault::Malformed));
-            let mu = G::scalar_from_bytes(&share.mu).ok_or(blame)?;
-            let nu = G::scalar_from_bytes(&share.nu).ok_or(blame)?;
-            if (share.inputs, share.nonce) != (sum.inputs, sum.nonce) {
-                return Err(suspect);
-            }
-            let weight = vss::lagrange::<G>(self.terms.quorum, *id);
-            sum.mu = sum.mu + weight * mu;
-            sum.nu = sum.nu + weight * nu;
+/// A scalar and 1/scalar, of two values at once: (a/b, b/a) for one inversion, or `None` if either is 0.
+fn quotients<G: EcdsaGroup>(a: &G::Scalar, b: &G::Scalar) -> Option<(G::Scalar, G::Scalar)> {
+    let inverse = G::invert(&(*a * *b))?;
+    Some((*a * *a * inverse, *b * *b * inverse))
+}
+
+impl<G: EcdsaGroup> Combine for Shares<G> {
+    type Scheme = Ecdsa<G>;
+    type Signature = Signature;
+
+    fn finish(
+        &self,
+        round: &Round<'_, G>,
+        responses: &[(PartyId, Response)],
+    ) -> Result<Signature, Abort> {
+        // The weights may be scaled: only the quotient of the sums counts.
+        let (weights, _) = vss::scaled_lagrange::<G, MAX_QUORUM>(round.quorum);
+        let (mut mu, mut nu) = (G::Scalar::default(), G::Scalar::default());
+        for ((_, weight), (id, response)) in weights.iter().zip(responses) {
+            let malformed = Abort::Culprit(*id, Fault::Malformed);
+            let parse = |bytes| G::scalar_from_bytes(bytes).ok_or(malformed);
+            mu = mu + *weight * parse(&response.mu)?;
+            nu = nu + *weight * parse(&response.nu)?;
         }
-        Ok(sum)
-    }
-
-    fn finish(&self) -> Result<Signature, Failure> {
-        let suspect = Failure::Aborted(Abort::InvalidSignature(self.terms.quorum));
-        let Common { nonce, mu, nu, .. } = self.interpolate()?;
-        // Not worth a check that R is on the curve: a wrong r does not verify.
-        let (r, mut odd, above) = G::x_coordinate(&nonce);
-        let mut s = nu * G::invert(&mu).ok_or(suspect)?;
+        let suspect = Abort::InvalidSignature(round.quorum);
+        let (mut s, inverse) = quotients::<G>(&nu, &mu).ok_or(suspect)?;
+        let (r, mut odd, above) = G::x_coordinate(&round.bytes);
+        // Nothing is released that does not verify: R = h/s·G + r/s·Y, the same R, not only its x.
+        let h = G::scalar_from_digest(&self.digest);
+        let verified = G::combination(&(h * inverse), &self.public, &(r * inverse)) == *round.point;
+        if !verified || r == G::Scalar::default() {
+            return Err(suspect);
+        }
         if G::NORMALIZE_S && G::is_high(&s) {
             s = -s;
             odd = !odd;
-        }
-        // `verify` refuses r = 0 and s = 0 too. Nothing is released that does not verify.
-        if !G::verify(&self.public, &self.terms.digest, &r, &s) {
-            return Err(suspect);
         }
         Ok(Signature {
             r: G::scalar_to_bytes(&r),

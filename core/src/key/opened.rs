@@ -4,7 +4,7 @@ use heapless::Vec;
 use subtle::ConstantTimeEq as _;
 
 use super::{Confirmation, KeyTerms, PublicKey, ShareRecord, nonce_commitment, pair_commitment};
-use crate::curve::Group;
+use crate::curve::{Group, PointBytes};
 use crate::derive::ExtendedKey;
 use crate::hash::{Digest, Transcript};
 use crate::party::{PartyId, PartySet};
@@ -68,6 +68,8 @@ pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
     context: Digest,
     group_key: G::Point,
     group_key_bytes: [u8; 33],
+    /// Φ.
+    commitment: Vec<PointBytes, N>,
     chain_code: Digest,
     share: SecretScalar<G>,
     pairs: Vec<PairSeed, N>,
@@ -108,6 +110,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             context: terms.context(),
             group_key: points.first().copied().ok_or(OpenError::PublicRecord)?,
             group_key_bytes,
+            commitment: public.commitment.clone(),
             chain_code: public.chain_code(),
             share,
             pairs: Vec::new(),
@@ -149,11 +152,12 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             return Err(OpenError::NonceKey);
         }
         let sets = holders.nonce_sets_of(self.me);
+        let inverses = vss::inverses::<G, N>(holders.parties());
         for ((set, key), expected) in sets.zip(keys).zip(&own.nonce_commitments) {
             if !bool::from(nonce_commitment(th, set, &key).ct_eq(expected)) {
                 return Err(OpenError::NonceKey);
             }
-            let weight = vss::nonce_weight::<G>(holders.parties(), set, self.me);
+            let weight = vss::nonce_weight::<G>(&inverses, set, self.me);
             self.nonce_keys.push(NonceKey { key, weight }).map_err(|_| OpenError::NonceKey)?;
         }
         Ok(())
@@ -189,6 +193,12 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         &self.group_key_bytes
     }
 
+    /// Φ, encoded: T points.
+    #[must_use]
+    pub fn commitment(&self) -> &[PointBytes] {
+        &self.commitment
+    }
+
     /// X with its chain code, from which keys are derived.
     #[must_use]
     pub fn extended(&self) -> ExtendedKey<G> {
@@ -208,12 +218,12 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         SecretScalar::new(sum)
     }
 
-    /// m_i: this party's zero mask among `quorum` (`docs/PROTOCOL.md` §5), already divided by L_i(S),
-    /// which the caller gives inverted.
+    /// m_i: this party's zero mask among `quorum` (`docs/PROTOCOL.md` §5): z_i·C/L_i(S), with the weight
+    /// C/L_i(S) from [`vss::mask_weight`].
     pub(crate) fn zero_mask(
         &self,
         quorum: PartySet,
-        inverse_lagrange: &G::Scalar,
+        weight: &G::Scalar,
         label: &str,
         digest: &Digest,
     ) -> SecretScalar<G> {
@@ -222,7 +232,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             let term = prf::<G>("zero-prf", &pair.seed, label, digest);
             if pair.with > self.me { sum + term } else { sum - term }
         });
-        SecretScalar::new(sum * *inverse_lagrange)
+        SecretScalar::new(sum * *weight)
     }
 }
 
@@ -266,6 +276,7 @@ mod tests {
             context: terms.context(),
             group_key: k256::ProjectivePoint::GENERATOR,
             group_key_bytes: [0; 33],
+            commitment: Vec::new(),
             chain_code: [0; 32],
             share: SecretScalar::new(k256::Scalar::ONE),
             pairs: holders.parties().without(me).iter().map(pair).collect(),
@@ -278,8 +289,8 @@ mod tests {
         let quorum: PartySet = QUORUM.into_iter().filter_map(PartyId::new).collect();
         QUORUM.into_iter().zip(inputs).fold(k256::Scalar::ZERO, |sum, (number, (label, digest))| {
             let member = member(number);
-            let inverse = vss::inverse_lagrange::<C>(quorum, member.party());
-            let mask = member.zero_mask(quorum, &inverse, label, &[digest; 32]);
+            let weight = vss::mask_weight::<C>(quorum, member.party());
+            let mask = member.zero_mask(quorum, &weight, label, &[digest; 32]);
             assert_ne!(*mask.expose(), k256::Scalar::ZERO);
             sum + vss::lagrange::<C>(quorum, member.party()) * mask.expose()
         })

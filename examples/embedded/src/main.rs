@@ -11,7 +11,7 @@ use cortex_m_rt::entry;
 use ed25519_dalek::{Signer as _, SigningKey};
 use quorate_core::curve::Secp256k1;
 use quorate_core::dkg::{Dkg, Output, Peer, SessionSigner};
-use quorate_core::ecdsa::{MAX_MESSAGE, Salt, SignTerms, Signer};
+use quorate_core::ecdsa::{Guard, MAX_MESSAGE, Salt, SignTerms, Signer};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
 use quorate_core::key::{
@@ -150,12 +150,13 @@ fn sign(board: &mut Board, key: &Key) -> Result<(), Failed> {
     black_box((verdict.spend, verdict.window));
     let quorum: PartySet = wire::decode(board.load()).map_err(|_| Failed)?;
     let derivation = *request.derivation();
-    let (session, own) = (black_box([2; 32]), black_box([3; 32]));
+    let own = black_box([3; 32]);
     let salts: [(PartyId, Salt); QUORUM] = wire::decode(board.load()).map_err(|_| Failed)?;
     let coordinator = key.party();
-    let terms = SignTerms { session, quorum, coordinator, derivation, digest: verdict.digest };
+    let terms = SignTerms { quorum, coordinator, derivation, digest: verdict.digest };
     let mut signer =
-        Signer::<Secp256k1, QUORUM>::new(key, terms, &salts, &own).map_err(|_| Failed)?;
+        Signer::<Secp256k1, QUORUM>::guarded(key, terms, &salts, &own, Guard::Recompute)
+            .map_err(|_| Failed)?;
     let mut out = [0; MAX_MESSAGE];
     board.send(None, signer.nonce_message(&mut out).map_err(|_| Failed)?);
     while let Some((from, message)) = board.receive() {

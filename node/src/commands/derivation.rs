@@ -1,7 +1,7 @@
 //! `--path` and `--context`: which descendant of a key is meant.
 
 use clap::Args;
-use quorate_core::curve::{Group as _, PointBytes};
+use quorate_core::curve::{EcdsaGroup as _, PointBytes};
 use quorate_core::derive::{Context, Derivation, DeriveError, ExtendedKey};
 use quorate_core::policy::ethereum;
 use serde_json::{Value, json};
@@ -47,7 +47,7 @@ impl DerivationArgs {
         let root = ExtendedKey::<Curve>::new(&PointBytes(point), chain_code).ok_or_else(unfit)?;
         let usage = |error: DeriveError| CommandError::Usage(error.to_string());
         let derived = root.derive(&derivation).map_err(usage)?;
-        let affine = Curve::point_to_affine(&derived.point()).ok_or_else(unfit)?;
+        let affine = Curve::coordinates(&derived.point()).ok_or_else(unfit)?;
         Ok(Some(json!({
             "derivation": derivation.to_string(),
             "public_key": hex::encode(derived.encoded().0),

@@ -1,7 +1,7 @@
 //! The coordinator's part in a signature, from the start: choose 2T−1 parties, combine their shares,
 //! and try another quorum when one fails (`docs/PROTOCOL.md` §6.4).
 
-use quorate_core::ecdsa::{Combiner, Failure, Salt, SignTerms};
+use quorate_core::ecdsa::{Combiner, Failure, Salt, SignError, SignTerms};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 
@@ -36,9 +36,11 @@ impl Service {
             quorum.iter().filter_map(|p| c.accepted.get(&p).map(|salt| (p, *salt))).collect();
         let others = c.holders.difference(&quorum);
         let request = c.request.clone();
-        match self.combiner(session, quorum, &request) {
+        match self.combiner(quorum, &salts, &request) {
             Ok(combiner) => {
                 let deadline = self.clock.instant() + self.deadlines.sign;
+                // Late messages of it are no nonsense.
+                let _ = self.remembered.is_new(self.me, combiner.session());
                 if let Some(c) = self.coordinations.get_mut(session) {
                     c.running = Some((quorum, Box::new(combiner)));
                     c.deadline = deadline;
@@ -57,26 +59,49 @@ impl Service {
 
     fn combiner(
         &self,
-        session: &Digest,
         quorum: PartySet,
+        salts: &[(PartyId, Salt)],
         request: &[u8],
     ) -> Result<Combiner<Curve, { super::MAX_QUORUM }>, ServiceError> {
         let judged = self.judge(request).map_err(|reason| to_error(&reason, self.me))?;
         let public = Self::public_of(&judged.row)?;
+        let (coordinator, derivation) = (self.me, judged.derivation);
         let digest = judged.verdict.digest;
-        let (session, coordinator, derivation) = (*session, self.me, judged.derivation);
-        let terms = SignTerms { session, quorum, coordinator, derivation, digest };
-        let root = public.extended().ok_or_else(|| damaged(&judged.row, "its key is no point"))?;
-        Combiner::new(&public.terms.holders, &root, terms).map_err(ServiceError::bad_request)
+        let terms = SignTerms { quorum, coordinator, derivation, digest };
+        Combiner::new(&public, terms, salts).map_err(|error| match error {
+            SignError::PublicRecord => damaged(&judged.row, "its key is no point"),
+            other => ServiceError::bad_request(other),
+        })
     }
 
-    pub(super) fn handle_share(&mut self, from: PartyId, session: &Digest, bytes: &[u8]) {
-        let Some(c) = self.coordinations.get_mut(session) else {
-            return self.doubt_session(from, session);
+    /// Gives R1 and R2 to the sessions that this party coordinates under D0; whether there is one.
+    pub(super) fn collect(
+        &mut self,
+        from: PartyId,
+        round: u8,
+        inputs: &Digest,
+        bytes: &[u8],
+    ) -> bool {
+        let running = |c: &Coordination| {
+            c.running.as_ref().is_some_and(|(_, combiner)| combiner.session() == inputs)
         };
+        let concerned = self.coordinations.iter().filter(|(_, c)| running(c));
+        let concerned: Vec<Digest> = concerned.map(|(session, _)| *session).collect();
+        for session in &concerned {
+            self.combine(from, round, session, bytes);
+        }
+        !concerned.is_empty()
+    }
+
+    fn combine(&mut self, from: PartyId, round: u8, session: &Digest, bytes: &[u8]) {
+        let Some(c) = self.coordinations.get_mut(session) else { return };
         let Some((quorum, combiner)) = &mut c.running else { return };
         let quorum = *quorum;
-        match combiner.handle_share(from, bytes) {
+        let taken = match round {
+            1 => combiner.handle_nonce(from, bytes),
+            _ => combiner.handle_share(from, bytes),
+        };
+        match taken {
             Ok(None) => {}
             Ok(Some(signature)) => {
                 let outcome = Outcome {

@@ -1,6 +1,6 @@
 //! Keys at rest: sealing, opening, and what people see of them.
 
-use quorate_core::curve::Group as _;
+use quorate_core::curve::{EcdsaGroup as _, Group as _};
 use quorate_core::key::{Confirmation, OpenedKey, PublicKey, ShareRecord};
 use quorate_core::party::PartyId;
 use quorate_core::policy::Policy;
@@ -126,7 +126,7 @@ pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
     let public = Service::public_of(row)?;
     let group_key = public.group_key().ok_or_else(|| damaged(row, "its public key is missing"))?;
     let point = Curve::point_from_bytes(group_key);
-    let affine = point.and_then(|point| Curve::point_to_affine(&point));
+    let affine = point.and_then(|point| Curve::coordinates(&point));
     let affine = affine.ok_or_else(|| damaged(row, "its public key is no point"))?;
     let policy = policy_of(row, &public)?;
     let xpub = public.extended::<Curve>().and_then(|root| root.xpub());

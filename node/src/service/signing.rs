@@ -1,7 +1,6 @@
 //! A member's part in a signature: it judges the client's own request, counts it, and only then lets
 //! the first message out.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use quorate_core::derive::{Derivation, DerivedKey};
@@ -26,8 +25,15 @@ pub(super) struct Participation {
     request: Vec<u8>,
     salt: Salt,
     session: Option<Running>,
-    /// R_j of faster members that came before the start; one of each.
-    early: VecDeque<(PartyId, Vec<u8>)>,
+}
+
+/// R_j of a faster member, which came before this party's start of the session: until then nobody here
+/// can tell which session its D0 names.
+pub(super) struct Early {
+    from: PartyId,
+    inputs: Digest,
+    bytes: Vec<u8>,
+    deadline: Instant,
 }
 
 struct Running {
@@ -186,7 +192,6 @@ impl Service {
             request,
             salt,
             session: None,
-            early: VecDeque::new(),
         };
         self.participations.insert(session, participation);
         Ok(PeerMessage::AcceptSign { session, salt })
@@ -211,18 +216,21 @@ impl Service {
         let request = waiting.request.clone();
         match self.start_signing(session, from, quorum, salts, &request, waiting.salt) {
             Ok((running, first)) => {
-                for to in quorum.without(self.me).iter() {
+                // The coordinator needs R_j too; this party itself only if it coordinates.
+                let receivers = quorum.without(self.me).with(from);
+                let inputs = *running.signer.session();
+                // Late messages of it are no nonsense.
+                let _ = self.remembered.is_new(from, &inputs);
+                if let Some(waiting) = self.participations.get_mut(&session) {
+                    waiting.session = Some(running);
+                }
+                for to in receivers.iter() {
                     self.send(to, PeerMessage::Ecdsa(first.clone()));
                 }
-                let early = match self.participations.get_mut(&session) {
-                    Some(waiting) => {
-                        waiting.session = Some(running);
-                        std::mem::take(&mut waiting.early)
-                    }
-                    None => VecDeque::new(),
-                };
-                for (sender, bytes) in early {
-                    self.handle_ecdsa(sender, &bytes);
+                let mine = |early: &mut Early| early.inputs == inputs;
+                let early: Vec<Early> = self.early.extract_if(.., mine).collect();
+                for Early { from, bytes, .. } in early {
+                    self.handle_ecdsa(from, &bytes);
                 }
             }
             Err(reason) => {
@@ -252,7 +260,7 @@ impl Service {
             Rejection::Fault
         })?;
         let (derivation, digest) = (judged.derivation, judged.verdict.digest);
-        let terms = SignTerms { session, quorum, coordinator, derivation, digest };
+        let terms = SignTerms { quorum, coordinator, derivation, digest };
         let signer = Signer::new(&key, terms, salts, &own_salt)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         self.count(&judged, &session, quorum)?;
@@ -291,33 +299,76 @@ impl Service {
         }
     }
 
+    /// R1 and R2 name their session by D0 alone.
     pub(super) fn handle_ecdsa(&mut self, from: PartyId, bytes: &[u8]) {
-        let Ok(header) = Header::peek(bytes) else {
+        let Ok(Header { round, session: inputs, .. }) = Header::peek(bytes) else {
             return self.incidents.add(from, "a malformed signing message");
         };
         if bytes.len() > MAX_MESSAGE {
             return self.incidents.add(from, "a signing message over its limit");
         }
-        if header.round == 2 {
-            return self.handle_share(from, &header.session, bytes);
-        }
-        let Some(waiting) = self.participations.get_mut(&header.session) else {
-            return self.stray_message(from, &header.session);
-        };
-        let coordinator = waiting.coordinator;
-        let Some(Running { key, signer }) = &mut waiting.session else {
-            if !waiting.early.iter().any(|(sender, _)| *sender == from) {
-                waiting.early.push_back((from, bytes.to_vec()));
+        let collected = self.collect(from, round, &inputs, bytes);
+        if round != 1 {
+            // A member answers this party alone.
+            if !collected {
+                self.doubt_session(from, &inputs);
             }
             return;
+        }
+        if from == self.me {
+            return;
+        }
+        // With salts that repeat, sessions of one request have one D0, and the message is for all.
+        let running = |p: &Participation| {
+            p.session.as_ref().is_some_and(|running| *running.signer.session() == inputs)
         };
+        let concerned = self.participations.iter().filter(|(_, p)| running(p));
+        let concerned: Vec<Digest> = concerned.map(|(session, _)| *session).collect();
+        for session in &concerned {
+            self.take_nonce(from, session, bytes);
+        }
+        if !concerned.is_empty() {
+            return;
+        }
+        if self.participations.values().any(|waiting| waiting.session.is_none()) {
+            self.keep_early(from, inputs, bytes);
+        } else if !collected {
+            self.stray_message(from, &inputs);
+        }
+    }
+
+    /// At most as many as a peer may have sessions; they are dropped when no session comes for them.
+    fn keep_early(&mut self, from: PartyId, inputs: Digest, bytes: &[u8]) {
+        if self.early.iter().any(|early| early.from == from && early.inputs == inputs) {
+            return;
+        }
+        if self.early.iter().filter(|early| early.from == from).count() >= SESSIONS_PER_PEER
+            && let Some(oldest) = self.early.iter().position(|early| early.from == from)
+        {
+            self.early.remove(oldest);
+        }
+        let deadline = self.clock.instant() + self.deadlines.accept + self.deadlines.sign;
+        self.early.push(Early { from, inputs, bytes: bytes.to_vec(), deadline });
+    }
+
+    pub(super) fn expire_early(&mut self, at: Instant) {
+        let late: Vec<Early> = self.early.extract_if(.., |early| early.deadline <= at).collect();
+        for Early { from, inputs, .. } in late {
+            self.stray_message(from, &inputs);
+        }
+    }
+
+    fn take_nonce(&mut self, from: PartyId, session: &Digest, bytes: &[u8]) {
+        let Some(waiting) = self.participations.get_mut(session) else { return };
+        let coordinator = waiting.coordinator;
+        let Some(Running { key, signer }) = &mut waiting.session else { return };
         match signer.handle_nonce(key, from, bytes) {
             Ok(None) => {}
             Ok(Some(share)) => {
                 let mut buffer = [0; MAX_MESSAGE];
                 if let Ok(bytes) = share.encode(&mut buffer) {
                     let bytes = bytes.to_vec();
-                    self.participations.remove(&header.session);
+                    self.participations.remove(session);
                     self.send(coordinator, PeerMessage::Ecdsa(bytes));
                 }
             }
@@ -332,11 +383,10 @@ impl Service {
                 if let Abort::Culprit(party, _) = abort {
                     self.incidents.add(party, abort);
                 }
-                tracing::warn!(%abort, session = hex::encode(header.session), "a signature failed");
-                self.participations.remove(&header.session);
+                tracing::warn!(%abort, session = hex::encode(session), "a signature failed");
+                self.participations.remove(session);
                 let reason = Rejection::Failed(abort.to_string());
-                let session = header.session;
-                self.send(coordinator, PeerMessage::RejectSign { session, reason });
+                self.send(coordinator, PeerMessage::RejectSign { session: *session, reason });
             }
         }
     }

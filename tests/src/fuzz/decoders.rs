@@ -2,19 +2,19 @@
 
 use std::str;
 
-use quorate_core::curve::{AffineBytes, Ed25519, Group, P256, PointBytes, Secp256k1};
+use quorate_core::curve::{Ed25519, Group, P256, PointBytes, Secp256k1};
 use quorate_core::derive::{Context, Path};
 use quorate_core::key::{
     Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
 };
+use quorate_core::nonce::{Inspected, inspect};
 use quorate_core::policy::ethereum::{
     Address, Transaction, UNSIGNED_OVERHEAD, UnsignedFields, take_apart, unsigned_transaction,
 };
 use quorate_core::policy::{Amount, Facts, MAX_POLICY, Policy};
 use quorate_core::request::SignedRequest;
 use quorate_core::session::Header;
-use quorate_core::wire::{self, Bytes64};
-use quorate_core::{ecdsa, schnorr};
+use quorate_core::wire;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -32,31 +32,18 @@ fn canonical<T: Serialize + DeserializeOwned>(input: &[u8]) -> Option<T> {
 /// The head of a message, and the auditor's view of one.
 pub(super) fn header(input: &[u8]) {
     let peeked = Header::peek(input);
-    if let Ok(ecdsa::Inspected::Nonce { header, .. } | ecdsa::Inspected::Share { header, .. }) =
-        ecdsa::inspect(input)
-    {
-        assert_eq!(peeked, Ok(header));
-    }
-    if let Ok(schnorr::Inspected::Nonce { header, .. } | schnorr::Inspected::Share { header, .. }) =
-        schnorr::inspect(input)
-    {
+    if let Ok(Inspected::Nonce { header, .. } | Inspected::Share { header, .. }) = inspect(input) {
         assert_eq!(peeked, Ok(header));
     }
 }
 
 fn points<G: Group>(input: &[u8]) {
-    if let Some(point) = input.try_into().ok().and_then(|bytes| {
-        G::point_from_bytes(&PointBytes(bytes)).filter(|point| {
-            assert_eq!(G::point_to_bytes(point), Some(PointBytes(bytes)));
-            true
-        })
-    }) {
-        assert_ne!(point, G::Point::default());
-    }
-    if let Ok(bytes) = input.try_into() {
-        let bytes: AffineBytes = Bytes64(bytes);
-        if let Some(point) = G::point_from_affine(&bytes) {
-            assert_eq!(G::point_to_affine(&point), Some(bytes));
+    if let Ok(bytes) = input.try_into().map(PointBytes) {
+        if let Some(point) = G::point_from_bytes(&bytes) {
+            assert_eq!(G::point_to_bytes(&point), Some(bytes));
+        }
+        if let Some(point) = G::nonce_from_bytes(&bytes) {
+            assert_eq!(G::point_to_bytes(&point), Some(bytes));
         }
     }
     if let Ok(bytes) = input.try_into()

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use quorate_core::curve::{EcdsaGroup as _, Ed25519, Secp256k1};
+use quorate_core::curve::{self, Ed25519, Secp256k1};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Dkg, Output};
 use quorate_core::ecdsa;
 use quorate_core::key::{OpenedKey, PublicKey};
-use quorate_core::nonce::Failure;
+use quorate_core::nonce::{Combine, Combiner, Failure, MAX_MESSAGE, Scheme, Signer};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr;
 use quorate_core::session::{Abort, Header};
@@ -16,7 +16,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use super::plan::{Air, Plan, Step};
-use crate::judge::accepts_ed25519;
+use crate::judge::{accepts, accepts_ed25519};
 use crate::simulator::schnorr::terms_of;
 use crate::simulator::{
     Curve, Group, K, N, Packet, S, group_on, id, peers, salt_of, session_key, session_of, terms,
@@ -167,100 +167,18 @@ pub(super) fn quorum() -> PartySet {
 
 type Opened<G> = BTreeMap<PartyId, OpenedKey<G, N, K>>;
 
-fn opened<G: quorate_core::curve::Group>(group: &Group<G>) -> Opened<G> {
+fn opened<G: curve::Group>(group: &Group<G>) -> Opened<G> {
     group.iter().filter_map(|(me, stored)| Some((*me, stored.open(*me).ok()?))).collect()
 }
 
-fn ecdsa_keys() -> &'static Opened<Secp256k1> {
-    static KEYS: OnceLock<Opened<Secp256k1>> = OnceLock::new();
-    KEYS.get_or_init(|| opened(&group_on(PartySet::first(HOLDERS), 2, 1)))
-}
+/// The group of a coordinator's scheme.
+type GroupOf<C> = <<C as Combine>::Scheme as Scheme>::Group;
 
-struct Schnorr {
-    public: PublicKey<N>,
-    keys: Opened<Ed25519>,
-}
-
-fn schnorr_keys() -> Option<&'static Schnorr> {
-    static KEYS: OnceLock<Option<Schnorr>> = OnceLock::new();
-    let made = KEYS.get_or_init(|| {
-        let group = group_on::<Ed25519>(PartySet::first(HOLDERS), 2, 1);
-        let public = group.values().next()?.public.clone();
-        Some(Schnorr { public, keys: opened(&group) })
-    });
-    made.as_ref()
-}
-
-type EcdsaSigner = ecdsa::Signer<Secp256k1, S>;
-type EcdsaCombiner = ecdsa::Combiner<Secp256k1, S>;
-
-pub(super) struct Ecdsa {
-    signers: BTreeMap<PartyId, EcdsaSigner>,
-    combiner: EcdsaCombiner,
-}
-
-pub(super) fn ecdsa_start() -> Option<Ecdsa> {
-    let (quorum, derivation) = (quorum(), Derivation::Root);
-    let salts: Vec<_> = quorum.iter().map(|me| (me, salt_of(me, 1))).collect();
-    let terms = ecdsa::SignTerms {
-        session: session_of(1),
-        quorum,
-        coordinator: id(1),
-        derivation,
-        digest: DIGEST,
-    };
-    let start = |me| {
-        let signer =
-            EcdsaSigner::new(ecdsa_keys().get(&me)?, terms, &salts, &salt_of(me, 1)).ok()?;
-        Some((me, signer))
-    };
-    let key = ecdsa_keys().get(&id(1))?;
-    let combiner = EcdsaCombiner::new(&key.terms().holders, &key.extended(), terms).ok()?;
-    Some(Ecdsa { signers: quorum.iter().filter_map(start).collect(), combiner })
-}
-
-impl Ecdsa {
-    pub(super) fn nonces(&self) -> Vec<Packet> {
-        let mut packets = Vec::new();
-        for (me, signer) in &self.signers {
-            let mut buffer = [0; ecdsa::MAX_MESSAGE];
-            let bytes = signer.nonce_message(&mut buffer).unwrap_or_default();
-            packets.extend(quorum().without(*me).iter().map(|to| Packet {
-                from: *me,
-                to,
-                bytes: bytes.to_vec(),
-            }));
-        }
-        packets
-    }
-
-    /// What comes of a packet: an answer, or the signature.
-    pub(super) fn take(&mut self, packet: &Packet) -> Result<Taken<ecdsa::Signature>, Failure> {
-        let round = Header::peek(&packet.bytes).map_or(0, |header| header.round);
-        if round == 2 && packet.to == id(1) {
-            let signature = self.combiner.handle_share(packet.from, &packet.bytes)?;
-            return Ok(signature.map_or(Taken::Nothing, Taken::Signature));
-        }
-        let key = ecdsa_keys().get(&packet.to);
-        let Some((key, signer)) = key.zip(self.signers.get_mut(&packet.to)) else {
-            return Ok(Taken::Nothing);
-        };
-        let Some(share) = signer.handle_nonce(key, packet.from, &packet.bytes)? else {
-            return Ok(Taken::Nothing);
-        };
-        let mut buffer = [0; ecdsa::MAX_MESSAGE];
-        let bytes = share.encode(&mut buffer).unwrap_or_default().to_vec();
-        Ok(Taken::Answer(Packet { from: packet.to, to: id(1), bytes }))
-    }
-
-    fn check(signature: &ecdsa::Signature) {
-        type C = Secp256k1;
-        use quorate_core::curve::Group as _;
-        let parts = (C::scalar_from_bytes(&signature.r), C::scalar_from_bytes(&signature.s));
-        let key = ecdsa_keys().get(&id(1)).map(OpenedKey::group_key);
-        let valid = matches!((key, parts), (Some(key), (Some(r), Some(s))) if C::verify(&key, &DIGEST, &r, &s));
-        assert!(valid, "a signature that does not verify");
-    }
+/// A signing session of three of the four.
+pub(super) struct SigningRun<C: Combine + 'static> {
+    keys: &'static Opened<GroupOf<C>>,
+    signers: BTreeMap<PartyId, Signer<C::Scheme, S>>,
+    combiner: Combiner<C, S>,
 }
 
 /// What comes of a packet.
@@ -270,31 +188,55 @@ pub(super) enum Taken<T> {
     Signature(T),
 }
 
-type SchnorrSigner = schnorr::Signer<Ed25519, Vec<u8>, S>;
-type SchnorrCombiner = schnorr::Combiner<Ed25519, Vec<u8>, S>;
-
-pub(super) struct SchnorrRun {
-    signers: BTreeMap<PartyId, SchnorrSigner>,
-    combiner: SchnorrCombiner,
+struct Keys<G: curve::Group> {
+    public: PublicKey<N>,
+    opened: Opened<G>,
 }
 
-pub(super) fn schnorr_start() -> Option<SchnorrRun> {
-    let Schnorr { public, keys } = schnorr_keys()?;
+fn keys<G: curve::Group>() -> Option<Keys<G>> {
+    let group = group_on::<G>(PartySet::first(HOLDERS), 2, 1);
+    let public = group.values().next()?.public.clone();
+    Some(Keys { public, opened: opened(&group) })
+}
+
+fn ecdsa_keys() -> Option<&'static Keys<Secp256k1>> {
+    static KEYS: OnceLock<Option<Keys<Secp256k1>>> = OnceLock::new();
+    KEYS.get_or_init(keys).as_ref()
+}
+
+fn schnorr_keys() -> Option<&'static Keys<Ed25519>> {
+    static KEYS: OnceLock<Option<Keys<Ed25519>>> = OnceLock::new();
+    KEYS.get_or_init(keys).as_ref()
+}
+
+pub(super) fn ecdsa_start() -> Option<SigningRun<ecdsa::Shares<Secp256k1>>> {
+    let Keys { public, opened } = ecdsa_keys()?;
+    let (quorum, derivation) = (quorum(), Derivation::Root);
+    let salts: Vec<_> = quorum.iter().map(|me| (me, salt_of(me, 1))).collect();
+    let terms = ecdsa::SignTerms { quorum, coordinator: id(1), derivation, digest: DIGEST };
+    let start =
+        |me| Some((me, ecdsa::Signer::new(opened.get(&me)?, terms, &salts, &salt_of(me, 1)).ok()?));
+    let combiner = ecdsa::Combiner::new(public, terms, &salts).ok()?;
+    Some(SigningRun { keys: opened, signers: quorum.iter().filter_map(start).collect(), combiner })
+}
+
+pub(super) fn schnorr_start() -> Option<SigningRun<schnorr::Shares<Ed25519, Vec<u8>, S>>> {
+    let Keys { public, opened } = schnorr_keys()?;
     let (terms, salts) = terms_of(quorum(), MESSAGE, schnorr::Tweak::None, 1);
     let start = |me| {
         let own = salt_of(me, 1);
-        Some((me, SchnorrSigner::new(keys.get(&me)?, terms.clone(), &salts, &own).ok()?))
+        Some((me, schnorr::Signer::new(opened.get(&me)?, terms.clone(), &salts, &own).ok()?))
     };
     let signers = quorum().iter().filter_map(start).collect();
-    let combiner = SchnorrCombiner::new(public, terms.clone(), &salts).ok()?;
-    Some(SchnorrRun { signers, combiner })
+    let combiner = schnorr::Combiner::new(public, terms.clone(), &salts).ok()?;
+    Some(SigningRun { keys: opened, signers, combiner })
 }
 
-impl SchnorrRun {
+impl<C: Combine> SigningRun<C> {
     pub(super) fn nonces(&self) -> Vec<Packet> {
         let mut packets = Vec::new();
         for (me, signer) in &self.signers {
-            let mut buffer = [0; schnorr::MAX_MESSAGE];
+            let mut buffer = [0; MAX_MESSAGE];
             let bytes = signer.nonce_message(&mut buffer).unwrap_or_default();
             // The coordinator's combiner gets all of them, its own signer's too.
             packets.extend(quorum().without(*me).with(id(1)).iter().map(|to| Packet {
@@ -307,7 +249,7 @@ impl SchnorrRun {
     }
 
     /// What comes of a packet: at the coordinator both of its ends see a nonce.
-    pub(super) fn take(&mut self, packet: &Packet) -> Result<Taken<schnorr::Signature>, Failure> {
+    pub(super) fn take(&mut self, packet: &Packet) -> Result<Taken<C::Signature>, Failure> {
         let round = Header::peek(&packet.bytes).map_or(0, |header| header.round);
         let mut combined = Ok(None);
         if packet.to == id(1) {
@@ -325,8 +267,8 @@ impl SchnorrRun {
     }
 
     fn sign(&mut self, packet: &Packet, round: u8) -> Result<Option<Packet>, Failure> {
-        let keys = schnorr_keys().and_then(|all| all.keys.get(&packet.to));
-        let Some((key, signer)) = keys.zip(self.signers.get_mut(&packet.to)) else {
+        let key = self.keys.get(&packet.to);
+        let Some((key, signer)) = key.zip(self.signers.get_mut(&packet.to)) else {
             return Ok(None);
         };
         if packet.to == id(1) && (round == 2 || packet.from == id(1)) {
@@ -335,17 +277,23 @@ impl SchnorrRun {
         let Some(share) = signer.handle_nonce(key, packet.from, &packet.bytes)? else {
             return Ok(None);
         };
-        let mut buffer = [0; schnorr::MAX_MESSAGE];
+        let mut buffer = [0; MAX_MESSAGE];
         let bytes = share.encode(&mut buffer).unwrap_or_default().to_vec();
         Ok(Some(Packet { from: packet.to, to: id(1), bytes }))
     }
+}
 
-    fn check(signature: &schnorr::Signature) {
-        let name = |all: &Schnorr| <[u8; 32]>::try_from(all.public.group_key()?.0.get(1..)?).ok();
-        let judged =
-            schnorr_keys().and_then(name).map(|key| accepts_ed25519(&key, MESSAGE, &signature.0));
-        assert_eq!(judged, Some(Ok(())));
-    }
+/// The judge shares no code with ours.
+fn check_ecdsa(signature: &ecdsa::Signature) {
+    let key = ecdsa_keys().and_then(|keys| Some(keys.public.group_key()?.0));
+    assert_eq!(key.map(|key| accepts(&key, DIGEST, signature)), Some(Ok(())));
+}
+
+fn check_schnorr(signature: &schnorr::Signature) {
+    let name = |keys: &Keys<_>| <[u8; 32]>::try_from(keys.public.group_key()?.0.get(1..)?).ok();
+    let judged =
+        schnorr_keys().and_then(name).map(|key| accepts_ed25519(&key, MESSAGE, &signature.0));
+    assert_eq!(judged, Some(Ok(())));
 }
 
 /// One message that arrives at a signer and at the coordinator.
@@ -421,13 +369,13 @@ fn signing<T: PartialEq>(
 /// Operations on a session of stateless ECDSA.
 pub(super) fn ecdsa_session(input: &[u8]) {
     if let Some(mut run) = ecdsa_start() {
-        signing(input, run.nonces(), |packet| run.take(packet), Ecdsa::check);
+        signing(input, run.nonces(), |packet| run.take(packet), check_ecdsa);
     }
 }
 
 /// Operations on a session of stateless Schnorr.
 pub(super) fn schnorr_session(input: &[u8]) {
     if let Some(mut run) = schnorr_start() {
-        signing(input, run.nonces(), |packet| run.take(packet), SchnorrRun::check);
+        signing(input, run.nonces(), |packet| run.take(packet), check_schnorr);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use quorate_core::hash::Digest;
 use quorate_core::policy::ethereum::keccak256;
 use quorate_core::request::{Payload, SignedRequest};
-use quorate_core::session::{Header, Protocol};
+use quorate_core::session::Header;
 use quorate_node::clock::Clock;
 use quorate_node::message::{PeerMessage, sign_session};
 use quorate_node::network::{PeerStatus, SendError};
@@ -33,6 +33,11 @@ pub(super) struct Wire {
     /// What each session is about: key id, derivation and digest.
     about: BTreeMap<Digest, ([u8; 16], String, Digest)>,
     requests: BTreeMap<Digest, Digest>,
+    /// Sessions that a party has been told to start and has sent no nonce point in, in order.
+    starting: BTreeMap<u16, VecDeque<Digest>>,
+    /// Which session a D0 stands for at a party, and whom it has sent its nonce point there: with a
+    /// stuck generator, several sessions in a row may have the same.
+    running: BTreeMap<(u16, Digest), (Digest, BTreeSet<u16>)>,
     released: BTreeMap<u16, BTreeSet<Digest>>,
     pub(super) checker: NonceChecker,
 }
@@ -51,6 +56,8 @@ impl Wire {
             keys: BTreeMap::new(),
             about: BTreeMap::new(),
             requests: BTreeMap::new(),
+            starting: BTreeMap::new(),
+            running: BTreeMap::new(),
             released: BTreeMap::new(),
             checker: NonceChecker::new(),
         }
@@ -93,11 +100,24 @@ impl Wire {
     }
 
     pub(super) fn take_released(&mut self, party: u16) -> BTreeSet<Digest> {
+        // The party is done with what it did: what it has not started by now, it refused.
+        self.starting(party).clear();
         self.released.remove(&party).unwrap_or_default()
     }
 
+    fn starting(&mut self, party: u16) -> &mut VecDeque<Digest> {
+        self.starting.entry(party).or_default()
+    }
+
+    /// A message is about to arrive: nonce points leave a party while it takes the start of a session.
+    pub(super) fn before(&mut self, to: u16, bytes: &[u8]) {
+        if let Ok(PeerMessage::StartSign { session, .. }) = PeerMessage::decode(bytes) {
+            self.starting(to).push_back(session);
+        }
+    }
+
     /// Every message that leaves a party passes here.
-    fn watch(&mut self, from: u16, bytes: &[u8]) {
+    fn watch(&mut self, from: u16, to: u16, bytes: &[u8]) {
         match PeerMessage::decode(bytes) {
             Ok(PeerMessage::ProposeSign { nonce, request }) => {
                 let session = sign_session(&self.network, id(from), &nonce, &request);
@@ -109,13 +129,28 @@ impl Wire {
                     self.requests.insert(session, parsed.hash());
                 }
             }
+            // A party tells itself without the wire.
+            Ok(PeerMessage::StartSign { session, quorum, .. })
+                if quorum.contains(id(from)) && self.starting(from).back() != Some(&session) =>
+            {
+                self.starting(from).push_back(session);
+            }
             Ok(PeerMessage::Ecdsa(message)) => {
-                self.checker.record(id(from), &message);
-                let header = Header::peek(&message);
-                if let Ok(Header { protocol: Protocol::Ecdsa, round: 1, session, .. }) = header
-                    && let Some(request) = self.requests.get(&session)
+                let Ok(Header { round, session: inputs, .. }) = Header::peek(&message) else {
+                    return;
+                };
+                let known = self.running.get_mut(&(from, inputs));
+                if round == 1
+                    && known.is_none_or(|(_, sent)| !sent.insert(to))
+                    && let Some(session) = self.starting(from).pop_front()
                 {
-                    self.released.entry(from).or_default().insert(*request);
+                    self.running.insert((from, inputs), (session, BTreeSet::from([to])));
+                    if let Some(request) = self.requests.get(&session) {
+                        self.released.entry(from).or_default().insert(*request);
+                    }
+                }
+                if let Some((session, _)) = self.running.get(&(from, inputs)) {
+                    self.checker.record(*session, id(from), &message);
                 }
             }
             _ => {}
@@ -135,7 +170,7 @@ impl Transport for SimulatedTransport {
         if !wire.links.contains(&pair(self.me, party)) {
             return Err(SendError::NotConnected);
         }
-        wire.watch(self.me, &bytes);
+        wire.watch(self.me, party, &bytes);
         wire.queues.entry((self.me, party)).or_default().push_back(bytes);
         Ok(())
     }

@@ -100,15 +100,13 @@ pub enum Complaint {
     },
 }
 
-/// A message of a signing session, R1.
+/// A message of a signing session, R1; the header's session is D0.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Nonce {
     /// Who, which session.
     pub header: Header,
-    /// D0.
-    pub inputs: Digest,
     /// R_i.
-    pub point: Bytes64,
+    pub point: PointBytes,
 }
 
 /// A message of a signing session, R2.
@@ -116,10 +114,6 @@ pub struct Nonce {
 pub struct Share {
     /// Who, which session.
     pub header: Header,
-    /// D.
-    pub inputs: Digest,
-    /// R.
-    pub nonce: Bytes64,
     /// μ_i.
     pub mu: [u8; 32],
     /// ν_i.
@@ -131,10 +125,6 @@ pub struct Share {
 pub struct Response {
     /// Who, which session.
     pub header: Header,
-    /// D0.
-    pub inputs: Digest,
-    /// R, by its name.
-    pub nonce: [u8; 32],
     /// z_i.
     pub response: [u8; 32],
 }

@@ -6,7 +6,7 @@ use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::{OpenedKey, ShareRecord};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::{Failure, MAX_MESSAGE, SignTerms, SignatureShare, Signer, Tweak};
-use quorate_core::session::Abort;
+use quorate_core::session::{Abort, Refusal};
 use quorate_core::vss;
 use quorate_core::wire;
 use quorate_tests::simulator::forge::{Nonce, Response, bytes_of, kind, parse};
@@ -26,7 +26,7 @@ pub(crate) fn value_at_zero<G: SchnorrGroup>(sent: &[Packet]) -> ([u8; 32], bool
 fn name_of<G: SchnorrGroup>(list: &[Nonce]) -> ([u8; 32], bool) {
     let sum = quorum().iter().fold(G::Point::default(), |sum, party| {
         let nonce = list.iter().find(|nonce| nonce.header.from == party).unwrap();
-        let point = G::point_from_affine(&nonce.point).unwrap();
+        let point = G::nonce_from_bytes(&nonce.point).unwrap();
         sum + G::mul(&point, &vss::lagrange::<G>(quorum(), party))
     });
     G::name(&G::clear_cofactor(&sum)).unwrap()
@@ -41,10 +41,11 @@ fn secrets<G: SchnorrGroup>(
     let stored = &group[&party];
     let record: ShareRecord<N, K> = wire::decode(&stored.sealed).unwrap();
     let holders = stored.public.terms.holders;
+    let inverses = vss::inverses::<G, N>(holders.parties());
     let keys = holders.nonce_sets_of(party).zip(&record.nonce_keys);
     let nonce = keys.fold(G::Scalar::default(), |sum, (set, key)| {
         let prf = Transcript::new("prss-prf").bytes(key.expose()).bytes(b"k").bytes(inputs);
-        let weight = vss::nonce_weight::<G>(holders.parties(), set, party);
+        let weight = vss::nonce_weight::<G>(&inverses, set, party);
         sum + G::scalar_from_wide(&prf.wide()) * weight
     });
     (G::scalar_from_bytes(record.share.expose()).unwrap(), nonce)
@@ -57,9 +58,9 @@ fn unchecked<G: SchnorrGroup>(
     party: PartyId,
     list: &[Nonce],
 ) -> (G::Scalar, G::Scalar, bool) {
-    let (x, k) = secrets::<G>(group, party, &list[0].inputs);
+    let (x, k) = secrets::<G>(group, party, &list[0].header.session);
     let own = list.iter().find(|nonce| nonce.header.from == party).unwrap();
-    assert_eq!(G::point_to_affine(&G::mul_base(&k)), Some(own.point), "k_i is what R_i says");
+    assert_eq!(G::point_to_bytes(&G::mul_base(&k)), Some(own.point), "k_i is what R_i says");
     let group_key = group[&party].public.points::<G>().unwrap()[0];
     let (key, odd) = G::name(&group_key).unwrap();
     let (nonce, negated) = name_of::<G>(list);
@@ -132,8 +133,8 @@ fn off_the_polynomial<G: SchnorrGroup>() {
         let y = extracted::<G>(one, two);
         assert!(is_its_share::<G>(&group, id(2), y), "seed {seed}");
         // With the share of party 4 itself, T = 2 of them are the key.
-        let (x_4, _) = secrets::<G>(&group, id(4), &honest[0].inputs);
-        let (x_2, _) = secrets::<G>(&group, id(2), &honest[0].inputs);
+        let (x_4, _) = secrets::<G>(&group, id(4), &honest[0].header.session);
+        let (x_2, _) = secrets::<G>(&group, id(2), &honest[0].header.session);
         assert!(y == x_2 || y == -x_2);
         let set: PartySet = [id(2), id(4)].into_iter().collect();
         let x = vss::lagrange::<G>(set, id(2)) * x_2 + vss::lagrange::<G>(set, id(4)) * x_4;
@@ -160,10 +161,10 @@ fn replayed<G: SchnorrGroup>() {
             (unchecked::<G>(&group, id(2), &honest), unchecked::<G>(&group, id(2), &forged));
         assert!(is_its_share::<G>(&group, id(2), extracted::<G>(one, two)), "seed {seed}");
         // As it was authenticated, with the D0 of its session, and with a changed label.
-        forged[0].inputs = old[0].inputs;
-        let disagreement = Failure::Aborted(Abort::Disagreement(id(1)));
-        assert_eq!(checked::<G>(&group, seed, &forged), Err(disagreement), "seed {seed}");
-        forged[0].inputs = honest[0].inputs;
+        forged[0].header.session = old[0].header.session;
+        let other = Failure::Refused(Refusal::OtherSession);
+        assert_eq!(checked::<G>(&group, seed, &forged), Err(other), "seed {seed}");
+        forged[0].header.session = honest[0].header.session;
         let off = Failure::Aborted(Abort::OffPolynomial(quorum()));
         assert_eq!(checked::<G>(&group, seed, &forged), Err(off), "seed {seed}");
     }

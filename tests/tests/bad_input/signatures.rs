@@ -2,7 +2,7 @@
 
 use quorate_core::ecdsa::Salt;
 use quorate_core::party::PartyId;
-use quorate_core::session::Protocol;
+use quorate_core::session::{Header, Protocol};
 use quorate_node::message::{Outcome, PeerMessage, Rejection, sign_session};
 
 use crate::evil::{Evil, id};
@@ -134,10 +134,15 @@ fn a_session_is_not_started_twice_nor_joined_by_strangers() {
     let session = sign_session(&scene.network_id, id(LIAR), &[nonce; 32], &request);
     let start = PeerMessage::StartSign { session, quorum: set(&[1, 2, 3]), salts };
     evil.send(2, &start);
+    // As its coordinator, party 4 learns what the session is called.
+    let inputs = evil.wait("party 2's nonce point", |from, message| match message {
+        PeerMessage::Ecdsa(bytes) if from == 2 => Some(Header::peek(&bytes).unwrap().session),
+        _ => None,
+    });
     scene.refuses(2, "it started a session twice", |evil| evil.send(2, &start));
     let again = "a proposal to sign: the session was proposed before";
     scene.refuses(2, again, |evil| evil.send(2, &propose(nonce, &request)));
-    let nonce_point = [header(Protocol::Ecdsa, 1, session, LIAR), vec![0; 96]].concat();
+    let nonce_point = [header(Protocol::Ecdsa, 1, inputs, LIAR), vec![0; 33]].concat();
     scene.refuses(2, "party 4 takes no part in this session", |evil| {
         evil.send(2, &PeerMessage::Ecdsa(nonce_point.clone()));
     });

@@ -28,20 +28,19 @@ impl Record {
         &mut self,
         group: &Group<G>,
         name: u64,
-        mut terms: Terms,
+        terms: Terms,
         adversary: &mut Adversary<'_>,
     ) {
-        terms.session = session_of(name);
         let key = group[&id(1)].public.group_key().unwrap();
         let key = verification_key::<G>(key, &terms.tweak).unwrap().to_vec();
         let message = Transcript::new("about").bytes(&terms.message).finish();
-        self.about.insert(terms.session, (key, message));
+        self.about.insert(session_of(name), (key, message));
         let salts = terms.quorum.iter().map(|party| (party, [0; 32])).collect();
         let mut network = Network::new(name, Weather { reorder: true, ..Weather::default() });
         let done = sign::<G>(group, &(terms, salts), &mut network, adversary);
         self.signed += usize::from(done.signature.is_some());
         for packet in &network.sent {
-            self.checker.record(packet.from, &packet.bytes);
+            self.checker.record(session_of(name), packet.from, &packet.bytes);
         }
         self.sent.append(&mut network.sent);
     }
@@ -107,12 +106,12 @@ fn the_checker_finds_a_schnorr_nonce_under_two_messages_and_under_two_lists() {
     let old: Nonce = parse(&of_2(&record, NONCE));
     // A share under the same R_2 for another R.
     let mut share: Response = parse(&of_2(&record, (Protocol::Schnorr, 2)));
-    share.nonce[0] ^= 1;
+    share.response[31] ^= 1;
     let mut lists = Record { about: record.about.clone(), ..Record::default() };
     for packet in &record.sent {
-        lists.checker.record(packet.from, &packet.bytes);
+        lists.checker.record(session_of(1), packet.from, &packet.bytes);
     }
-    lists.checker.record(id(2), &bytes_of(&share));
+    lists.checker.record(session_of(1), id(2), &bytes_of(&share));
     let reuses = lists.report().reuses;
     assert_eq!((reuses.len(), reuses[0].party), (1, id(2)));
     // The same R_2 once more, for another message.

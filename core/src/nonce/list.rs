@@ -1,0 +1,269 @@
+//! R1 as it arrives, and the degree check over it.
+
+use heapless::Vec;
+
+use super::{Failure, NoncePoint, SignError, check_header};
+use crate::curve::{Group, PointBytes};
+use crate::hash::Digest;
+use crate::party::{PartyId, PartySet};
+use crate::session::{Abort, Fault, Header, Refusal};
+use crate::vss::{self, Entry};
+use crate::wire::{self, NoRoom};
+
+/// At most one R_j of every member, all under one D0. S is the capacity of the quorum.
+pub(crate) struct NonceList<G: Group, const S: usize> {
+    /// Of R1; its session is D0, and the sender is filled in.
+    header: Header,
+    quorum: PartySet,
+    degree: usize,
+    entries: Vec<(PartyId, PointBytes), S>,
+    own: Option<Entry<G>>,
+}
+
+impl<G: Group, const S: usize> NonceList<G, S> {
+    pub(crate) fn new(header: Header, quorum: PartySet, degree: usize) -> Self {
+        Self { header, quorum, degree, entries: Vec::new(), own: None }
+    }
+
+    /// D0.
+    pub(crate) fn session(&self) -> &Digest {
+        &self.header.session
+    }
+
+    pub(crate) fn quorum(&self) -> PartySet {
+        self.quorum
+    }
+
+    /// All entries; by party, once [`Self::resolve`] has been asked for.
+    pub(crate) fn entries(&self) -> &[(PartyId, PointBytes)] {
+        &self.entries
+    }
+
+    /// Puts this party's own R_i in.
+    pub(crate) fn add_own(&mut self, me: PartyId, point: G::Point) -> Result<(), SignError> {
+        let bytes = G::point_to_bytes(&point).ok_or(SignError::Degenerate)?;
+        self.entries.push((me, bytes)).map_err(|_| SignError::TooLarge)?;
+        self.own = Some(Entry { id: me, point });
+        Ok(())
+    }
+
+    /// Encodes R1 of this party, to all other members and the coordinator.
+    pub(crate) fn message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        let own = self.own.as_ref().ok_or(NoRoom)?;
+        let (_, point) = self.entries.iter().find(|(id, _)| *id == own.id).ok_or(NoRoom)?;
+        let message = NoncePoint { header: Header { from: own.id, ..self.header }, point: *point };
+        wire::encode(&message, buffer).map(|bytes| &*bytes)
+    }
+
+    /// The members whose R_j has not arrived.
+    pub(crate) fn missing(&self) -> PartySet {
+        self.quorum.difference(&self.entries.iter().map(|(id, _)| *id).collect())
+    }
+
+    /// Takes the R_j that arrived at `me`. Its point is looked at when all are there.
+    pub(crate) fn take(&mut self, from: PartyId, me: PartyId, bytes: &[u8]) -> Result<(), Failure> {
+        if !self.quorum.contains(from) {
+            return Err(Failure::Refused(Refusal::NotAMember(from)));
+        }
+        check_header(bytes, &Header { from, ..self.header }, me)?;
+        let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
+        let message: NoncePoint = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
+        if let Some((_, earlier)) = self.entries.iter().find(|(id, _)| *id == from) {
+            return Err(match *earlier == message.point {
+                true => Failure::Refused(Refusal::Duplicate),
+                false => blame(Fault::Equivocation),
+            });
+        }
+        let entry = (from, message.point);
+        self.entries.push(entry).map_err(|_| Failure::Refused(Refusal::NotAMember(from)))
+    }
+
+    /// DegCheck_d over the complete list, and R = the value at 0 (`docs/PROTOCOL.md` §2): d+1 points are
+    /// parsed, the others are computed from them and compared as they were sent, and one inversion
+    /// encodes these and R. Without the check a liar could show two honest parties two different R under
+    /// one k_i.
+    pub(crate) fn resolve(&mut self) -> Result<(G::Point, PointBytes), Abort> {
+        self.entries.sort_unstable_by_key(|(id, _)| *id);
+        let basis = self.basis()?;
+        let mut computed: Vec<G::Point, S> = Vec::new();
+        let mut sent: Vec<PointBytes, S> = Vec::new();
+        for (id, bytes) in &self.entries {
+            if basis.iter().any(|entry| entry.id == *id) {
+                continue;
+            }
+            let (sum, common) = vss::value_at(&basis, id.number());
+            if common == 1 {
+                let _ = (computed.push(sum), sent.push(*bytes));
+            } else if G::mul_small(&Self::parse(*id, bytes)?, common) != sum {
+                return Err(self.off());
+            }
+        }
+        let (sum, common) = vss::value_at(&basis, 0);
+        let value = match common {
+            1 => sum,
+            _ => {
+                let inverse = G::invert(&G::scalar_from_integer(common));
+                G::mul(&sum, &inverse.ok_or(Abort::Degenerate)?)
+            }
+        };
+        let point = G::clear_cofactor(&value);
+        computed.push(point).map_err(|_| Abort::Degenerate)?;
+        let mut encoded: Vec<Option<PointBytes>, S> = computed.iter().map(|_| None).collect();
+        G::points_to_bytes(&computed, &mut encoded);
+        let bytes = encoded.pop().flatten();
+        if !encoded.iter().eq(sent.iter().map(|bytes| Some(*bytes)).collect::<Vec<_, S>>().iter()) {
+            return Err(self.off());
+        }
+        Ok((point, bytes.ok_or(Abort::Degenerate)?))
+    }
+
+    /// d+1 entries that determine the polynomial: neighbours if there are any, since then all weights are
+    /// integers, and this party's own among them, which is parsed already.
+    fn basis(&self) -> Result<Vec<Entry<G>, S>, Abort> {
+        let of_me = |window: &&[(PartyId, PointBytes)]| {
+            self.own.as_ref().is_some_and(|own| window.iter().any(|(id, _)| *id == own.id))
+        };
+        let neighbours = |window: &&[(PartyId, PointBytes)]| {
+            let ends = window.first().zip(window.last());
+            ends.is_some_and(|((first, _), (last, _))| {
+                usize::from(last.number() - first.number()) == self.degree
+            })
+        };
+        let all = || self.entries.windows(self.degree + 1);
+        let window = all()
+            .find(|window| neighbours(window) && of_me(window))
+            .or_else(|| all().find(neighbours))
+            .or_else(|| all().find(of_me))
+            .or_else(|| all().next());
+        let parsed = window.into_iter().flatten().map(|(id, bytes)| {
+            let own = self.own.as_ref().filter(|own| own.id == *id);
+            let point = own.map_or_else(|| Self::parse(*id, bytes), |own| Ok(own.point))?;
+            Ok(Entry { id: *id, point })
+        });
+        parsed.collect()
+    }
+
+    fn parse(id: PartyId, bytes: &PointBytes) -> Result<G::Point, Abort> {
+        G::nonce_from_bytes(bytes).ok_or(Abort::Culprit(id, Fault::InvalidPoint))
+    }
+
+    /// Who sent no point at all, or else that somebody, unnamed, sent a wrong one.
+    fn off(&self) -> Abort {
+        let mut parsed = self.entries.iter().map(|(id, bytes)| Self::parse(*id, bytes));
+        parsed.find_map(Result::err).unwrap_or(Abort::OffPolynomial(self.quorum))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::{Ed25519, P256, Secp256k1, Suite};
+    use crate::session::Protocol;
+    use crate::vss::Polynomial;
+    use crate::wire::VERSION;
+    use rand_chacha::rand_core::SeedableRng;
+
+    fn header(suite: Suite) -> Header {
+        Header {
+            version: VERSION,
+            suite,
+            protocol: Protocol::Schnorr,
+            round: 1,
+            session: [7; 32],
+            from: PartyId::new(1).unwrap(),
+            to: None,
+        }
+    }
+
+    fn ids(numbers: &[u16]) -> PartySet {
+        numbers.iter().filter_map(|n| PartyId::new(*n)).collect()
+    }
+
+    /// The list as `me` has it, or as a coordinator without a point of its own.
+    fn list<G: Group>(
+        f: &Polynomial<G, 8>,
+        numbers: &[u16],
+        degree: usize,
+        me: Option<u16>,
+    ) -> NonceList<G, 11> {
+        let mut list = NonceList::new(header(G::SUITE), ids(numbers), degree);
+        for number in numbers.iter().rev() {
+            let id = PartyId::new(*number).unwrap();
+            let point = G::mul_base(f.evaluate(id).expose());
+            if me == Some(*number) {
+                list.add_own(id, point).unwrap();
+            } else {
+                list.entries.push((id, G::point_to_bytes(&point).unwrap())).unwrap();
+            }
+        }
+        list
+    }
+
+    fn every_list<G: Group>() {
+        let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
+        for (degree, numbers) in [
+            (1, &[1u16, 2, 3][..]),
+            (1, &[2, 3, 4]),
+            (1, &[1, 2, 4]),
+            (1, &[1, 4, 9]),
+            (1, &[3, 200, 255]),
+            (2, &[1, 2, 3, 4, 5]),
+            (2, &[1, 3, 4, 6, 7]),
+            (5, &[1, 2, 50, 77, 100, 120, 133, 151, 190, 253, 255]),
+        ] {
+            let f = Polynomial::<G, 8>::random(degree + 1, &mut rng);
+            let secret = G::clear_cofactor(&G::mul_base(f.constant().unwrap().expose()));
+            for me in numbers.iter().map(|number| Some(*number)).chain([None]) {
+                let (point, bytes) = list(&f, numbers, degree, me).resolve().unwrap();
+                assert_eq!((point, Some(bytes)), (secret, G::point_to_bytes(&secret)));
+                for place in 0..numbers.len() {
+                    let mut list = list(&f, numbers, degree, me);
+                    let id = list.entries[place].0;
+                    if Some(id.number()) == me {
+                        continue;
+                    }
+                    let honest = G::nonce_from_bytes(&list.entries[place].1).unwrap();
+                    list.entries[place].1 = G::point_to_bytes(&G::double(&honest)).unwrap();
+                    assert_eq!(list.resolve(), Err(Abort::OffPolynomial(ids(numbers))));
+                    list.entries.iter_mut().find(|(other, _)| *other == id).unwrap().1 =
+                        PointBytes([0; 33]);
+                    let named = Abort::Culprit(id, Fault::InvalidPoint);
+                    assert_eq!(list.resolve(), Err(named), "{numbers:?}, {me:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_member_finds_the_value_at_zero_and_every_wrong_point() {
+        every_list::<Secp256k1>();
+        every_list::<P256>();
+        every_list::<Ed25519>();
+    }
+
+    #[test]
+    fn identities_on_the_way_are_no_points_and_no_panic() {
+        // f = x − 2: the value at 2 is the identity, which has no encoding.
+        fn root_at_2<G: Group>() {
+            let point = |factor| G::mul_small(&G::mul_base(&G::Scalar::from(1)), factor);
+            let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[2, 3, 4]), 1);
+            for (number, factor) in [(2u16, 5), (3, 1)] {
+                let bytes = G::point_to_bytes(&point(factor)).unwrap();
+                let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
+            }
+            // Party 4 takes 3 and 4 for its basis.
+            list.add_own(PartyId::new(4).unwrap(), point(2)).unwrap();
+            assert_eq!(list.resolve(), Err(Abort::OffPolynomial(ids(&[2, 3, 4]))));
+            // f = x: R itself is the identity.
+            let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[1, 2, 3]), 1);
+            for number in 1..=3u16 {
+                let bytes = G::point_to_bytes(&point(i128::from(number))).unwrap();
+                let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
+            }
+            assert_eq!(list.resolve(), Err(Abort::Degenerate));
+        }
+        root_at_2::<Secp256k1>();
+        root_at_2::<P256>();
+        root_at_2::<Ed25519>();
+    }
+}
