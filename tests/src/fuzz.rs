@@ -58,7 +58,7 @@ pub const TARGETS: [Target; 12] = [
         seeds: seeds::blobs,
         inputs: 100_000,
     },
-    Target { name: "dkg_session", run: sessions::dkg_session, seeds: seeds::plans, inputs: 1_500 },
+    Target { name: "dkg_session", run: sessions::dkg_session, seeds: seeds::plans, inputs: 1_000 },
     Target {
         name: "ecdsa_session",
         run: sessions::ecdsa_session,
