@@ -82,10 +82,9 @@ fn point<C: EcdsaGroup>(x: &[u8], y: &[u8]) -> Option<C::Point> {
 
 /// The point that is an uncompressed SEC1 point.
 fn uncompressed<C: EcdsaGroup>(bytes: &[u8]) -> Option<C::Point> {
-    match bytes.split_first() {
-        Some((4, both)) if both.len() == 64 => point::<C>(&both[..32], &both[32..]),
-        _ => None,
-    }
+    let both = <&[u8; 64]>::try_from(bytes.strip_prefix(&[4])?).ok()?;
+    let (x, y) = both.split_at(32);
+    point::<C>(x, y)
 }
 
 /// Our verdict on r ‖ s, as a verifier that is built on our parsing would come to it.
