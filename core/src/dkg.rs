@@ -1,13 +1,19 @@
 //! Key generation (`docs/PROTOCOL.md` §3): commit, open and prove, deal, and then confirm
 //! ([`crate::key::Confirmation`]). No broadcast channel is assumed: echoes find who says different
 //! things to different parties, and signed messages prove it.
+//!
+//! Every message is checked and folded into the result when it arrives, and then forgotten but for what
+//! may be needed as evidence; so a run takes little more room than the key that it makes.
 
+mod check;
 mod complaint;
 mod deal;
+mod early;
+mod evidence;
 mod message;
 mod rounds;
 
-use heapless::{Deque, Vec};
+use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::curve::Group;
@@ -15,13 +21,16 @@ use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
 use crate::key::{KeyTerms, PublicKey, ShareRecord};
 use crate::party::{PartyId, PartySet};
-use crate::session::{Abort, Fault, Header, Protocol, Refusal};
+use crate::secret::{SecretBytes, SecretScalar};
+use crate::session::{Abort, Fault, Header, Refusal};
 use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 use deal::Dealing;
-use message::{Accusation, Deal, Echo, Open, Signed};
+use message::{Echo, OpenTree, Signed, Told, Views};
 
-pub use message::Commit;
+pub use early::Early;
+pub use evidence::{Evidence, NotProven};
+pub use message::{Commit, Complaint, Seen, SignedOpen};
 
 /// A holder as the others see it in one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +60,7 @@ pub enum Output<'b> {
     /// The key is made: take it with [`Dkg::take_key`], seal and store it as PENDING, durably, and
     /// only then confirm it.
     Persist,
-    /// The run failed. Nothing of it may be kept.
+    /// The run failed. Nothing of it may be kept but [`Dkg::take_evidence`].
     Failed(Abort),
 }
 
@@ -65,18 +74,19 @@ impl core::fmt::Debug for Output<'_> {
     }
 }
 
-/// What is still to be put out.
-#[derive(Clone, Copy)]
-enum Pending {
-    Commit,
-    Open,
-    Deal(PartyId),
+/// What is still to be put out, in the order of the fields.
+#[derive(Default)]
+struct Outbox {
+    commit: bool,
+    open: bool,
+    /// Who is still to get its R3.
+    deals: PartySet,
     /// What this party saw of all dealers.
-    Echo,
-    /// The bad private message of this dealer.
-    Accuse(PartyId),
-    Persist,
-    Failed(Abort),
+    echo: bool,
+    /// The complaint that is in the evidence.
+    accuse: bool,
+    persist: bool,
+    failed: Option<Abort>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,13 +103,19 @@ enum Phase {
     Over,
 }
 
-/// Everything that one other party sent, or this party made.
-struct Slot<const N: usize, const K: usize> {
+/// What is kept of one holder's messages, this party's own among them.
+struct Slot<G: Group, const N: usize> {
     peer: Peer,
-    commit: Option<Signed<Commit>>,
-    open: Option<Signed<Open<N, K>>>,
-    deal: Option<Signed<Deal<K>>>,
-    echo: Option<Echo<N>>,
+    /// What it signed in R1 and R2, as this party saw it, or as another did that told so first.
+    seen: Views,
+    commit: Option<Commit>,
+    open: Option<OpenTree<N>>,
+    /// Φ at this party: what its share must fit to.
+    promised: G::Point,
+    deal: Option<Seen>,
+    /// Its R3 names another th.
+    differs: bool,
+    complaint: Option<Seen>,
 }
 
 /// One party's run of a key generation. N bounds the holders, K the nonce keys of one party.
@@ -107,17 +123,27 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     terms: KeyTerms,
     session: Digest,
     me: PartyId,
-    slots: Vec<Slot<N, K>, N>,
-    own: Dealing<G, N, K>,
+    slots: Vec<Slot<G, N>, N>,
+    own: Dealing<G, N>,
     phase: Phase,
-    /// sid: binds all R1 messages.
-    sid: Digest,
+    /// ctx0.
+    context: Digest,
+    /// sid, which binds all R1 messages, once they are there.
+    sid: Option<Digest>,
     /// th: binds all R2 messages.
     transcript: Digest,
+    /// ΣΦ of the dealers whose R2 is there.
+    sums: Vec<G::Point, N>,
+    /// Σ f_j(i) of the dealers whose R3 is there.
+    share: SecretScalar<G>,
+    /// ζ_ij, and what has been added up for each r_A, of the same dealers.
+    record: ShareRecord<N, K>,
+    /// The key's public side, once it is made.
+    made: Option<PublicKey<N>>,
     /// Who says that it and whom saw different broadcasts.
     dispute: Option<(PartyId, PartyId)>,
-    outbox: Deque<Pending, 64>,
-    key: Option<(PublicKey<N>, ShareRecord<N, K>)>,
+    evidence: Option<Evidence<N, K>>,
+    outbox: Outbox,
 }
 
 /// Why a run cannot start.
@@ -147,8 +173,10 @@ impl core::fmt::Display for StartError {
 impl core::error::Error for StartError {}
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
-    /// No message of this protocol is longer, for any N ≤ 16 and K ≤ 84.
-    pub const MAX_MESSAGE: usize = 16 * 1024;
+    /// No message of this protocol is longer.
+    pub const MAX_MESSAGE: usize = message::max_length(N, K);
+    /// No [`Evidence`] is longer.
+    pub const MAX_EVIDENCE: usize = evidence::max_length(N, K);
 
     /// Starts the run named `session`. `peers` are all holders, this party among them, in increasing
     /// order; `rng` is hedged ([`crate::secret::HedgedRng`]).
@@ -173,77 +201,64 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if !holders.parties().iter().eq(peers.iter().map(|peer| peer.party)) {
             return Err(StartError::Peers);
         }
-        // The outbox holds one R3 per peer and a few entries besides.
-        if holders.count() > N.min(56) || holders.nonce_keys() > K {
+        if holders.count() > N || holders.nonce_keys() > K {
             return Err(StartError::TooLarge);
         }
-        let slots = peers.iter().map(|peer| Slot {
-            peer: *peer,
-            commit: None,
-            open: None,
-            deal: None,
-            echo: None,
-        });
         let own = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
         let mut dkg = Self {
             terms,
             session,
             me,
-            slots: slots.collect(),
+            slots: peers.iter().map(Slot::new).collect(),
             own,
             phase: Phase::Commit,
-            sid: [0; 32],
+            context: terms.context(),
+            sid: None,
             transcript: [0; 32],
+            sums: (0..holders.threshold()).map(|_| G::Point::default()).collect(),
+            share: SecretScalar::new(G::Scalar::default()),
+            record: empty_record(&terms),
+            made: None,
             dispute: None,
-            outbox: Deque::new(),
-            key: None,
+            evidence: None,
+            outbox: Outbox::default(),
         };
-        let commit = dkg.own.commit(&dkg.terms.context());
-        let signed = Signed::new(dkg.header(1, me, None), commit, signer);
-        if let Some(slot) = dkg.slot_mut(me) {
-            slot.commit = Some(signed);
-        }
-        dkg.queue(Pending::Commit);
+        dkg.say_commit(signer);
         Ok(dkg)
     }
 
     fn header(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
-        Header {
-            version: wire::VERSION,
-            suite: G::SUITE,
-            protocol: Protocol::Dkg,
-            round,
-            session: self.session,
-            from,
-            to,
-        }
+        message::header(&self.terms, &self.session, round, from, to)
     }
 
-    fn slot(&self, party: PartyId) -> Option<&Slot<N, K>> {
+    fn slot(&self, party: PartyId) -> Option<&Slot<G, N>> {
         self.slots.iter().find(|slot| slot.peer.party == party)
     }
 
-    fn slot_mut(&mut self, party: PartyId) -> Option<&mut Slot<N, K>> {
+    fn slot_mut(&mut self, party: PartyId) -> Option<&mut Slot<G, N>> {
         self.slots.iter_mut().find(|slot| slot.peer.party == party)
-    }
-
-    fn queue(&mut self, pending: Pending) {
-        // 64 places: at most N messages of R3 and one of every other kind in one run.
-        let _ = self.outbox.push_back(pending);
     }
 
     fn fail(&mut self, abort: Abort) {
         if self.phase != Phase::Over {
             self.phase = Phase::Over;
-            self.queue(Pending::Failed(abort));
+            self.outbox.failed = Some(abort);
+        }
+    }
+
+    /// Ends the run with a culprit, on this evidence.
+    fn convict(&mut self, culprit: PartyId, fault: Fault, evidence: Evidence<N, K>) {
+        if self.phase != Phase::Over {
+            self.evidence = Some(evidence);
+            self.fail(Abort::Culprit(culprit, fault));
         }
     }
 
     /// Takes a message that came on the party channel of `from`.
     ///
     /// # Errors
-    /// [`Refusal`] drops the message and changes nothing. Misbehaviour does not show here but as
-    /// [`Output::Failed`].
+    /// [`Refusal`] drops the message and changes nothing; [`Refusal::Early`] asks for it again, see
+    /// [`Early`]. Misbehaviour does not show here but as [`Output::Failed`].
     pub fn handle_message(
         &mut self,
         from: PartyId,
@@ -266,41 +281,12 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return Err(Refusal::NotAMember(from));
         }
         match header.round {
-            1 => self.take(from, bytes, |slot: &mut Slot<N, K>| &mut slot.commit)?,
-            2 => self.take(from, bytes, |slot: &mut Slot<N, K>| &mut slot.open)?,
-            3 => self.take(from, bytes, |slot: &mut Slot<N, K>| &mut slot.deal)?,
-            _ => self.handle_complaint(from, bytes)?,
+            1 => self.take_commit(from, bytes)?,
+            2 => self.take_open(from, bytes)?,
+            3 => self.take_deal(from, bytes, signer)?,
+            _ => self.take_complaint(from, bytes)?,
         }
         self.advance(signer);
-        Ok(())
-    }
-
-    /// Stores the first message of one round and party; a different second one that is signed too
-    /// proves equivocation.
-    fn take<B: message::Body>(
-        &mut self,
-        from: PartyId,
-        bytes: &[u8],
-        place: impl Fn(&mut Slot<N, K>) -> &mut Option<Signed<B>>,
-    ) -> Result<(), Refusal> {
-        let Some(slot) = self.slot_mut(from) else { return Err(Refusal::NotAMember(from)) };
-        let message: Signed<B> = match wire::decode(bytes) {
-            Ok(message) => message,
-            // The channel is authenticated: nobody else can have sent this.
-            Err(_) => {
-                self.fail(Abort::Culprit(from, Fault::Malformed));
-                return Ok(());
-            }
-        };
-        if !message.verify(&slot.peer.session_key) {
-            return Err(Refusal::Signature(from));
-        }
-        let place = place(slot);
-        match place {
-            None => *place = Some(message),
-            Some(earlier) if earlier.same(&message) => return Err(Refusal::Duplicate),
-            Some(_) => self.fail(Abort::Culprit(from, Fault::Equivocation)),
-        }
         Ok(())
     }
 
@@ -316,6 +302,12 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Ends the run from outside.
     pub fn cancel(&mut self) {
         self.fail(Abort::Cancelled);
+    }
+
+    /// Whether the run takes no more messages.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
     }
 
     /// The round that the run is in, and the parties whose message of it is missing.
@@ -345,45 +337,74 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         signer: &impl SessionSigner,
         buffer: &'b mut [u8],
     ) -> Result<Option<Output<'b>>, NoRoom> {
-        let Some(next) = self.outbox.pop_front() else { return Ok(None) };
-        let own = self.slot(self.me);
-        let bytes: &[u8] = match next {
-            Pending::Persist => return Ok(Some(Output::Persist)),
-            Pending::Failed(abort) => return Ok(Some(Output::Failed(abort))),
-            Pending::Commit => {
-                wire::encode(&own.and_then(|slot| slot.commit.as_ref()).ok_or(NoRoom)?, buffer)?
-            }
-            Pending::Open => {
-                wire::encode(&own.and_then(|slot| slot.open.as_ref()).ok_or(NoRoom)?, buffer)?
-            }
-            Pending::Deal(to) => {
-                let deal =
-                    self.own.deal(&self.terms, self.me, to, &self.transcript).ok_or(NoRoom)?;
-                let header = self.header(3, self.me, Some(to));
-                let bytes = wire::encode(&Signed::new(header, deal, signer), buffer)?;
-                return Ok(Some(Output::Send { to: Some(to), bytes }));
-            }
-            Pending::Echo => {
-                let echo = own.and_then(|slot| slot.echo.as_ref()).ok_or(NoRoom)?;
-                self.complain(Accusation::Echo(echo), signer, buffer)?
-            }
-            Pending::Accuse(dealer) => {
-                let slot = self.slot(dealer).ok_or(NoRoom)?;
-                let (open, deal) = (slot.open.as_ref(), slot.deal.as_ref());
-                let (open, deal) = (open.ok_or(NoRoom)?, deal.ok_or(NoRoom)?);
-                self.complain(Accusation::BadDeal { open, deal }, signer, buffer)?
-            }
+        let outbox = &mut self.outbox;
+        let (to, bytes) = if core::mem::take(&mut outbox.commit) {
+            (None, self.write_commit(buffer)?)
+        } else if core::mem::take(&mut outbox.open) {
+            (None, self.write_open(buffer)?)
+        } else if let Some(to) = outbox.deals.iter().next() {
+            outbox.deals = outbox.deals.without(to);
+            (Some(to), self.write_deal(to, signer, buffer)?)
+        } else if core::mem::take(&mut outbox.echo) {
+            (None, self.write_echo(signer, buffer)?)
+        } else if core::mem::take(&mut outbox.accuse) {
+            (None, self.write_accusation(buffer)?)
+        } else if core::mem::take(&mut outbox.persist) {
+            return Ok(Some(Output::Persist));
+        } else {
+            return Ok(outbox.failed.take().map(Output::Failed));
         };
-        Ok(Some(Output::Send { to: None, bytes }))
+        Ok(Some(Output::Send { to, bytes }))
     }
 
-    fn complain<'b>(
+    fn write_commit<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        let slot = self.slot(self.me).ok_or(NoRoom)?;
+        let signature = slot.seen.commit.ok_or(NoRoom)?.signature;
+        let (header, body) = (self.header(1, self.me, None), slot.commit.ok_or(NoRoom)?);
+        wire::encode(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
+    }
+
+    fn write_open<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        let slot = self.slot(self.me).ok_or(NoRoom)?;
+        let signature = slot.seen.open.ok_or(NoRoom)?.signature;
+        let opening = &slot.open.as_ref().ok_or(NoRoom)?.opening;
+        let body = self.own.outgoing(&self.terms, opening);
+        let header = self.header(2, self.me, None);
+        wire::encode(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
+    }
+
+    fn write_deal<'b>(
         &self,
-        accusation: Accusation<'_, N, K>,
+        to: PartyId,
         signer: &impl SessionSigner,
         buffer: &'b mut [u8],
     ) -> Result<&'b [u8], NoRoom> {
-        let signed = Signed::new(self.header(0, self.me, None), accusation, signer);
+        let deal = self.own.deal::<K>(&self.terms, to, &self.transcript);
+        let (header, digest) = (self.header(3, self.me, Some(to)), message::body_digest(&deal));
+        let signed = Signed::new(header, deal, &digest, signer);
+        wire::encode(&signed, buffer).map(|bytes| &*bytes)
+    }
+
+    fn write_echo<'b>(
+        &self,
+        signer: &impl SessionSigner,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], NoRoom> {
+        let (accuser, with) = self.dispute.ok_or(NoRoom)?;
+        let with = if with == self.me { accuser } else { with };
+        let seen = self.slots.iter().map(|slot| slot.seen).collect();
+        let echo = Told::<N>::Echo(Echo { with, seen });
+        let digest = message::body_digest(&echo);
+        let signed = Signed::new(self.header(0, self.me, None), echo, &digest, signer);
+        wire::encode(&signed, buffer).map(|bytes| &*bytes)
+    }
+
+    fn write_accusation<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        let Some(Evidence::Complaint { complaint, signature, .. }) = &self.evidence else {
+            return Err(NoRoom);
+        };
+        let header = self.header(0, self.me, None);
+        let signed = Signed { header, body: complaint, signature: *signature };
         wire::encode(&signed, buffer).map(|bytes| &*bytes)
     }
 
@@ -391,7 +412,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// is.
     #[must_use]
     pub fn take_key(&mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
-        self.key.take()
+        let public = self.made.take()?;
+        Some((public, core::mem::replace(&mut self.record, empty_record(&self.terms))))
     }
 
     /// [`Self::take_key`] of a run that has no further use.
@@ -400,23 +422,52 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         self.take_key()
     }
 
-    /// H("dkg-sid", ctx0, all (j, n_j, com_j)): an equivocation in R1 makes sids differ.
+    /// What proves the culprit to others, after [`Output::Failed`]; once. There is none of a party that
+    /// was silent, and of a body that did not decode.
+    #[must_use]
+    pub fn take_evidence(&mut self) -> Option<Evidence<N, K>> {
+        self.evidence.take()
+    }
+
+    /// H("dkg-sid", ctx0, session, all (j, n_j, com_j)): an equivocation in R1 makes sids differ.
     fn session_binding(&self) -> Digest {
-        let start = Transcript::new("dkg-sid").bytes(&self.terms.context()).bytes(&self.session);
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.commit.as_ref().map(|c| (slot.peer.party, &c.body)))
+        let start = Transcript::new("dkg-sid").bytes(&self.context).bytes(&self.session);
+        let commits =
+            self.slots.iter().filter_map(|slot| Some((slot.peer.party, slot.commit.as_ref()?)));
+        commits
             .fold(start, |t, (j, commit)| t.party(j).bytes(&commit.nonce).bytes(&commit.commitment))
             .finish()
     }
 
     /// th = H("dkg-th", sid, everything of R2).
-    fn opening_binding(&self) -> Digest {
-        let start = Transcript::new("dkg-th").bytes(&self.sid);
-        self.slots
-            .iter()
-            .filter_map(|slot| slot.open.as_ref().map(|open| (slot.peer.party, open)))
-            .fold(start, |t, (j, open)| t.party(j).bytes(&open.body_digest()))
+    fn opening_binding(&self, sid: &Digest) -> Digest {
+        let opens = self.slots.iter().filter_map(|slot| Some((slot.peer.party, slot.seen.open?)));
+        opens
+            .fold(Transcript::new("dkg-th").bytes(sid), |t, (j, open)| t.party(j).bytes(&open.body))
             .finish()
+    }
+}
+
+impl<G: Group, const N: usize> Slot<G, N> {
+    fn new(peer: &Peer) -> Self {
+        Self {
+            peer: *peer,
+            seen: Views::default(),
+            commit: None,
+            open: None,
+            promised: G::Point::default(),
+            deal: None,
+            differs: false,
+            complaint: None,
+        }
+    }
+}
+
+fn empty_record<const N: usize, const K: usize>(terms: &KeyTerms) -> ShareRecord<N, K> {
+    ShareRecord {
+        epoch: terms.epoch,
+        share: SecretBytes::default(),
+        pair_seeds: Vec::new(),
+        nonce_keys: Vec::new(),
     }
 }

@@ -24,6 +24,12 @@ impl Transcript {
     /// Adds one field of any length, prefixed by its length in four big-endian bytes.
     #[must_use]
     pub fn bytes(mut self, field: &[u8]) -> Self {
+        self.put(field);
+        self
+    }
+
+    /// [`Self::bytes`] in place, where several computations go on side by side.
+    pub fn put(&mut self, field: &[u8]) {
         // A field longer than u32::MAX cannot occur: every input is bounded far below.
         let length = (field.len() as u32).to_be_bytes();
         // Nearly all fields are short: then in one piece, which takes the hash half the time.
@@ -40,7 +46,6 @@ impl Transcript {
                 self.0.update(field);
             }
         }
-        self
     }
 
     /// Adds a 16-bit field.

@@ -109,18 +109,38 @@ impl PartySet {
     }
 
     /// The members in increasing order.
-    pub fn iter(&self) -> impl Iterator<Item = PartyId> + Clone + '_ {
-        let bytes = self.0.iter().enumerate().filter(|(_, byte)| **byte != 0);
-        bytes.flat_map(|(place, byte)| {
-            let set = (0..8u16).filter(move |bit| byte >> bit & 1 == 1);
-            set.filter_map(move |bit| PartyId::new(place as u16 * 8 + bit))
-        })
+    pub fn iter(&self) -> impl Iterator<Item = PartyId> + Clone + use<> {
+        Members { set: *self, byte: 0 }
     }
 
     /// The place of `id` among the members in increasing order, from 0.
     #[must_use]
     pub fn position(&self, id: PartyId) -> Option<usize> {
         self.iter().position(|member| member == id)
+    }
+}
+
+/// What is left of a set while it is walked: whole empty bytes are passed over, since most sets are
+/// small and are walked often.
+#[derive(Clone)]
+struct Members {
+    set: PartySet,
+    byte: u8,
+}
+
+impl Iterator for Members {
+    type Item = PartyId;
+    fn next(&mut self) -> Option<PartyId> {
+        loop {
+            let bits = self.set.0.get_mut(usize::from(self.byte))?;
+            if *bits == 0 {
+                self.byte += 1;
+                continue;
+            }
+            let bit = bits.trailing_zeros();
+            *bits &= *bits - 1;
+            return PartyId::new(u16::from(self.byte) << 3 | bit as u16);
+        }
     }
 }
 

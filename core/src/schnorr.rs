@@ -22,7 +22,7 @@ use crate::secret::SecretScalar;
 use crate::session::{Abort, Protocol};
 use crate::wire::Bytes64;
 
-use target::Target;
+pub(crate) use target::Target;
 
 pub use crate::nonce::{Failure, Guard, MAX_MESSAGE, NoncePoint, Salt, SignError};
 pub use combine::{Combiner, Shares};

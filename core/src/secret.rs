@@ -37,6 +37,11 @@ impl SecretBytes {
         secret
     }
 
+    /// Adds `other` bit by bit, in place.
+    pub fn xor(&mut self, other: &Self) {
+        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine ^= theirs);
+    }
+
     /// The bytes themselves; every call is a place to review.
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {

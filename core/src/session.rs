@@ -16,6 +16,8 @@ pub enum Protocol {
     Ecdsa,
     /// Stateless Schnorr.
     Schnorr,
+    /// FROST.
+    Frost,
 }
 
 /// The first fields of every message (`docs/PROTOCOL.md` §1.5).
@@ -100,6 +102,9 @@ pub enum Refusal {
     OtherProtocol,
     /// No message of this round is expected.
     WrongRound(u8),
+    /// The message is of the next round, and this party still waits for messages of its own. Nothing
+    /// changed: give it again when the round has come ([`crate::dkg::Early`]).
+    Early,
     /// The sender takes no part in this session.
     NotAMember(PartyId),
     /// The session key's signature on the message is wrong.
@@ -121,6 +126,7 @@ impl core::fmt::Display for Refusal {
             Self::OtherSession => f.write_str("the message is of another session"),
             Self::OtherProtocol => f.write_str("the message is of another protocol or suite"),
             Self::WrongRound(round) => write!(f, "no message of round {round} is expected"),
+            Self::Early => f.write_str("the message is of the next round"),
             Self::NotAMember(party) => write!(f, "party {party} takes no part in this session"),
             Self::Signature(party) => write!(f, "party {party}'s message is not signed by it"),
             Self::Duplicate => f.write_str("the message is already there"),
@@ -162,6 +168,10 @@ pub enum Fault {
     FalseComplaint,
     /// A signature share that fits neither its R_j nor its X_j.
     BadSignatureShare,
+    /// A list of nonce commitments that is not exactly one of every member of the quorum.
+    CommitmentList,
+    /// A nonce commitment of the receiver's own that is not the one it had sent.
+    AlteredCommitment,
 }
 
 impl core::fmt::Display for Fault {
@@ -178,6 +188,8 @@ impl core::fmt::Display for Fault {
             Self::BadContribution => "opened a contribution that it had not committed to",
             Self::FalseComplaint => "complained without ground",
             Self::BadSignatureShare => "sent a share that does not fit to its nonce and key",
+            Self::CommitmentList => "did not list one nonce commitment of every member",
+            Self::AlteredCommitment => "altered a nonce commitment",
         })
     }
 }
@@ -187,6 +199,8 @@ impl core::fmt::Display for Fault {
 pub enum Abort {
     /// A party is proven to have misbehaved.
     Culprit(PartyId, Fault),
+    /// Several parties are proven to have misbehaved in one way, each for itself.
+    Culprits(PartySet, Fault),
     /// The first party says that it and the second saw different broadcasts, and no proof came who of
     /// all lied.
     EchoMismatch(PartyId, PartyId),
@@ -212,10 +226,30 @@ pub enum Abort {
     ComputationFault,
 }
 
+impl Abort {
+    /// The parties that are proven to have misbehaved: nobody who is only suspect, or silent.
+    #[must_use]
+    pub fn culprits(&self) -> PartySet {
+        match self {
+            Self::Culprit(party, _) => PartySet::EMPTY.with(*party),
+            Self::Culprits(parties, _) => *parties,
+            Self::EchoMismatch(..)
+            | Self::Disagreement(_)
+            | Self::OffPolynomial(_)
+            | Self::InvalidSignature(_)
+            | Self::Degenerate
+            | Self::Deadline { .. }
+            | Self::Cancelled
+            | Self::ComputationFault => PartySet::EMPTY,
+        }
+    }
+}
+
 impl core::fmt::Display for Abort {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Culprit(party, fault) => write!(f, "party {party} {fault}"),
+            Self::Culprits(parties, fault) => write!(f, "each of the parties {parties} {fault}"),
             Self::EchoMismatch(accuser, with) => write!(
                 f,
                 "party {accuser} says that it and party {with} saw different broadcasts, and nobody proved who lied"

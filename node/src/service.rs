@@ -44,8 +44,8 @@ pub use transport::Transport;
 pub type Curve = Secp256k1;
 /// Holders that this build has room for.
 pub const MAX_PARTIES: usize = 16;
-/// Nonce keys per party that this build has room for: groups up to 10 parties with T = 4.
-pub const MAX_NONCE_KEYS: usize = 84;
+/// Nonce keys per party that this build has room for: as many as there may be.
+pub const MAX_NONCE_KEYS: usize = quorate_core::party::MAX_NONCE_KEYS;
 /// Members of a quorum that this build has room for.
 pub const MAX_QUORUM: usize = 11;
 
@@ -319,7 +319,7 @@ impl Service {
                 self.handle_key_start(from, session, &peers);
             }
             PeerMessage::CancelKey { session } => self.handle_key_cancel(from, &session),
-            PeerMessage::Dkg(bytes) => self.handle_dkg(from, &bytes),
+            PeerMessage::Dkg(bytes) => self.handle_dkg(from, bytes),
             PeerMessage::Confirm { key, confirmation, pending } => {
                 self.handle_confirmation(from, key, &confirmation, pending);
             }

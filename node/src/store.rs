@@ -6,6 +6,7 @@
 
 mod audit;
 mod error;
+mod evidence;
 mod keys;
 mod open;
 mod rows;
@@ -34,6 +35,10 @@ pub const MAX_CONFIRMATIONS: usize = 64;
 pub const MAX_CERTIFICATE: usize = MAX_CONFIRMATION * MAX_CONFIRMATIONS;
 /// No outcome of a request is longer.
 pub const MAX_OUTCOME: usize = 4 * 1024;
+/// No evidence of one session is longer.
+pub const MAX_EVIDENCE: usize = 64 * 1024;
+/// Of so many sessions evidence is kept.
+pub const MAX_EVIDENCES: u64 = 64;
 /// No audit record is longer.
 pub const MAX_AUDIT_RECORD: usize = 16 * 1024;
 

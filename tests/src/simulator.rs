@@ -2,6 +2,7 @@
 //! network does to their messages, and adversaries that rewrite what some parties send.
 
 pub mod forge;
+pub mod frost;
 mod generate;
 pub mod schnorr;
 pub mod session;
@@ -30,7 +31,7 @@ pub type Curve = Secp256k1;
 /// Capacity for holders.
 pub const N: usize = 16;
 /// Capacity for nonce keys.
-pub const K: usize = 84;
+pub const K: usize = 512;
 /// Capacity for a quorum.
 pub const S: usize = 11;
 
@@ -206,7 +207,7 @@ impl<C: curve::Group> Stored<C> {
         let mut confirmation = Confirmation::unsigned(&public, me, record);
         let digest = confirmation.digest(&public);
         confirmation.signature = Bytes64(identity_key(me).sign(&digest).to_bytes());
-        let mut buffer = vec![0; 32 * 1024];
+        let mut buffer = vec![0; 32 * (N + K + 2)];
         let sealed = wire::encode(record, &mut buffer).map(|b| b.to_vec()).unwrap_or_default();
         Self { public, sealed, confirmation, curve: PhantomData }
     }

@@ -18,6 +18,8 @@ use quorate_tests::simulator::*;
 
 #[path = "attacks_on_dkg/certificate.rs"]
 mod certificate;
+#[path = "attacks_on_dkg/evidence.rs"]
+mod evidence;
 #[path = "attacks_on_dkg/possession.rs"]
 mod possession;
 
@@ -87,10 +89,7 @@ fn all_in_time_name(victim: u16, fault: Fault, attack: impl Fn(Packet) -> Packet
 }
 
 /// Party 3 changes one kind of its messages, alike for all.
-fn all_name_3<B>(fault: Fault, what: (Protocol, u8), change: impl Fn(&mut B))
-where
-    B: serde::Serialize + serde::de::DeserializeOwned,
-{
+fn all_name_3<B: Body>(fault: Fault, what: (Protocol, u8), change: impl Fn(&mut B)) {
     all_name(3, fault, |_, packet| {
         vec![if is(&packet, 3, what) { resigned(packet, &change) } else { packet }]
     });
@@ -250,7 +249,7 @@ fn a_second_different_message_in_every_round() {
             let culprit = Abort::Culprit(corrupt(), Fault::Equivocation);
             named += usize::from(done.aborted.values().any(|abort| *abort == culprit));
         }
-        assert!(named > SEEDS.end as usize / 2, "{what:?}: {named}");
+        assert!(named >= SEEDS.end as usize / 2, "{what:?}: {named}");
     }
 }
 
@@ -280,7 +279,7 @@ fn an_early_complaint_does_not_frame_those_who_have_not_heard_everybody() {
             let mine: Forged<Commit> = parse(&packet.bytes);
             let mut seen = vec![(None, None); 4];
             let signature = mine.signature;
-            seen[2].0 = Some(Seen { body: body_digest(&mine.body), signature });
+            seen[2].0 = Some(Seen { body: mine.body.digest(corrupt()), signature });
             let header = quorate_core::session::Header { round: 0, ..mine.header };
             let complaint = Complaint::Echo { with: id(1), seen };
             let bytes = bytes_of(&signed(header, complaint));
@@ -395,6 +394,18 @@ fn complains(packet: Packet, complaint: impl Fn(&Packet) -> Complaint) -> Vec<Pa
     out
 }
 
+/// The complaint about a deal.
+fn bad_deal(open: &Forged<Open>, deal: Forged<Deal>) -> Complaint {
+    let dealer = open.header.from;
+    Complaint::BadDeal {
+        dealer,
+        open: Box::new(OpenTree::of(terms_of_4().holders, dealer, &open.body)),
+        open_signature: open.signature,
+        deal: Box::new(deal.body),
+        deal_signature: deal.signature,
+    }
+}
+
 #[test]
 fn a_false_complaint_of_a_good_share() {
     for forge in [false, true] {
@@ -402,14 +413,14 @@ fn a_false_complaint_of_a_good_share() {
             let mut open = None;
             let done = run(seed, &mut |packet| {
                 if is(&packet, 1, OPEN) {
-                    open = Some(Box::new(parse::<Forged<Open>>(&packet.bytes)));
+                    open = Some(parse::<Forged<Open>>(&packet.bytes));
                 }
                 complains(packet, |deal| {
-                    let mut deal: Box<Forged<Deal>> = Box::new(parse(&deal.bytes));
+                    let mut deal: Forged<Deal> = parse(&deal.bytes);
                     if forge {
                         deal.body.share[0] ^= 1;
                     }
-                    Complaint::BadDeal { open: open.clone().unwrap(), deal }
+                    bad_deal(open.as_ref().unwrap(), deal)
                 })
             });
             for me in honest() {
@@ -551,7 +562,7 @@ fn truncated_trailing_and_padded_messages() {
 #[test]
 fn an_oversize_message_is_not_even_read() {
     refused(Refusal::Decode(DecodeError::TooLong), OPEN, |mut packet| {
-        packet.bytes.resize(16 * 1024 + 1, 0);
+        packet.bytes.resize(quorate_core::dkg::Dkg::<Curve, N, K>::MAX_MESSAGE + 1, 0);
         packet
     });
 }

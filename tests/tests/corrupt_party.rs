@@ -95,7 +95,7 @@ impl Corrupt {
 
 /// The packet signed again, if it still decodes; otherwise as it is.
 fn signed_anew(packet: Packet, round: u8) -> Packet {
-    fn again<B: serde::Serialize + serde::de::DeserializeOwned>(packet: Packet) -> Packet {
+    fn again<B: Body>(packet: Packet) -> Packet {
         match quorate_core::wire::decode::<Forged<B>>(&packet.bytes) {
             Ok(Forged { header, body, .. }) => {
                 Packet { bytes: bytes_of(&signed(header, body)), ..packet }

@@ -3,9 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
 
 use quorate_core::curve::{EcdsaGroup as _, Group as _, P256, PointBytes};
+use quorate_core::dkg::Dkg;
 use quorate_core::key::check_certificate;
 use quorate_core::party::PartySet;
-use quorate_core::session::{Abort, Fault};
+use quorate_core::session::{Abort, Fault, Protocol};
 use quorate_tests::judge::{accepts, accepts_p256};
 use quorate_tests::simulator::*;
 use sha2::{Digest as _, Sha256};
@@ -93,6 +94,84 @@ fn a_large_group_with_scattered_identifiers_signs() {
     let quorum: PartySet = [3, 40, 41, 99, 200, 254, 255].map(id).into_iter().collect();
     let done = sign(&group, quorum, [9; 32], 1, &mut calm(1), &mut honest);
     recovers(&group, [9; 32], &done.signature.unwrap());
+}
+
+/// As many nonce keys as a party may hold, nearly: 495 of 13 parties, 455 of 16.
+#[test]
+fn the_largest_groups_sign() {
+    for (n, t, quorum) in [(13, 5, 9), (16, 4, 7)] {
+        let terms = terms(PartySet::first(n), t, 5).unwrap();
+        let mut network = calm(5);
+        let done = generate(&terms, 5, &mut network, &mut honest);
+        assert_eq!(done.finished.len(), usize::from(n), "{:?}", done.aborted);
+        let longest = network.sent.iter().map(|packet| packet.bytes.len()).max().unwrap();
+        assert!(longest > 32 * 455 && longest <= Dkg::<Curve, N, K>::MAX_MESSAGE, "{longest}");
+        let group = done.finished;
+        let public = &group[&id(1)].public;
+        let confirmations: Vec<_> = group.values().map(|s| s.confirmation.clone()).collect();
+        check_certificate(public, &confirmations, |party| Some(super_identity(party))).unwrap();
+        let quorum = (0..quorum).map(|place| id(u16::from(n) - place)).collect();
+        let signed = sign(&group, quorum, [9; 32], 1, &mut calm(1), &mut honest);
+        recovers(&group, [9; 32], &signed.signature.unwrap());
+    }
+}
+
+/// A complaint with a whole private message is the longest message, where a party has most nonce keys.
+#[test]
+fn the_longest_complaint_is_not_longer_than_a_message_may_be() {
+    for (n, t) in [(13, 5), (16, 4)] {
+        let terms = terms(PartySet::first(n), t, 5).unwrap();
+        let mut network = calm(5);
+        let done = generate(&terms, 5, &mut network, &mut |packet| {
+            let bad = packet.from == id(3)
+                && packet.to == id(2)
+                && forge::kind(&packet) == Some((Protocol::Dkg, 3));
+            let change = |deal: &mut forge::Deal| deal.share[31] ^= 1;
+            vec![if bad { forge::resigned(packet, change) } else { packet }]
+        });
+        assert_eq!(done.aborted[&id(2)], Abort::Culprit(id(3), Fault::BadShare));
+        let complaint = |packet: &&Packet| forge::kind(packet) == Some((Protocol::Dkg, 0));
+        let length = network.sent.iter().find(complaint).unwrap().bytes.len();
+        assert!(length <= Dkg::<Curve, N, K>::MAX_MESSAGE, "{length}");
+        let mut buffer = [0; Dkg::<Curve, N, K>::MAX_EVIDENCE];
+        assert!(done.evidence[&id(2)].encode(&mut buffer).is_ok());
+    }
+}
+
+/// The slow party gets R1 of the last one when R2 of all others is there, and its R2 when R3 of all others
+/// is: everything else comes before it can be checked.
+#[test]
+fn messages_of_the_next_round_in_any_order_give_the_same_key() {
+    for n in [4u8, 7] {
+        let terms = terms(PartySet::first(n), n.div_ceil(2), 3).unwrap();
+        let others = usize::from(n) - 2;
+        let mut publics = Vec::new();
+        for slow in 1..=u16::from(n) {
+            let last = id(if slow == u16::from(n) { 1 } else { u16::from(n) });
+            let (mut held, mut early): (Vec<Packet>, usize) = (Vec::new(), 0);
+            let done = generate(&terms, 3, &mut calm(u64::from(slow)), &mut |packet| {
+                let round = forge::kind(&packet).map_or(0, |(_, round)| usize::from(round));
+                if packet.to != id(slow) {
+                    return vec![packet];
+                }
+                if packet.from == last && round < 3 {
+                    held.push(packet);
+                    return Vec::new();
+                }
+                early += usize::from(packet.from != last);
+                let due = |held: &Packet| {
+                    let round = forge::kind(held).map_or(0, |(_, round)| usize::from(round));
+                    early == (round + 1) * others
+                };
+                let released = held.iter().position(due).map(|place| held.remove(place));
+                std::iter::once(packet).chain(released).collect()
+            });
+            assert_eq!(done.finished.len(), usize::from(n), "{slow}: {:?}", done.aborted);
+            assert!(done.refused.is_empty(), "{:?}", done.refused);
+            publics.extend(done.finished.values().map(|stored| stored.public.clone()));
+        }
+        assert!(publics.iter().all(|key| *key == publics[0]));
+    }
 }
 
 #[test]

@@ -1,67 +1,36 @@
-//! What one dealer makes: its polynomial, its contributions, and what they commit it to.
+//! What one dealer makes: its polynomial, its contributions, and what they commit it to. Contributions
+//! follow from one seed, so that no number of nonce keys takes room here.
+
+use core::cell::Cell;
 
 use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
+use serde::{Serialize, Serializer, ser::SerializeSeq as _};
 
-use super::message::{Commit, Deal, Open, Opening};
+use super::check::{commitment, proof_challenge};
+use super::message::{Commit, Contribution, Deal, OpenTree, Opening, receivers};
 use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
-use crate::party::PartyId;
+use crate::party::{PartyId, PartySet};
 use crate::secret::{SecretBytes, SecretScalar};
 use crate::vss::Polynomial;
 
 /// This party's dealing; it lives as long as the run.
-pub(super) struct Dealing<G: Group, const N: usize, const K: usize> {
+pub(super) struct Dealing<G: Group, const N: usize> {
     me: PartyId,
     polynomial: Polynomial<G, N>,
     coefficients: Vec<PointBytes, N>,
     nonce: [u8; 32],
     blind: [u8; 32],
-    proof_nonce: SecretScalar<G>,
-    /// σ_ij for every other holder, in order.
-    pub(super) pairs: Vec<Opening, N>,
-    /// c_iA for every A ∋ i, in order.
-    pub(super) sets: Vec<Opening, K>,
+    proof_secret: SecretScalar<G>,
+    proof_nonce: PointBytes,
+    /// Every contribution and its blinding follows from it.
+    seed: SecretBytes,
 }
 
-fn opening(rng: &mut (impl RngCore + CryptoRng)) -> Opening {
-    Opening { value: SecretBytes::random(rng), blind: SecretBytes::random(rng) }
-}
-
-/// A copy for one receiver; it is wiped when the encoded message is gone.
-fn copy(opening: &Opening) -> Opening {
-    Opening {
-        value: SecretBytes::new(*opening.value.expose()),
-        blind: SecretBytes::new(*opening.blind.expose()),
-    }
-}
-
-/// com_i = H("dkg-com", ctx0, i, n_i, Φ_i, r_i).
-pub(super) fn commitment(
-    context: &Digest,
-    dealer: PartyId,
-    nonce: &[u8; 32],
-    coefficients: &[PointBytes],
-    blind: &[u8; 32],
-) -> Digest {
-    let start = Transcript::new("dkg-com").bytes(context).party(dealer).bytes(nonce);
-    let start = start.u16(coefficients.len() as u16);
-    coefficients.iter().fold(start, |t, point| t.bytes(&point.0)).bytes(blind).finish()
-}
-
-/// c_i = H2F("dkg-pop", sid, i, Φ_i[0], K_i).
-pub(super) fn proof_challenge<G: Group>(
-    sid: &Digest,
-    dealer: PartyId,
-    constant: &PointBytes,
-    nonce: &PointBytes,
-) -> G::Scalar {
-    let transcript = Transcript::new("dkg-pop").bytes(sid).party(dealer);
-    G::scalar_from_wide(&transcript.bytes(&constant.0).bytes(&nonce.0).wide())
-}
-
-impl<G: Group, const N: usize, const K: usize> Dealing<G, N, K> {
+impl<G: Group, const N: usize> Dealing<G, N> {
+    /// A fresh dealing of `me`.
     pub(super) fn random(
         terms: &KeyTerms,
         me: PartyId,
@@ -74,18 +43,38 @@ impl<G: Group, const N: usize, const K: usize> Dealing<G, N, K> {
         let (mut nonce, mut blind) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut nonce);
         rng.fill_bytes(&mut blind);
-        let dealing = Self {
-            me,
-            polynomial,
-            coefficients,
-            nonce,
-            blind,
-            proof_nonce: SecretScalar::random(rng),
-            pairs: (1..holders.count()).map(|_| opening(rng)).collect(),
-            sets: (0..holders.nonce_keys()).map(|_| opening(rng)).collect(),
-        };
+        let proof_secret = SecretScalar::random(rng);
+        let proof_nonce = G::point_to_bytes(&G::mul_base(proof_secret.expose()))?;
+        let seed = SecretBytes::random(rng);
+        let dealing =
+            Self { me, polynomial, coefficients, nonce, blind, proof_secret, proof_nonce, seed };
         // A coefficient that is 0 has no encoding; it does not happen with a working generator.
         (dealing.coefficients.len() == holders.threshold()).then_some(dealing)
+    }
+
+    /// σ_ij and its blinding.
+    pub(super) fn pair(&self, to: PartyId) -> Contribution {
+        let derive = |tag| Transcript::new(tag).bytes(self.seed.expose()).bytes(b"pair").party(to);
+        Contribution { value: derive("dkg-value").secret(), blind: derive("dkg-blind").secret() }
+    }
+
+    /// c_iA and its blinding.
+    pub(super) fn set(&self, set: PartySet) -> Contribution {
+        Contribution { value: self.set_value(set), blind: self.derived("dkg-blind", set) }
+    }
+
+    /// c_iA.
+    pub(super) fn set_value(&self, set: PartySet) -> SecretBytes {
+        self.derived("dkg-value", set)
+    }
+
+    fn derived(&self, tag: &str, set: PartySet) -> SecretBytes {
+        Transcript::new(tag).bytes(self.seed.expose()).bytes(b"set").set(set).secret()
+    }
+
+    /// f_i(to).
+    pub(super) fn share(&self, to: PartyId) -> SecretScalar<G> {
+        self.polynomial.evaluate(to)
     }
 
     /// R1.
@@ -95,48 +84,83 @@ impl<G: Group, const N: usize, const K: usize> Dealing<G, N, K> {
         Commit { nonce, commitment }
     }
 
-    /// R2.
-    pub(super) fn open(&self, terms: &KeyTerms, sid: &Digest) -> Option<Open<N, K>> {
-        let holders = terms.holders;
-        let others = holders.parties().without(self.me);
-        let proof_nonce = G::point_to_bytes(&G::mul_base(self.proof_nonce.expose()))?;
-        let challenge =
-            proof_challenge::<G>(sid, self.me, self.coefficients.first()?, &proof_nonce);
-        let proof = *self.proof_nonce.expose() + challenge * *self.polynomial.constant()?.expose();
-        let pairs = others.iter().zip(&self.pairs);
-        let sets = holders.nonce_sets_of(self.me).zip(&self.sets);
-        Some(Open {
+    /// R2, with the commitments hashed by receiver.
+    pub(super) fn open(&self, terms: &KeyTerms, sid: &Digest) -> Option<OpenTree<N>> {
+        let constant = self.coefficients.first()?;
+        let challenge = proof_challenge::<G>(sid, self.me, constant, &self.proof_nonce);
+        let secret = self.polynomial.constant()?;
+        let proof = *self.proof_secret.expose() + challenge * *secret.expose();
+        let opening = Opening {
             sid: *sid,
             coefficients: self.coefficients.clone(),
             blind: self.blind,
-            pairs: pairs.map(|(j, o)| o.pair_commitment(sid, self.me, j)).collect(),
-            sets: sets.map(|(set, o)| o.set_commitment(sid, self.me, set)).collect(),
-            proof_nonce,
+            proof_nonce: self.proof_nonce,
             proof: G::scalar_to_bytes(&proof),
-        })
+        };
+        let holders = terms.holders;
+        let (pairs, sets) = (holders.count() as u16 - 1, holders.nonce_keys() as u16);
+        let committed: Vec<Digest, N> = self.pair_commitments(terms, sid).collect();
+        let receivers = receivers(terms, self.me, &committed, self.set_commitments(terms, sid));
+        Some(OpenTree { opening, pairs, sets, receivers })
     }
 
-    /// R3 for `to`.
-    pub(super) fn deal(
+    fn pair_commitments(&self, terms: &KeyTerms, sid: &Digest) -> impl Iterator<Item = Digest> {
+        let others = terms.holders.parties().without(self.me);
+        others.iter().map(|j| self.pair(j).pair_commitment(sid, self.me, j))
+    }
+
+    fn set_commitments(&self, terms: &KeyTerms, sid: &Digest) -> impl Iterator<Item = Digest> {
+        let sets = terms.holders.nonce_sets_of(self.me);
+        sets.map(|set| self.set(set).set_commitment(sid, self.me, set))
+    }
+
+    /// R2 as it is sent: its encoding is that of [`super::message::Open`].
+    pub(super) fn outgoing<'a>(
+        &'a self,
+        terms: &'a KeyTerms,
+        opening: &'a Opening<N>,
+    ) -> impl Serialize + 'a {
+        let (holders, sid) = (terms.holders, &opening.sid);
+        let pairs = List::new(holders.count() - 1, self.pair_commitments(terms, sid));
+        let sets = List::new(holders.nonce_keys(), self.set_commitments(terms, sid));
+        (opening, pairs, sets)
+    }
+
+    /// R3 for `to`, as it is sent: its encoding is that of [`Deal`].
+    pub(super) fn deal<const K: usize>(
         &self,
         terms: &KeyTerms,
-        me: PartyId,
         to: PartyId,
         transcript: &Digest,
-    ) -> Option<Deal<K>> {
-        let holders = terms.holders;
-        let place = holders.parties().without(me).position(to)?;
-        let sets = holders.nonce_sets_of(me).zip(&self.sets).filter(|(set, _)| set.contains(to));
-        Some(Deal {
+    ) -> Deal<K> {
+        let sets = terms.holders.nonce_sets_of(self.me).filter(|set| set.contains(to));
+        Deal {
             transcript: *transcript,
             share: SecretBytes::of_scalar(&self.share(to)),
-            pair: copy(self.pairs.get(place)?),
-            sets: sets.map(|(_, opening)| copy(opening)).collect(),
-        })
+            pair: self.pair(to),
+            sets: sets.map(|set| self.set(set)).collect(),
+        }
     }
+}
 
-    /// f_i(to).
-    pub(super) fn share(&self, to: PartyId) -> SecretScalar<G> {
-        self.polynomial.evaluate(to)
+/// A list that is computed while it is encoded, once.
+struct List<I> {
+    length: usize,
+    items: Cell<Option<I>>,
+}
+
+impl<I> List<I> {
+    fn new(length: usize, items: I) -> Self {
+        Self { length, items: Cell::new(Some(items)) }
+    }
+}
+
+impl<I: Iterator<Item = Digest>> Serialize for List<I> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut list = to.serialize_seq(Some(self.length))?;
+        for item in self.items.take().into_iter().flatten() {
+            list.serialize_element(&item)?;
+        }
+        list.end()
     }
 }

@@ -8,9 +8,10 @@ use super::SessionSigner;
 use crate::curve::PointBytes;
 use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
-use crate::party::PartyId;
+use crate::key::KeyTerms;
+use crate::party::{PartyId, PartySet};
 use crate::secret::SecretBytes;
-use crate::session::Header;
+use crate::session::{Header, Protocol};
 use crate::wire::{self, Bytes64};
 
 /// R1: a nonce and the commitment to R2.
@@ -22,46 +23,119 @@ pub struct Commit {
     pub commitment: Digest,
 }
 
-/// R2: the opening, commitments to what R3 will carry, and the proof of possession.
+/// What R2 opens and proves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Open<const N: usize, const K: usize> {
+pub(super) struct Opening<const N: usize> {
     /// The sender's sid: a difference means that somebody equivocated in R1.
     pub(super) sid: Digest,
     /// Φ_i: exactly T points.
     pub(super) coefficients: Vec<PointBytes, N>,
     /// r_i.
     pub(super) blind: [u8; 32],
-    /// Commitments to σ_ij, for every other holder j.
-    pub(super) pairs: Vec<Digest, N>,
-    /// Commitments to c_iA, for every A ∋ i.
-    pub(super) sets: Vec<Digest, K>,
     /// K_i.
     pub(super) proof_nonce: PointBytes,
     /// z_i.
     pub(super) proof: [u8; 32],
 }
 
+/// R2: the opening, the proof of possession, and commitments to what R3 will carry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Open<const N: usize, const K: usize> {
+    pub(super) opening: Opening<N>,
+    /// Commitments to σ_ij, for every other holder j.
+    pub(super) pairs: Vec<Digest, N>,
+    /// Commitments to c_iA, for every A ∋ i.
+    pub(super) sets: Vec<Digest, K>,
+}
+
+impl<const N: usize, const K: usize> Open<N, K> {
+    /// What stays of R2 once its commitments are hashed by receiver.
+    pub(super) fn tree(self, terms: &KeyTerms, dealer: PartyId) -> OpenTree<N> {
+        let (pairs, sets) = (self.pairs.len() as u16, self.sets.len() as u16);
+        let receivers = receivers(terms, dealer, &self.pairs, self.sets.iter().copied());
+        OpenTree { opening: self.opening, pairs, sets, receivers }
+    }
+}
+
+/// R2 as its signature covers it: the commitments are hashed by receiver, and their numbers are told, so
+/// that one private message can be judged without the commitments to everybody else's
+/// (`docs/PROTOCOL.md` §3 step 4).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct OpenTree<const N: usize> {
+    pub(super) opening: Opening<N>,
+    pub(super) pairs: u16,
+    pub(super) sets: u16,
+    /// D_j for every other holder j.
+    pub(super) receivers: Vec<Digest, N>,
+}
+
+impl<const N: usize> OpenTree<N> {
+    /// H("dkg-open", sid, Φ, r_i, K_i, z_i, how many pairs and sets, all D_j).
+    pub(super) fn digest(&self) -> Digest {
+        let Opening { sid, coefficients, blind, proof_nonce, proof } = &self.opening;
+        let start = Transcript::new("dkg-open").bytes(sid).u16(coefficients.len() as u16);
+        let phi = coefficients.iter().fold(start, |t, point| t.bytes(&point.0));
+        let proven = phi.bytes(blind).bytes(&proof_nonce.0).bytes(proof);
+        let counted = proven.u16(self.pairs).u16(self.sets);
+        self.receivers.iter().fold(counted, |t, receiver| t.bytes(receiver)).finish()
+    }
+}
+
+/// D_j while it grows.
+pub(super) struct Receiver(Transcript);
+
+impl Receiver {
+    pub(super) fn new(j: PartyId) -> Self {
+        Self(Transcript::new("dkg-open-to").party(j))
+    }
+
+    pub(super) fn take(&mut self, commitment: &Digest) {
+        self.0.put(commitment);
+    }
+
+    /// H("dkg-open-to", j, the commitment to σ_ij, those to c_iA for every A ∋ i, j in order).
+    pub(super) fn finish(self) -> Digest {
+        self.0.finish()
+    }
+}
+
+/// D_j for every other holder j, over as many commitments as there are; their numbers are judged later.
+pub(super) fn receivers<const N: usize>(
+    terms: &KeyTerms,
+    dealer: PartyId,
+    pairs: &[Digest],
+    sets: impl Iterator<Item = Digest>,
+) -> Vec<Digest, N> {
+    let others = terms.holders.parties().without(dealer);
+    let mut growing: Vec<(PartyId, Receiver), N> =
+        others.iter().take(N).map(|j| (j, Receiver::new(j))).collect();
+    for ((_, receiver), commitment) in growing.iter_mut().zip(pairs) {
+        receiver.take(commitment);
+    }
+    for (set, commitment) in terms.holders.nonce_sets_of(dealer).zip(sets) {
+        for (_, receiver) in growing.iter_mut().filter(|(j, _)| set.contains(*j)) {
+            receiver.take(&commitment);
+        }
+    }
+    growing.into_iter().map(|(_, receiver)| receiver.finish()).collect()
+}
+
 /// A secret contribution with the blinding that opens its commitment.
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Opening {
+pub(super) struct Contribution {
     pub(super) value: SecretBytes,
     pub(super) blind: SecretBytes,
 }
 
-impl Opening {
-    /// H("con", sid, kind, i, to whom or which set, value, blind).
+impl Contribution {
+    /// H("con", sid, "pair", i, j, value, blinding).
     pub(super) fn pair_commitment(&self, sid: &Digest, from: PartyId, to: PartyId) -> Digest {
         let start = Transcript::new("con").bytes(sid).bytes(b"pair").party(from).party(to);
         start.bytes(self.value.expose()).bytes(self.blind.expose()).finish()
     }
 
-    /// The same for a set A.
-    pub(super) fn set_commitment(
-        &self,
-        sid: &Digest,
-        from: PartyId,
-        set: crate::party::PartySet,
-    ) -> Digest {
+    /// H("con", sid, "set", i, A, value, blinding).
+    pub(super) fn set_commitment(&self, sid: &Digest, from: PartyId, set: PartySet) -> Digest {
         let start = Transcript::new("con").bytes(sid).bytes(b"set").party(from).set(set);
         start.bytes(self.value.expose()).bytes(self.blind.expose()).finish()
     }
@@ -75,30 +149,39 @@ pub(super) struct Deal<const K: usize> {
     /// f_i(j), 32 big-endian bytes.
     pub(super) share: SecretBytes,
     /// Opens σ_ij.
-    pub(super) pair: Opening,
+    pub(super) pair: Contribution,
     /// Opens c_iA for every A ∋ i, j, in order.
-    pub(super) sets: Vec<Opening, K>,
+    pub(super) sets: Vec<Contribution, K>,
 }
 
-/// What a signed message can carry.
-pub(super) trait Body: Serialize + DeserializeOwned {}
-impl Body for Commit {}
-impl<const N: usize, const K: usize> Body for Open<N, K> {}
-impl<const K: usize> Body for Deal<K> {}
-impl<const N: usize, const K: usize> Body for Complaint<N, K> {}
-
-/// A message with the signature of the sender's session key.
-#[derive(Debug, Serialize, Deserialize)]
-pub(super) struct Signed<B> {
-    pub(super) header: Header,
-    pub(super) body: B,
-    pub(super) signature: Bytes64,
+/// The header of a message of a key generation.
+pub(super) fn header(
+    terms: &KeyTerms,
+    session: &Digest,
+    round: u8,
+    from: PartyId,
+    to: Option<PartyId>,
+) -> Header {
+    Header {
+        version: wire::VERSION,
+        suite: terms.suite,
+        protocol: Protocol::Dkg,
+        round,
+        session: *session,
+        from,
+        to,
+    }
 }
 
 /// The digest that is signed: H("dkg-msg", header, H(body)). The body enters by its hash, so that two
 /// hashes and two signatures prove an equivocation.
 pub(super) fn signed_digest(header: &Header, body: &Digest) -> Digest {
     Transcript::new("dkg-msg").bytes(&hash_of("dkg-header", header)).bytes(body).finish()
+}
+
+/// H("dkg-body", SHA-256(encoding)): what the signature covers of every body but R2's.
+pub(super) fn body_digest<B: Serialize>(body: &B) -> Digest {
+    hash_of("dkg-body", body)
 }
 
 fn hash_of<T: Serialize>(tag: &str, value: &T) -> Digest {
@@ -108,41 +191,48 @@ fn hash_of<T: Serialize>(tag: &str, value: &T) -> Digest {
     Transcript::new(tag).bytes(&hash.finalize()).finish()
 }
 
+/// A message with the signature of the sender's session key.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Signed<B> {
+    pub(super) header: Header,
+    pub(super) body: B,
+    pub(super) signature: Bytes64,
+}
+
 impl<B: Serialize> Signed<B> {
-    pub(super) fn new(header: Header, body: B, signer: &impl SessionSigner) -> Self {
-        let signature = signer.sign(&signed_digest(&header, &hash_of("dkg-body", &body)));
+    /// Signs `body`, whose digest is `digest`.
+    pub(super) fn new(
+        header: Header,
+        body: B,
+        digest: &Digest,
+        signer: &impl SessionSigner,
+    ) -> Self {
+        let signature = signer.sign(&signed_digest(&header, digest));
         Self { header, body, signature }
     }
 }
 
-impl<B: Body> Signed<B> {
-    pub(super) fn body_digest(&self) -> Digest {
-        hash_of("dkg-body", &self.body)
-    }
-
-    pub(super) fn verify(&self, key: &Identity) -> bool {
-        key.verify(&signed_digest(&self.header, &self.body_digest()), &self.signature)
-    }
-
-    pub(super) fn same(&self, other: &Self) -> bool {
-        self.header == other.header && self.body_digest() == other.body_digest()
-    }
+/// Reads a message whose header fits already.
+pub(super) fn read<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<Signed<B>> {
+    wire::decode(bytes).ok()
 }
 
-/// One dealer's broadcast as a party saw it: body hash and signature.
+/// One message as its receiver can show it: body digest and signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub struct Seen {
+    /// The digest of the body.
     pub(super) body: Digest,
+    /// By the sender's session key.
     pub(super) signature: Bytes64,
 }
 
 impl Seen {
-    pub(super) fn of<B: Body>(message: &Signed<B>) -> Self {
-        Self { body: message.body_digest(), signature: message.signature }
+    pub(super) fn is_signed(&self, header: &Header, key: &Identity) -> bool {
+        key.verify(&signed_digest(header, &self.body), &self.signature)
     }
 }
 
-/// What a party saw of one dealer when it complained: R1 and R2, as far as they had arrived.
+/// What a party saw of one dealer: R1 and R2, as far as they had arrived.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Views {
     pub(super) commit: Option<Seen>,
@@ -151,26 +241,76 @@ pub(super) struct Views {
 
 /// "Party `with` and I cannot have seen the same; this is what I saw", by dealer in increasing order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Echo<const N: usize> {
+pub struct Echo<const N: usize> {
     pub(super) with: PartyId,
     pub(super) seen: Vec<Views, N>,
 }
 
-/// A complaint to all; it always ends the run.
+/// R2 with the dealer's signature.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedOpen<const N: usize> {
+    pub(super) tree: OpenTree<N>,
+    pub(super) signature: Bytes64,
+}
+
+/// R3 with the dealer's signature. It is private no more: its run has failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SignedDeal<const K: usize> {
+    pub(super) deal: Deal<K>,
+    pub(super) signature: Bytes64,
+}
+
+/// The longest encoding of a number of holders or of nonce keys.
+const COUNT: usize = 3;
+/// Of every header and signature: version, suite, protocol, round, session, from, to.
+pub(super) const FRAME: usize = 4 + 32 + 1 + 2 + 64;
+
+/// Of an [`OpenTree`] with its signature.
+pub(super) const fn open_length(holders: usize) -> usize {
+    let opening = 32 + (COUNT + 33 * holders) + 32 + 33 + 32;
+    opening + 2 * COUNT + (COUNT + 32 * holders) + 64
+}
+
+/// Of a [`Complaint`] without its frame.
+pub(super) const fn complaint_length(holders: usize, nonce_keys: usize) -> usize {
+    let echo = 1 + 1 + COUNT + holders * 2 * (1 + 32 + 64);
+    let deal = 32 + 32 + 64 + COUNT + 64 * nonce_keys;
+    longer(echo, 1 + 1 + open_length(holders) + deal + 64)
+}
+
+const fn longer(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+/// No message is longer.
+pub(super) const fn max_length(holders: usize, nonce_keys: usize) -> usize {
+    let commitments = COUNT + 32 * nonce_keys;
+    // R3 is part of a complaint about it.
+    let body = longer(open_length(holders) + commitments, complaint_length(holders, nonce_keys));
+    FRAME + body
+}
+
+/// A complaint to all; it always ends the run, so a party has one at most.
 // No allocator here: the larger variant is the price, and it lives only while it is judged.
 #[expect(clippy::large_enum_variant)]
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) enum Complaint<const N: usize, const K: usize> {
-    /// What the accuser saw, as in [`Echo`].
+pub enum Complaint<const N: usize, const K: usize> {
+    /// What the accuser saw.
     Echo(Echo<N>),
     /// "This dealer's private message to me is bad": the message itself, and the R2 that it betrays,
     /// both signed, so that the judge depends on nothing that it may not have got.
-    BadDeal { open: Signed<Open<N, K>>, deal: Signed<Deal<K>> },
+    BadDeal {
+        /// Who sent both.
+        dealer: PartyId,
+        /// What it promised to all.
+        open: SignedOpen<N>,
+        /// What it sent to the accuser.
+        deal: SignedDeal<K>,
+    },
 }
 
-/// A [`Complaint`] on its way out; it has the same encoding.
+/// [`Complaint::Echo`] on its way out: the same encoding, without the room for a private message.
 #[derive(Serialize)]
-pub(super) enum Accusation<'a, const N: usize, const K: usize> {
-    Echo(&'a Echo<N>),
-    BadDeal { open: &'a Signed<Open<N, K>>, deal: &'a Signed<Deal<K>> },
+pub(super) enum Told<const N: usize> {
+    Echo(Echo<N>),
 }

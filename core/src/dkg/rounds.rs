@@ -1,272 +1,340 @@
-//! The checks of each round, and what follows when a round is complete.
+//! The rounds: what each message must pass, what is kept of it, and what follows when a round is
+//! complete.
 
-use heapless::Vec;
-
-use super::deal::{commitment, proof_challenge};
-use super::message::{Deal, Open, Opening, Signed};
-use super::{Dkg, Pending, Phase, SessionSigner, Slot};
-use crate::curve::Group;
+use super::check;
+use super::evidence::Evidence;
+use super::message::{
+    Commit, Complaint, Deal, Open, Seen, Signed, SignedDeal, SignedOpen, body_digest, read,
+    signed_digest,
+};
+use super::{Dkg, Phase, SessionSigner, Slot};
+use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
-use crate::key::{KeyTerms, PublicKey, ShareRecord};
+use crate::key::PublicKey;
 use crate::party::PartyId;
 use crate::secret::{SecretBytes, SecretScalar};
-use crate::session::{Abort, Fault};
+use crate::session::{Abort, Fault, Refusal};
 use crate::vss;
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Goes on for as long as rounds are complete.
     pub(super) fn advance(&mut self, signer: &impl SessionSigner) {
-        if self.phase == Phase::Blame {
-            return self.judge_echoes();
+        if self.sid.is_none() && self.slots.iter().all(|slot| slot.commit.is_some()) {
+            self.sid = Some(self.session_binding());
+            if self.phase == Phase::Commit {
+                self.say_open(signer);
+            }
         }
-        if self.phase == Phase::Commit && self.slots.iter().all(|slot| slot.commit.is_some()) {
-            self.finish_commit(signer);
-        }
-        if self.phase == Phase::Open && self.slots.iter().all(|slot| slot.open.is_some()) {
+        let opened = self.slots.iter().all(|slot| slot.open.is_some());
+        if opened && matches!(self.phase, Phase::Open | Phase::Blame) {
             self.finish_open();
         }
         let me = self.me;
-        let dealt = |slot: &Slot<N, K>| slot.deal.is_some() || slot.peer.party == me;
+        let dealt = |slot: &Slot<G, N>| slot.deal.is_some() || slot.peer.party == me;
         if self.phase == Phase::Deal && self.slots.iter().all(dealt) {
             self.finish_deal();
         }
     }
 
-    fn finish_commit(&mut self, signer: &impl SessionSigner) {
-        self.sid = self.session_binding();
-        self.phase = Phase::Open;
-        let Some(open) = self.own.open(&self.terms, &self.sid) else {
-            return self.fail(Abort::Degenerate);
-        };
-        let signed = Signed::new(self.header(2, self.me, None), open, signer);
+    /// What this party signs of a message to all.
+    fn signed(&self, round: u8, body: Digest, signer: &impl SessionSigner) -> Seen {
+        let header = self.header(round, self.me, None);
+        Seen { body, signature: signer.sign(&signed_digest(&header, &body)) }
+    }
+
+    /// R1 of this party.
+    pub(super) fn say_commit(&mut self, signer: &impl SessionSigner) {
+        let commit = self.own.commit(&self.context);
+        let seen = self.signed(1, body_digest(&commit), signer);
         let me = self.me;
         if let Some(slot) = self.slot_mut(me) {
-            slot.open = Some(signed);
+            slot.commit = Some(commit);
+            slot.seen.commit = Some(seen);
         }
-        self.queue(Pending::Open);
+        self.outbox.commit = true;
     }
 
-    fn finish_open(&mut self) {
-        let different =
-            |slot: &&Slot<N, K>| slot.open.as_ref().is_some_and(|open| open.body.sid != self.sid);
-        if let Some(with) = self.slots.iter().find(different).map(|slot| slot.peer.party) {
-            return self.echo(self.me, with);
-        }
-        if let Some((dealer, fault)) = self.bad_open() {
-            // The dealer may have shown it to this party alone: then its R2 are evidence.
-            self.echo(self.me, dealer);
-            return self.fail(Abort::Culprit(dealer, fault));
-        }
-        self.transcript = self.opening_binding();
-        self.phase = Phase::Deal;
-        for to in self.terms.holders.parties().without(self.me).iter() {
-            self.queue(Pending::Deal(to));
-        }
-    }
-
-    /// The first dealer whose R2 does not pass. R2 of another sid (R1 differed) is left to the echoes,
-    /// and while R1 is not complete there is nothing to check against.
-    pub(super) fn bad_open(&self) -> Option<(PartyId, Fault)> {
-        if self.slots.iter().any(|slot| slot.commit.is_none()) {
-            return None;
-        }
-        let sid = self.session_binding();
-        let mut there = self
-            .slots
-            .iter()
-            .filter(|slot| slot.open.as_ref().is_some_and(|open| open.body.sid == sid));
-        there.find_map(|slot| Some((slot.peer.party, self.check_open(slot, &sid).err()?)))
-    }
-
-    /// Every check of R2 that names its sender.
-    fn check_open(&self, slot: &Slot<N, K>, sid: &Digest) -> Result<(), Fault> {
-        let dealer = slot.peer.party;
-        let (Some(commit), Some(open)) = (&slot.commit, &slot.open) else {
-            return Err(Fault::Malformed);
+    /// R2 of this party, once R1 of all is there.
+    fn say_open(&mut self, signer: &impl SessionSigner) {
+        self.phase = Phase::Open;
+        let sid = self.sid.unwrap_or_default();
+        let Some(tree) = self.own.open(&self.terms, &sid) else {
+            return self.fail(Abort::Degenerate);
         };
-        let (commit, open) = (&commit.body, &open.body);
-        let holders = self.terms.holders;
-        // Exactly T points: one more would raise the threshold unseen.
-        if open.coefficients.len() != holders.threshold() {
-            return Err(Fault::CommitmentLength);
+        let seen = self.signed(2, tree.digest(), signer);
+        let me = self.me;
+        let Some(points) = check::points::<G, N>(&tree.opening.coefficients) else {
+            return self.fail(Abort::Degenerate);
+        };
+        self.add_commitment(&points);
+        if let Some(slot) = self.slot_mut(me) {
+            slot.open = Some(tree);
+            slot.seen.open = Some(seen);
         }
-        if open.pairs.len() != holders.count() - 1 || open.sets.len() != holders.nonce_keys() {
-            return Err(Fault::CommitmentLength);
+        self.outbox.open = true;
+    }
+
+    fn add_commitment(&mut self, points: &[G::Point]) {
+        for (sum, point) in self.sums.iter_mut().zip(points) {
+            *sum = *sum + *point;
         }
-        // The identity has no encoding: neither Φ[0] nor Φ[T−1] nor any other can be it.
-        if points::<G, N>(&open.coefficients).len() != holders.threshold() {
-            return Err(Fault::InvalidPoint);
+    }
+
+    /// R1 of `from`.
+    pub(super) fn take_commit(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
+        let Some(message) = read::<Commit>(bytes) else { return self.malformed(from) };
+        let seen = Seen { body: body_digest(&message.body), signature: message.signature };
+        self.verify(1, from, &seen)?;
+        if !self.agrees(1, from, seen) {
+            return Ok(());
         }
-        let context = self.terms.context();
-        let opened = commitment(&context, dealer, &commit.nonce, &open.coefficients, &open.blind);
-        if opened != commit.commitment {
-            return Err(Fault::CommitmentOpening);
+        let slot = self.slot_mut(from).ok_or(Refusal::NotAMember(from))?;
+        if slot.commit.is_some() {
+            return Err(Refusal::Duplicate);
         }
-        if !proof_holds::<G, N, K>(sid, dealer, open) {
-            return Err(Fault::ProofOfPossession);
+        slot.commit = Some(message.body);
+        Ok(())
+    }
+
+    /// R2 of `from`: there is nothing to check it against before R1 of all is there.
+    pub(super) fn take_open(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
+        let sid = self.sid.ok_or(Refusal::Early)?;
+        let Some(message) = read::<Open<N, K>>(bytes) else { return self.malformed(from) };
+        let Signed { body, signature, .. } = message;
+        let tree = body.tree(&self.terms, from);
+        let seen = Seen { body: tree.digest(), signature };
+        self.verify(2, from, &seen)?;
+        if !self.agrees(2, from, seen) {
+            return Ok(());
         }
-        // Of two equal coefficients the later one's dealer cannot have proven possession honestly
-        // under its own identifier, unless both collude; R1 fixed both, so blame the later.
-        let earlier = self.slots.iter().take_while(|other| other.peer.party != dealer);
-        let constant = open.coefficients.first();
-        let mut others = earlier.filter_map(|other| other.open.as_ref());
-        if others.any(|other| other.body.coefficients.first() == constant) {
-            return Err(Fault::RepeatedKey);
+        let (terms, context, me) = (self.terms, self.context, self.me);
+        let slot = self.slot_mut(from).ok_or(Refusal::NotAMember(from))?;
+        if slot.open.is_some() {
+            return Err(Refusal::Duplicate);
+        }
+        let tree = slot.open.insert(tree);
+        // Of another sid, when R1 differed, it waits for the end of the round: by then everybody has R1
+        // of all and can show it. Who is at fault need not be the sender.
+        if tree.opening.sid != sid {
+            return Ok(());
+        }
+        let Some(commit) = &slot.commit else { return Err(Refusal::Early) };
+        match check::open::<G, N>(&terms, &context, from, commit, tree) {
+            Ok(points) => {
+                slot.promised = vss::evaluate_commitment::<G>(&points, me);
+                self.add_commitment(&points);
+            }
+            Err(fault) => {
+                // The dealer may have shown it to this party alone: then its R2 are evidence.
+                self.echo(me, from);
+                self.convict_of_open(from, fault);
+            }
         }
         Ok(())
     }
 
-    fn finish_deal(&mut self) {
-        let different = |slot: &&Slot<N, K>| {
-            slot.deal.as_ref().is_some_and(|deal| deal.body.transcript != self.transcript)
-        };
-        if let Some(with) = self.slots.iter().find(different).map(|slot| slot.peer.party) {
-            return self.echo(self.me, with);
-        }
-        let bad = self.slots.iter().find_map(|slot| {
-            let (open, deal) = (slot.open.as_ref()?, slot.deal.as_ref()?);
-            let (dealer, open) = (slot.peer.party, &open.body);
-            let checked =
-                check_deal::<G, N, K>(&self.terms, &self.sid, open, dealer, self.me, &deal.body);
-            Some((dealer, checked.err()?))
+    fn convict_of_open(&mut self, dealer: PartyId, fault: Fault) {
+        let evidence = self.slot(dealer).and_then(|slot| {
+            let signature = slot.seen.commit?.signature;
+            let (commit, open) = (slot.commit?, slot.signed_open()?);
+            Some(Evidence::BadOpen { dealer, commit, signature, open })
         });
-        if let Some((dealer, fault)) = bad {
-            self.queue(Pending::Accuse(dealer));
-            return self.fail(Abort::Culprit(dealer, fault));
-        }
-        match self.assemble() {
-            Some(key) => {
-                self.key = Some(key);
-                self.phase = Phase::Over;
-                self.queue(Pending::Persist);
-            }
-            None => self.fail(Abort::Degenerate),
+        match evidence {
+            Some(evidence) => self.convict(dealer, fault, evidence),
+            None => self.fail(Abort::Culprit(dealer, fault)),
         }
     }
 
-    /// x_i, Φ, pair seeds and nonce keys, once everything is checked.
-    fn assemble(&self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
-        let mut sums: Vec<G::Point, N> =
-            (0..self.terms.holders.threshold()).map(|_| G::Point::default()).collect();
-        let mut share = self.own.share(self.me);
-        for slot in &self.slots {
-            let dealt = points::<G, N>(&slot.open.as_ref()?.body.coefficients);
-            for (sum, point) in sums.iter_mut().zip(dealt) {
-                *sum = *sum + point;
+    fn finish_open(&mut self) {
+        let (me, sid) = (self.me, self.sid.unwrap_or_default());
+        let different =
+            |slot: &&Slot<G, N>| slot.open.as_ref().is_some_and(|tree| tree.opening.sid != sid);
+        if let Some(with) = self.slots.iter().find(different).map(|slot| slot.peer.party) {
+            self.echo(me, with);
+        }
+        if let Some((earlier, later)) = self.repeated_key() {
+            let shown = |party| self.slot(party).and_then(Slot::signed_open);
+            let (first, second) = (shown(earlier), shown(later));
+            self.echo(me, later);
+            return match (first, second) {
+                (Some(first), Some(second)) => {
+                    let evidence = Evidence::RepeatedKey { earlier, first, later, second };
+                    self.convict(later, Fault::RepeatedKey, evidence);
+                }
+                _ => self.fail(Abort::Culprit(later, Fault::RepeatedKey)),
+            };
+        }
+        if self.phase != Phase::Open {
+            return;
+        }
+        self.transcript = self.opening_binding(&sid);
+        self.phase = Phase::Deal;
+        let holders = self.terms.holders;
+        self.share = self.own.share(me);
+        let others = holders.parties().without(me);
+        self.record.pair_seeds = others.iter().map(|_| SecretBytes::default()).collect();
+        self.record.nonce_keys =
+            holders.nonce_sets_of(me).map(|set| self.own.set_value(set)).collect();
+        self.outbox.deals = others;
+    }
+
+    /// Two dealers with one constant coefficient. The later one cannot have proven possession honestly
+    /// under its own identifier, unless both collude; R1 fixed both, so blame the later.
+    fn repeated_key(&self) -> Option<(PartyId, PartyId)> {
+        let constant = |slot: &Slot<G, N>| -> Option<PointBytes> {
+            let opening = &slot.open.as_ref()?.opening;
+            opening.coefficients.first().copied().filter(|_| Some(opening.sid) == self.sid)
+        };
+        self.slots.iter().find_map(|later| {
+            let mine = constant(later)?;
+            let mut before = self.slots.iter().take_while(|s| s.peer.party != later.peer.party);
+            let earlier = before.find(|slot| constant(slot) == Some(mine))?;
+            Some((earlier.peer.party, later.peer.party))
+        })
+    }
+
+    /// R3 of `from`: there is nothing to check it against before R2 of all is there.
+    pub(super) fn take_deal(
+        &mut self,
+        from: PartyId,
+        bytes: &[u8],
+        signer: &impl SessionSigner,
+    ) -> Result<(), Refusal> {
+        match self.phase {
+            Phase::Commit | Phase::Open => return Err(Refusal::Early),
+            // A dispute about R1 or R2: what is dealt does not matter any more.
+            Phase::Blame | Phase::Over => return Ok(()),
+            Phase::Deal => {}
+        }
+        let Some(message) = read::<Deal<K>>(bytes) else { return self.malformed(from) };
+        let Signed { body: deal, signature, .. } = message;
+        let seen = Seen { body: body_digest(&deal), signature };
+        let (terms, me) = (self.terms, self.me);
+        let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
+        if let Some(first) = slot.deal {
+            if first.body == seen.body {
+                return Err(Refusal::Duplicate);
             }
-            if let Some(deal) = &slot.deal {
-                let dealt = G::scalar_from_bytes(deal.body.share.expose())?;
-                share.add(&SecretScalar::new(dealt));
+            self.verify(3, from, &seen)?;
+            if self.verify(3, from, &first).is_err() {
+                // Not evidence for others; but the channel says who sent both.
+                self.fail(Abort::Culprit(from, Fault::Equivocation));
+                return Ok(());
             }
+            let (to, second, round) = (Some(me), seen, 3);
+            let evidence = Evidence::Equivocation { from, round, to, first, second };
+            self.convict(from, Fault::Equivocation, evidence);
+            return Ok(());
+        }
+        let Some(tree) = &slot.open else { return Err(Refusal::Early) };
+        // Of another th, when R2 differed, it waits for the end of the round as well.
+        if deal.transcript != self.transcript {
+            self.verify(3, from, &seen)?;
+            if let Some(slot) = self.slot_mut(from) {
+                (slot.deal, slot.differs) = (Some(seen), true);
+            }
+            return Ok(());
+        }
+        // The signature is evidence against a bad message; of a good one nobody needs any.
+        match check::deal::<G, N, K>(&terms, from, tree, &slot.promised, me, &deal) {
+            Ok(share) => {
+                self.fold(from, &share, &deal);
+                if let Some(slot) = self.slot_mut(from) {
+                    slot.deal = Some(seen);
+                }
+            }
+            Err(fault) => {
+                self.verify(3, from, &seen)?;
+                self.accuse(from, fault, SignedDeal { deal, signature }, signer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what one dealer gave, in any order of dealers (`docs/PROTOCOL.md` §3 step 11).
+    fn fold(&mut self, dealer: PartyId, share: &SecretScalar<G>, deal: &Deal<K>) {
+        self.share.add(share);
+        let (me, holders) = (self.me, self.terms.holders);
+        let others = holders.parties().without(me);
+        let place = others.position(dealer).and_then(|at| self.record.pair_seeds.get_mut(at));
+        if let (Some(seed), Some(sid)) = (place, &self.sid) {
+            let (own, theirs) = (self.own.pair(dealer), &deal.pair);
+            let (low, high) = if me < dealer { (&own, theirs) } else { (theirs, &own) };
+            let start = Transcript::new("pair").bytes(sid);
+            let start = start.party(me.min(dealer)).party(me.max(dealer));
+            *seed = start.bytes(low.value.expose()).bytes(high.value.expose()).secret();
+        }
+        let mine = holders.nonce_sets_of(me).zip(self.record.nonce_keys.iter_mut());
+        let shared = mine.filter(|(set, _)| set.contains(dealer));
+        // Both walk the shared sets in the same order.
+        for ((_, sum), contribution) in shared.zip(&deal.sets) {
+            sum.xor(&contribution.value);
+        }
+    }
+
+    /// Complains to all about a bad R3, with the message itself.
+    fn accuse(
+        &mut self,
+        dealer: PartyId,
+        fault: Fault,
+        deal: SignedDeal<K>,
+        signer: &impl SessionSigner,
+    ) {
+        let Some(open) = self.slot(dealer).and_then(Slot::signed_open) else { return };
+        let complaint = Complaint::BadDeal { dealer, open, deal };
+        let signature = self.signed(0, body_digest(&complaint), signer).signature;
+        let evidence = Evidence::Complaint { accuser: self.me, complaint, signature };
+        self.convict(dealer, fault, evidence);
+        self.outbox.accuse = true;
+    }
+
+    /// x_i, Φ, pair seeds and nonce keys, once everything is checked and folded.
+    fn finish_deal(&mut self) {
+        if let Some(with) = self.slots.iter().find(|slot| slot.differs) {
+            return self.echo(self.me, with.peer.party);
         }
         // X ≠ O, x_i ≠ 0 and x_i·G = X_i.
-        let commitment: Vec<_, N> = sums.iter().filter_map(G::point_to_bytes).collect();
-        let mine = vss::evaluate_commitment::<G>(&sums, self.me);
-        if commitment.len() != sums.len()
-            || *share.expose() == G::Scalar::default()
-            || G::mul_base(share.expose()) != mine
+        let commitment: heapless::Vec<PointBytes, N> =
+            self.sums.iter().filter_map(G::point_to_bytes).collect();
+        let mine = vss::evaluate_commitment::<G>(&self.sums, self.me);
+        if commitment.len() != self.sums.len()
+            || *self.share.expose() == G::Scalar::default()
+            || G::mul_base(self.share.expose()) != mine
         {
-            return None;
+            return self.fail(Abort::Degenerate);
         }
-        let public = PublicKey { terms: self.terms, transcript: self.transcript, commitment };
-        let record = ShareRecord {
-            epoch: self.terms.epoch,
-            share: SecretBytes::of_scalar(&share),
-            pair_seeds: self.pair_seeds()?,
-            nonce_keys: self.nonce_keys()?,
-        };
-        Some((public, record))
+        self.record.share = SecretBytes::of_scalar(&self.share);
+        let sid = self.sid.unwrap_or_default();
+        let sets = self.terms.holders.nonce_sets_of(self.me);
+        for (set, key) in sets.zip(self.record.nonce_keys.iter_mut()) {
+            *key = Transcript::new("prss").bytes(&sid).set(set).bytes(key.expose()).secret();
+        }
+        let (terms, transcript) = (self.terms, self.transcript);
+        self.made = Some(PublicKey { terms, transcript, commitment });
+        self.phase = Phase::Over;
+        self.outbox.persist = true;
     }
 
-    /// ζ_ij = H("pair", sid, min, max, σ_min→max, σ_max→min).
-    fn pair_seeds(&self) -> Option<Vec<SecretBytes, N>> {
-        let others = self.terms.holders.parties().without(self.me);
-        let mut seeds = Vec::new();
-        for (j, own) in others.iter().zip(&self.own.pairs) {
-            let theirs = &self.slot(j)?.deal.as_ref()?.body.pair;
-            let (low, high) = if self.me < j { (own, theirs) } else { (theirs, own) };
-            let (min, max) = if self.me < j { (self.me, j) } else { (j, self.me) };
-            let start = Transcript::new("pair").bytes(&self.sid).party(min).party(max);
-            let seed = start.bytes(low.value.expose()).bytes(high.value.expose()).secret();
-            seeds.push(seed).ok()?;
-        }
-        Some(seeds)
+    /// The channel is authenticated: nobody else can have sent a body that does not decode.
+    pub(super) fn malformed(&mut self, from: PartyId) -> Result<(), Refusal> {
+        self.fail(Abort::Culprit(from, Fault::Malformed));
+        Ok(())
     }
 
-    /// r_A = H("prss", sid, A, all members' contributions in order).
-    fn nonce_keys(&self) -> Option<Vec<SecretBytes, K>> {
-        let holders = self.terms.holders;
-        let mut keys = Vec::new();
-        for (set, own) in holders.nonce_sets_of(self.me).zip(&self.own.sets) {
-            let mut transcript = Transcript::new("prss").bytes(&self.sid).set(set);
-            for member in set.iter() {
-                let opening = if member == self.me {
-                    own
-                } else {
-                    let deal = &self.slot(member)?.deal.as_ref()?.body;
-                    let mut shared =
-                        holders.nonce_sets_of(member).filter(|set| set.contains(self.me));
-                    deal.sets.get(shared.position(|other| other == set)?)?
-                };
-                transcript = transcript.bytes(opening.value.expose());
-            }
-            keys.push(transcript.secret()).ok()?;
+    /// Whether `from` signed what is `seen`.
+    pub(super) fn verify(&self, round: u8, from: PartyId, seen: &Seen) -> Result<(), Refusal> {
+        let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
+        let header = self.header(round, from, (round == 3).then_some(self.me));
+        match seen.is_signed(&header, &slot.peer.session_key) {
+            true => Ok(()),
+            false => Err(Refusal::Signature(from)),
         }
-        Some(keys)
     }
 }
 
-pub(super) fn points<G: Group, const N: usize>(
-    bytes: &[crate::curve::PointBytes],
-) -> Vec<G::Point, N> {
-    bytes.iter().map_while(G::point_from_bytes).take(N).collect()
-}
-
-/// z·G = K + c·Φ[0].
-fn proof_holds<G: Group, const N: usize, const K: usize>(
-    sid: &Digest,
-    dealer: PartyId,
-    open: &Open<N, K>,
-) -> bool {
-    let Some(constant_bytes) = open.coefficients.first() else { return false };
-    let parts = (
-        G::scalar_from_bytes(&open.proof),
-        G::point_from_bytes(&open.proof_nonce),
-        G::point_from_bytes(constant_bytes),
-    );
-    let (Some(proof), Some(nonce), Some(constant)) = parts else { return false };
-    let challenge = proof_challenge::<G>(sid, dealer, constant_bytes, &open.proof_nonce);
-    G::mul_base(&proof) == nonce + G::mul(&constant, &challenge)
-}
-
-/// Every check of R3 that names its dealer; a third party judges a complaint by the same function.
-pub(super) fn check_deal<G: Group, const N: usize, const K: usize>(
-    terms: &KeyTerms,
-    sid: &Digest,
-    open: &Open<N, K>,
-    dealer: PartyId,
-    to: PartyId,
-    deal: &Deal<K>,
-) -> Result<(), Fault> {
-    let share = G::scalar_from_bytes(deal.share.expose()).ok_or(Fault::BadShare)?;
-    let dealt = points::<G, N>(&open.coefficients);
-    if G::mul_base(&share) != vss::evaluate_commitment::<G>(&dealt, to) {
-        return Err(Fault::BadShare);
+impl<G: Group, const N: usize> Slot<G, N> {
+    pub(super) fn signed_open(&self) -> Option<SignedOpen<N>> {
+        let signature = self.seen.open?.signature;
+        Some(SignedOpen { tree: self.open.clone()?, signature })
     }
-    let holders = terms.holders;
-    let place = holders.parties().without(dealer).position(to).ok_or(Fault::BadContribution)?;
-    if open.pairs.get(place) != Some(&deal.pair.pair_commitment(sid, dealer, to)) {
-        return Err(Fault::BadContribution);
-    }
-    let committed = holders.nonce_sets_of(dealer).zip(&open.sets);
-    let mut committed = committed.filter(|(set, _)| set.contains(to));
-    let mut opened = deal.sets.iter();
-    let fits = |(set, commitment): (_, &Digest), opening: &Opening| {
-        *commitment == opening.set_commitment(sid, dealer, set)
-    };
-    let all = committed.by_ref().all(|pair| opened.next().is_some_and(|o| fits(pair, o)));
-    if !all || opened.next().is_some() {
-        return Err(Fault::BadContribution);
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@ use heapless::Vec;
 use subtle::ConstantTimeEq as _;
 
 use super::{Confirmation, KeyTerms, PublicKey, ShareRecord, nonce_commitment, pair_commitment};
-use crate::curve::{Group, PointBytes};
+use crate::curve::Group;
 use crate::derive::ExtendedKey;
 use crate::hash::{Digest, Transcript};
 use crate::party::{PartyId, PartySet};
@@ -68,8 +68,6 @@ pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
     context: Digest,
     group_key: G::Point,
     group_key_bytes: [u8; 33],
-    /// Φ.
-    commitment: Vec<PointBytes, N>,
     chain_code: Digest,
     share: SecretScalar<G>,
     pairs: Vec<PairSeed, N>,
@@ -110,7 +108,6 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             context: terms.context(),
             group_key: points.first().copied().ok_or(OpenError::PublicRecord)?,
             group_key_bytes,
-            commitment: public.commitment.clone(),
             chain_code: public.chain_code(),
             share,
             pairs: Vec::new(),
@@ -193,12 +190,6 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         &self.group_key_bytes
     }
 
-    /// Φ, encoded: T points.
-    #[must_use]
-    pub fn commitment(&self) -> &[PointBytes] {
-        &self.commitment
-    }
-
     /// X with its chain code, from which keys are derived.
     #[must_use]
     pub fn extended(&self) -> ExtendedKey<G> {
@@ -276,7 +267,6 @@ mod tests {
             context: terms.context(),
             group_key: k256::ProjectivePoint::GENERATOR,
             group_key_bytes: [0; 33],
-            commitment: Vec::new(),
             chain_code: [0; 32],
             share: SecretScalar::new(k256::Scalar::ONE),
             pairs: holders.parties().without(me).iter().map(pair).collect(),

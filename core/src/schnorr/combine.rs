@@ -42,17 +42,22 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Combiner<Shares<G, 
         Self::under((&group_key, bytes), &public.terms, &public.commitment, terms, salts)
     }
 
-    /// [`Self::new`] for a member, whose open key has the points parsed already.
+    /// [`Self::new`] for a member, whose open key has X parsed already.
     ///
     /// # Errors
-    /// [`SignError`] if the terms break a rule.
+    /// [`SignError`] if the terms break a rule, or `public` is another key's.
     pub fn of_member<const N: usize, const K: usize>(
         key: &OpenedKey<G, N, K>,
+        public: &PublicKey<N>,
         terms: SignTerms<M>,
         salts: &[(PartyId, Salt)],
     ) -> Result<Self, SignError> {
-        let group_key = (&key.group_key(), &PointBytes(*key.group_key_bytes()));
-        Self::under(group_key, key.terms(), key.commitment(), terms, salts)
+        let bytes = PointBytes(*key.group_key_bytes());
+        if public.terms != *key.terms() || public.group_key() != Some(&bytes) {
+            return Err(SignError::PublicRecord);
+        }
+        let group_key = (&key.group_key(), &bytes);
+        Self::under(group_key, key.terms(), &public.commitment, terms, salts)
     }
 
     fn under(

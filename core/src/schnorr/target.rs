@@ -19,7 +19,8 @@ pub enum Tweak {
 }
 
 /// Y, with the public facts that make shares of it: y_i = ±x_i + ε for one sign and one ε.
-pub(super) struct Target<G: SchnorrGroup> {
+#[derive(Clone)]
+pub(crate) struct Target<G: SchnorrGroup> {
     /// Y, by its name.
     name: [u8; 32],
     /// The point that the name stands for.
@@ -31,7 +32,7 @@ pub(super) struct Target<G: SchnorrGroup> {
 
 impl<G: SchnorrGroup> Target<G> {
     /// X comes with its encoding, which saves the inversion that an encoding costs.
-    pub(super) fn new(
+    pub(crate) fn new(
         group_key: &G::Point,
         bytes: &PointBytes,
         tweak: &Tweak,
@@ -58,27 +59,27 @@ impl<G: SchnorrGroup> Target<G> {
         }
     }
 
-    pub(super) fn name(&self) -> &[u8; 32] {
+    pub(crate) fn name(&self) -> &[u8; 32] {
         &self.name
     }
 
-    pub(super) fn point(&self) -> &G::Point {
+    pub(crate) fn point(&self) -> &G::Point {
         &self.point
     }
 
     /// y_i.
-    pub(super) fn share(&self, share: &SecretScalar<G>) -> SecretScalar<G> {
+    pub(crate) fn share(&self, share: &SecretScalar<G>) -> SecretScalar<G> {
         let x = *share.expose();
         SecretScalar::new(if self.negated { -x } else { x } + self.offset)
     }
 
     /// Y_i = y_i·G, from X_i.
-    pub(super) fn party_key(&self, key: G::Point) -> G::Point {
+    pub(crate) fn party_key(&self, key: G::Point) -> G::Point {
         (if self.negated { -key } else { key }) + G::mul_base(&self.offset)
     }
 
     /// Binds sign, ε and Y.
-    pub(super) fn bind(&self, transcript: Transcript) -> Transcript {
+    pub(crate) fn bind(&self, transcript: Transcript) -> Transcript {
         transcript
             .bytes(&[u8::from(self.negated)])
             .bytes(&G::scalar_to_bytes(&self.offset))

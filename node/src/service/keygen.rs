@@ -3,10 +3,9 @@
 
 mod coordinate;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
-use quorate_core::dkg::{Dkg, Output, Peer};
+use quorate_core::dkg::{Dkg, Early, Output, Peer};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::identity::session_key_digest;
 use quorate_core::key::KeyTerms;
@@ -17,10 +16,11 @@ use quorate_core::wire::Bytes64;
 
 use super::records::{Confirmed, FIRST_SEQUENCE, Public, Record, to_bytes};
 use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, SESSIONS_PER_PEER, Service};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::handle::ServiceError;
-use crate::message::{PeerMessage, Rejection, SessionKeyCertificate};
+use crate::message::{PeerMessage, Private, Rejection, SessionKeyCertificate};
 use crate::store::{KeyRow, KeyState};
 
 /// Pending keys that a party keeps; they are never deleted on a guess, so their number must end.
@@ -38,8 +38,21 @@ pub(super) struct KeyRun {
     policy: Vec<u8>,
     deadline: Instant,
     run: Option<Box<Run>>,
+    /// Of the start: what evidence is checked against.
+    certificates: Vec<SessionKeyCertificate>,
     /// Messages of faster peers that came before the start; at most three of each.
-    early: VecDeque<(PartyId, Vec<u8>)>,
+    before: Vec<(PartyId, Private)>,
+    /// Those that came before their round.
+    early: Early<Private, MAX_PARTIES>,
+}
+
+/// Evidence as it is stored, with what a third party checks it against.
+#[derive(Serialize, Deserialize)]
+struct EvidenceRow {
+    terms: KeyTerms,
+    session: Digest,
+    certificates: Vec<SessionKeyCertificate>,
+    evidence: Vec<u8>,
 }
 
 impl Service {
@@ -70,7 +83,9 @@ impl Service {
                     policy,
                     deadline,
                     run: None,
-                    early: VecDeque::new(),
+                    certificates: Vec::new(),
+                    before: Vec::new(),
+                    early: Early::default(),
                 };
                 match self.certificate(&session) {
                     Ok(certificate) => {
@@ -166,10 +181,11 @@ impl Service {
         };
         let Ok(mut rng) = self.rng(&session) else { return };
         let started = Run::new(terms, session, self.me, &peers, &self.session_key, &mut rng);
-        let early = match (started, self.key_runs.get_mut(&session)) {
+        let before = match (started, self.key_runs.get_mut(&session)) {
             (Ok(run), Some(waiting)) => {
                 waiting.run = Some(Box::new(run));
-                std::mem::take(&mut waiting.early)
+                waiting.certificates = certificates.to_vec();
+                std::mem::take(&mut waiting.before)
             }
             (Err(error), _) => {
                 let what = format_args!("it started a key generation that cannot be: {error}");
@@ -180,8 +196,8 @@ impl Service {
             _ => return,
         };
         self.drive_key_run(&session);
-        for (from, bytes) in early {
-            self.handle_dkg(from, &bytes);
+        for (from, bytes) in before {
+            self.handle_dkg(from, bytes);
         }
     }
 
@@ -203,8 +219,8 @@ impl Service {
         self.identity_of(c.party).is_some_and(|identity| identity.verify(&digest, &c.signature))
     }
 
-    pub(super) fn handle_dkg(&mut self, from: PartyId, bytes: &[u8]) {
-        let Ok(header) = Header::peek(bytes) else {
+    pub(super) fn handle_dkg(&mut self, from: PartyId, bytes: Private) {
+        let Ok(header) = Header::peek(&bytes) else {
             return self.incidents.add(from, "a malformed message of a key generation");
         };
         if bytes.len() > Run::MAX_MESSAGE {
@@ -215,15 +231,16 @@ impl Service {
         };
         match &mut waiting.run {
             None => {
-                if waiting.early.iter().filter(|(sender, _)| *sender == from).count() < 3 {
-                    waiting.early.push_back((from, bytes.to_vec()));
+                if waiting.before.iter().filter(|(sender, _)| *sender == from).count() < 3 {
+                    waiting.before.push((from, bytes));
                 }
                 return;
             }
             Some(run) => {
-                if let Err(refusal) = run.handle_message(from, bytes, &self.session_key) {
-                    self.incidents.add(from, refusal);
-                }
+                let (signer, incidents) = (&self.session_key, &mut self.incidents);
+                waiting.early.handle(run, from, bytes, signer, |from, refusal| {
+                    incidents.add(from, refusal);
+                });
             }
         }
         self.drive_key_run(&header.session);
@@ -259,7 +276,8 @@ impl Service {
     }
 
     fn fail_key(&mut self, session: &Digest, abort: &Abort) {
-        let Some(KeyRun { coordinator, .. }) = self.key_runs.remove(session) else { return };
+        let Some(mut failed) = self.key_runs.remove(session) else { return };
+        let coordinator = failed.coordinator;
         // Of silence it knows itself, and a report would make it a failure of the protocol.
         if coordinator != self.me && !matches!(abort, Abort::Deadline { .. }) {
             // Behind the complaint on the same link: who can see the culprit has seen it by now.
@@ -268,7 +286,13 @@ impl Service {
         }
         let culprits = match abort {
             Abort::Culprit(party, _) => {
-                self.incidents.add(*party, abort);
+                match self.keep_evidence(session, &mut failed) {
+                    true => {
+                        let name = hex::encode(session);
+                        self.incidents.add(*party, format_args!("{abort} (evidence: {name})"));
+                    }
+                    false => self.incidents.add(*party, abort),
+                }
                 vec![party.number()]
             }
             _ => Vec::new(),
@@ -282,6 +306,28 @@ impl Service {
             _ => ServiceError::ProtocolFailure { reason: abort.to_string(), culprits },
         };
         self.end_key_coordination(session, Err(error));
+    }
+
+    /// Whether there is evidence, and it is stored.
+    fn keep_evidence(&self, session: &Digest, failed: &mut KeyRun) -> bool {
+        let Some(evidence) = failed.run.as_mut().and_then(|run| run.take_evidence()) else {
+            return false;
+        };
+        let mut buffer = vec![0; Run::MAX_EVIDENCE];
+        let Ok(evidence) = evidence.encode(&mut buffer) else { return false };
+        let row = EvidenceRow {
+            terms: failed.terms,
+            session: *session,
+            certificates: std::mem::take(&mut failed.certificates),
+            evidence: evidence.to_vec(),
+        };
+        match self.store.add_evidence(*session, &to_bytes(&row)) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::error!(%error, "evidence could not be stored");
+                false
+            }
+        }
     }
 
     /// Seals and stores the share as PENDING, durably; only then is it confirmed.

@@ -34,6 +34,9 @@ pub(super) fn to_bytes<T: serde::Serialize>(value: &T) -> Vec<u8> {
     bytes
 }
 
+/// No record is longer: the epoch, the share, two counts, all pair seeds and nonce keys.
+const MAX_RECORD: usize = 5 + 32 + 2 * 3 + 32 * (MAX_PARTIES + MAX_NONCE_KEYS);
+
 /// The sequence that every sealed share starts with; refresh and re-sealing raise it.
 pub(super) const FIRST_SEQUENCE: u64 = 1;
 
@@ -62,7 +65,7 @@ impl Service {
         public: &Public,
         record: &Record,
     ) -> Result<Vec<u8>, HsmError> {
-        let mut plaintext = Zeroizing::new(vec![0; 16 * 1024]);
+        let mut plaintext = Zeroizing::new(vec![0; MAX_RECORD]);
         let Ok(used) = wire::encode(record, &mut plaintext).map(|used| used.len()) else {
             return Err(HsmError::TooLarge { size: plaintext.len(), limit: plaintext.len() });
         };

@@ -8,7 +8,7 @@ use std::path::Path;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
-use super::rows::{AUDIT, EXPIRIES, FORMAT, KEYS, META, META_FORMAT, REQUESTS, WINDOWS};
+use super::rows::{AUDIT, EVIDENCE, EXPIRIES, FORMAT, KEYS, META, META_FORMAT, REQUESTS, WINDOWS};
 use super::{StoreError, begin_write};
 
 /// Everything in use fits; the database's own default is a gigabyte.
@@ -120,5 +120,6 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(EXPIRIES)?;
     transaction.open_table(WINDOWS)?;
     transaction.open_table(AUDIT)?;
+    transaction.open_table(EVIDENCE)?;
     Ok(transaction.commit()?)
 }

@@ -25,6 +25,8 @@ pub(super) const WINDOWS: TableDefinition<'_, ([u8; 16], u64, [u8; 32]), [u8; 32
     TableDefinition::new("windows");
 /// A number from 1 → previous hash, hash, record.
 pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+/// A session → evidence of who spoiled it. A store without this table has none.
+pub(super) const EVIDENCE: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("evidence");
 
 /// How far a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -247,6 +247,7 @@ impl<G: EcdsaGroup> Forms for Ecdsa<G> {
 
 pub struct Schnorr<G: SchnorrGroup> {
     pub keys: Keys<G>,
+    pub public: PublicKey<N>,
     pub terms: schnorr::SignTerms<&'static [u8]>,
 }
 
@@ -255,7 +256,8 @@ impl<G: SchnorrGroup> Schnorr<G> {
         let coordinator = quorum.iter().last().expect("members");
         let message: &[u8] = &[7; 32];
         let terms = schnorr::SignTerms { quorum, coordinator, tweak: Tweak::None, message };
-        Self { keys: open(group, quorum), terms }
+        let public = group[&coordinator].public.clone();
+        Self { keys: open(group, quorum), public, terms }
     }
 }
 
@@ -278,7 +280,7 @@ impl<G: SchnorrGroup> Forms for Schnorr<G> {
     }
     fn combiner(&self, salts: &[(PartyId, Salt)]) -> Self::Combiner {
         let key = &self.keys[&self.terms.coordinator];
-        schnorr::Combiner::of_member(key, self.terms, salts).expect("terms hold")
+        schnorr::Combiner::of_member(key, &self.public, self.terms, salts).expect("terms hold")
     }
     fn take(&self, combiner: &mut Self::Combiner, message: &Message, share: bool) -> bool {
         let (from, bytes) = message;

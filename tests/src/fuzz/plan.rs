@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::simulator::Packet;
-use crate::simulator::forge::{Commit, Complaint, Deal, Forged, Open, bytes_of, signed};
+use crate::simulator::forge::{Body, Commit, Complaint, Deal, Forged, Open, bytes_of, signed};
 
 /// No input has more operations than this.
 const MAX_STEPS: usize = 400;
@@ -158,7 +158,7 @@ impl Air {
 
 /// A message of a key generation with a right signature, if its bytes are still one.
 fn resigned(bytes: &[u8]) -> Option<Vec<u8>> {
-    fn of<B: Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<Vec<u8>> {
+    fn of<B: Body + Serialize + DeserializeOwned>(bytes: &[u8]) -> Option<Vec<u8>> {
         let message: Forged<B> = wire::decode(bytes).ok()?;
         Some(bytes_of(&signed(message.header, message.body)))
     }

@@ -16,7 +16,7 @@ use rand_core::{RngCore, SeedableRng as _};
 
 use super::sessions::{Taken, dkg_runs, drain, ecdsa_start, schnorr_start};
 use crate::simulator::forge::{Commit, Deal, kind, resigned};
-use crate::simulator::{Curve, Packet, Stored, group, id, session_key};
+use crate::simulator::{Curve, K, N, Packet, Stored, group, id, session_key};
 
 type Seeds = Vec<(String, Vec<u8>)>;
 
@@ -130,8 +130,8 @@ pub(super) fn records() -> Seeds {
     let mut parties: Vec<PartyId> = group.keys().copied().collect();
     parties.sort_by_key(own_first);
     let of = |me| group.get(me).map(|stored: &Stored<Curve>| &stored.confirmation);
-    let confirmations: Vec<&Confirmation<16, 84>> = parties.iter().filter_map(of).collect();
-    let Ok(record) = wire::decode::<ShareRecord<16, 84>>(&stored.sealed) else { return Vec::new() };
+    let confirmations: Vec<&Confirmation<N, K>> = parties.iter().filter_map(of).collect();
+    let Ok(record) = wire::decode::<ShareRecord<N, K>>(&stored.sealed) else { return Vec::new() };
     vec![
         named("terms", encoded(&stored.public.terms)),
         named("public-key", encoded(&stored.public)),

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use quorate_core::curve::{self, Ed25519, Secp256k1};
 use quorate_core::derive::Derivation;
-use quorate_core::dkg::{Dkg, Output};
+use quorate_core::dkg::{Dkg, Early, Output};
 use quorate_core::ecdsa;
 use quorate_core::key::{OpenedKey, PublicKey};
 use quorate_core::nonce::{Combine, Combiner, Failure, MAX_MESSAGE, Scheme, Signer};
@@ -100,6 +100,7 @@ pub(super) fn drain(
 struct Generation {
     air: Air,
     runs: BTreeMap<PartyId, Run>,
+    early: BTreeMap<PartyId, Early<Vec<u8>, N>>,
     made: BTreeMap<PartyId, PublicKey<N>>,
 }
 
@@ -119,7 +120,10 @@ impl Generation {
 
     fn deliver(&mut self, packet: &Packet) {
         if let Some(run) = self.runs.get_mut(&packet.to) {
-            let _ = run.handle_message(packet.from, &packet.bytes, &session_key(packet.to));
+            // As drivers do it: what is a round ahead is kept.
+            let early = self.early.entry(packet.to).or_default();
+            let signer = session_key(packet.to);
+            early.handle(run, packet.from, packet.bytes.clone(), &signer, |_, _| {});
         }
         self.drain(packet.to);
     }
@@ -137,7 +141,8 @@ pub(super) fn dkg_session(input: &[u8]) {
     let mut plan = Plan::new(input);
     let parties: Vec<PartyId> = PartySet::first(HOLDERS).iter().collect();
     let air = Air::new(parties.clone(), &mut plan);
-    let mut all = Generation { air, runs: dkg_runs(), made: BTreeMap::new() };
+    let (early, made) = (BTreeMap::new(), BTreeMap::new());
+    let mut all = Generation { air, runs: dkg_runs(), early, made };
     for me in &parties {
         all.drain(*me);
     }

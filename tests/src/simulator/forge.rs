@@ -1,9 +1,11 @@
 //! What a corrupt party needs: taking its own messages apart, changing them, and signing them anew.
 //! The layouts are written down here a second time, so the tests also notice a change on the wire.
 
+use std::cell::Cell;
+
 use quorate_core::curve::PointBytes;
 use quorate_core::hash::{Digest, Transcript};
-use quorate_core::party::PartyId;
+use quorate_core::party::{Holders, PartyId};
 use quorate_core::session::{Header, Protocol};
 use quorate_core::wire::{self, Bytes64};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -40,14 +42,14 @@ pub struct Open {
     pub coefficients: Vec<PointBytes>,
     /// r_i.
     pub blind: [u8; 32],
-    /// Commitments to σ_ij.
-    pub pairs: Vec<Digest>,
-    /// Commitments to c_iA.
-    pub sets: Vec<Digest>,
     /// K_i.
     pub proof_nonce: PointBytes,
     /// z_i.
     pub proof: [u8; 32],
+    /// Commitments to σ_ij.
+    pub pairs: Vec<Digest>,
+    /// Commitments to c_iA.
+    pub sets: Vec<Digest>,
 }
 
 /// A contribution and its blinding.
@@ -93,11 +95,67 @@ pub enum Complaint {
     },
     /// A bad private message.
     BadDeal {
-        /// The dealer's R2.
-        open: Box<Forged<Open>>,
+        /// Who sent it.
+        dealer: PartyId,
+        /// The dealer's R2, with the commitments hashed by receiver.
+        open: Box<OpenTree>,
+        /// On R2.
+        open_signature: Bytes64,
         /// Its R3 for the accuser.
-        deal: Box<Forged<Deal>>,
+        deal: Box<Deal>,
+        /// On R3.
+        deal_signature: Bytes64,
     },
+}
+
+/// R2 as its signature covers it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct OpenTree {
+    /// sid.
+    pub sid: Digest,
+    /// Φ_i.
+    pub coefficients: Vec<PointBytes>,
+    /// r_i.
+    pub blind: [u8; 32],
+    /// K_i.
+    pub proof_nonce: PointBytes,
+    /// z_i.
+    pub proof: [u8; 32],
+    /// How many commitments to σ_ij.
+    pub pairs: u16,
+    /// How many commitments to c_iA.
+    pub sets: u16,
+    /// For every other holder, the hash of those that concern it.
+    pub receivers: Vec<Digest>,
+}
+
+impl OpenTree {
+    /// The tree over an R2 of `dealer`.
+    #[must_use]
+    pub fn of(holders: Holders, dealer: PartyId, open: &Open) -> Self {
+        let Open { sid, coefficients, blind, proof_nonce, proof, pairs, sets } = open.clone();
+        let receiver = |(place, j): (usize, PartyId)| {
+            let start = Transcript::new("dkg-open-to").party(j);
+            let start = pairs.get(place).into_iter().fold(start, |t, pair| t.bytes(pair));
+            let both = holders.nonce_sets().filter(|set| set.contains(dealer)).zip(&sets);
+            both.filter(|(set, _)| set.contains(j)).fold(start, |t, (_, set)| t.bytes(set)).finish()
+        };
+        let others = holders.parties().without(dealer);
+        let receivers = others.iter().enumerate().map(receiver).collect();
+        let (pairs, sets) = (pairs.len() as u16, sets.len() as u16);
+        Self { sid, coefficients, blind, proof_nonce, proof, pairs, sets, receivers }
+    }
+
+    /// Its hash.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        let start = Transcript::new("dkg-open").bytes(&self.sid);
+        let start = start.u16(self.coefficients.len() as u16);
+        let start = self.coefficients.iter().fold(start, |t, point| t.bytes(&point.0));
+        let start = start.bytes(&self.blind).bytes(&self.proof_nonce.0).bytes(&self.proof);
+        let start = start.u16(self.pairs).u16(self.sets);
+        self.receivers.iter().fold(start, |t, receiver| t.bytes(receiver)).finish()
+    }
 }
 
 /// A message of a signing session, R1; the header's session is D0.
@@ -148,37 +206,58 @@ pub fn parse<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> T {
 /// The bytes of `message`.
 #[must_use]
 pub fn bytes_of<T: Serialize>(message: &T) -> Vec<u8> {
-    let mut buffer = vec![0; 32 * 1024];
+    let mut buffer = vec![0; 64 * 1024];
     wire::encode(message, &mut buffer).map(|bytes| bytes.to_vec()).unwrap_or_default()
 }
 
-/// The hash of a message's body, as signatures cover it.
-#[must_use]
-pub fn body_digest<B: Serialize>(body: &B) -> Digest {
-    hash_of("dkg-body", body)
+thread_local! {
+    /// The holders of the run that this thread simulates last: an R2 is hashed by receiver.
+    static HOLDERS: Cell<Option<Holders>> = const { Cell::new(None) };
+}
+
+pub(super) fn remember_holders(holders: Holders) {
+    HOLDERS.set(Some(holders));
+}
+
+/// The body of a message of a key generation.
+pub trait Body: Serialize + DeserializeOwned {
+    /// Its hash, as the signature of `from` covers it.
+    fn digest(&self, _from: PartyId) -> Digest {
+        hash_of("dkg-body", self)
+    }
+}
+
+impl Body for Commit {}
+impl Body for Deal {}
+impl Body for Complaint {}
+impl Body for Open {
+    fn digest(&self, from: PartyId) -> Digest {
+        let tree = |holders| OpenTree::of(holders, from, self).digest();
+        HOLDERS.get().map(tree).unwrap_or_default()
+    }
 }
 
 fn hash_of<T: Serialize>(tag: &str, value: &T) -> Digest {
     Transcript::new(tag).bytes(&Sha256::digest(bytes_of(value))).finish()
 }
 
+/// What the sender of a message signs.
+#[must_use]
+pub fn signed_digest(header: &Header, body: &Digest) -> Digest {
+    Transcript::new("dkg-msg").bytes(&hash_of("dkg-header", header)).bytes(body).finish()
+}
+
 /// A message signed by the session key of `header.from`.
 #[must_use]
-pub fn signed<B: Serialize>(header: Header, body: B) -> Forged<B> {
-    let digest = Transcript::new("dkg-msg")
-        .bytes(&hash_of("dkg-header", &header))
-        .bytes(&body_digest(&body))
-        .finish();
+pub fn signed<B: Body>(header: Header, body: B) -> Forged<B> {
+    let digest = signed_digest(&header, &body.digest(header.from));
     let signature = session_key(header.from).sign(&digest);
     Forged { header, body, signature }
 }
 
 /// `packet` with a changed body, signed anew.
 #[must_use]
-pub fn resigned<B: Serialize + DeserializeOwned>(
-    mut packet: Packet,
-    change: impl FnOnce(&mut B),
-) -> Packet {
+pub fn resigned<B: Body>(mut packet: Packet, change: impl FnOnce(&mut B)) -> Packet {
     let mut message: Forged<B> = parse(&packet.bytes);
     change(&mut message.body);
     packet.bytes = bytes_of(&signed(message.header, message.body));

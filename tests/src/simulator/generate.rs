@@ -3,14 +3,22 @@
 use std::collections::BTreeMap;
 
 use quorate_core::curve;
-use quorate_core::dkg::{Dkg, Output};
+use quorate_core::dkg::{Dkg, Early, Evidence, Output};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::session::{Abort, Refusal};
 
-use super::{Adversary, Curve, Group, K, N, Network, Packet, Stored, peers, session_key};
+use super::{Adversary, Curve, Group, K, N, Network, Packet, Stored, forge, peers, session_key};
+
+/// A party of a run, and what came too early for it.
+struct Party<C: curve::Group> {
+    run: Box<Dkg<C, N, K>>,
+    early: Early<Vec<u8>, N>,
+}
+
+type Parties<C> = BTreeMap<PartyId, Party<C>>;
 
 /// How a key generation ended, by party.
 pub struct Generation<C = Curve> {
@@ -18,6 +26,8 @@ pub struct Generation<C = Curve> {
     pub finished: Group<C>,
     /// Who aborted, and why.
     pub aborted: BTreeMap<PartyId, Abort>,
+    /// What they can show for it.
+    pub evidence: BTreeMap<PartyId, Evidence<N, K>>,
     /// Messages that were dropped, by receiver.
     pub refused: Vec<(PartyId, PartyId, Refusal)>,
 }
@@ -46,17 +56,22 @@ pub fn generate_on<C: curve::Group>(
     adversary: &mut Adversary<'_>,
 ) -> Generation<C> {
     let parties = terms.holders.parties();
-    let mut result =
-        Generation { finished: Group::new(), aborted: BTreeMap::new(), refused: Vec::new() };
-    let mut running: BTreeMap<PartyId, Box<Dkg<C, N, K>>> = BTreeMap::new();
+    forge::remember_holders(terms.holders);
+    let mut result = Generation {
+        finished: Group::new(),
+        aborted: BTreeMap::new(),
+        evidence: BTreeMap::new(),
+        refused: Vec::new(),
+    };
+    let mut running: Parties<C> = BTreeMap::new();
     for me in parties.iter() {
         let hedge = SecretBytes::new([me.number() as u8; 32]);
         // The entropy is all zero: the hedge key alone makes parties differ.
         let mut rng = HedgedRng::new(&[0; 32], &hedge, &session_of(seed), seed);
         let session = session_of(seed);
-        if let Ok(dkg) = Dkg::new(*terms, session, me, &peers(parties), &session_key(me), &mut rng)
+        if let Ok(run) = Dkg::new(*terms, session, me, &peers(parties), &session_key(me), &mut rng)
         {
-            running.insert(me, Box::new(dkg));
+            running.insert(me, Party { run: Box::new(run), early: Early::default() });
         }
     }
     for me in parties.iter() {
@@ -65,15 +80,15 @@ pub fn generate_on<C: curve::Group>(
     loop {
         while let Some(packet) = network.next_packet() {
             let me = packet.to;
-            let Some(dkg) = running.get_mut(&me) else { continue };
-            if let Err(refusal) = dkg.handle_message(packet.from, &packet.bytes, &session_key(me)) {
-                result.refused.push((me, packet.from, refusal));
-            }
+            let Some(Party { run, early }) = running.get_mut(&me) else { continue };
+            early.handle(run, packet.from, packet.bytes, &session_key(me), |from, refusal| {
+                result.refused.push((me, from, refusal));
+            });
             drain(me, parties, &mut running, &mut result, network, adversary);
         }
         let Some(me) = running.keys().next().copied() else { break };
-        if let Some(dkg) = running.get_mut(&me) {
-            dkg.handle_timeout();
+        if let Some(party) = running.get_mut(&me) {
+            party.run.handle_timeout();
         }
         drain(me, parties, &mut running, &mut result, network, adversary);
     }
@@ -83,15 +98,15 @@ pub fn generate_on<C: curve::Group>(
 fn drain<C: curve::Group>(
     me: PartyId,
     parties: PartySet,
-    running: &mut BTreeMap<PartyId, Box<Dkg<C, N, K>>>,
+    running: &mut Parties<C>,
     result: &mut Generation<C>,
     network: &mut Network,
     adversary: &mut Adversary<'_>,
 ) {
     let mut buffer = vec![0; Dkg::<C, N, K>::MAX_MESSAGE];
     let signer = session_key(me);
-    while let Some(dkg) = running.get_mut(&me) {
-        match dkg.poll_output(&signer, &mut buffer) {
+    while let Some(party) = running.get_mut(&me) {
+        match party.run.poll_output(&signer, &mut buffer) {
             Ok(Some(Output::Send { to, bytes })) => {
                 for other in to.map_or(parties.without(me), |to| [to].into_iter().collect()).iter()
                 {
@@ -100,13 +115,16 @@ fn drain<C: curve::Group>(
                 }
             }
             Ok(Some(Output::Persist)) => {
-                let key = running.remove(&me).and_then(|dkg| dkg.into_key());
+                let key = running.remove(&me).and_then(|party| party.run.into_key());
                 if let Some((public, record)) = key {
                     result.finished.insert(me, Stored::new(me, public, &record));
                 }
             }
             Ok(Some(Output::Failed(abort))) => {
-                running.remove(&me);
+                let evidence = running.remove(&me).and_then(|mut party| party.run.take_evidence());
+                if let Some(evidence) = evidence {
+                    result.evidence.insert(me, evidence);
+                }
                 result.aborted.insert(me, abort);
             }
             Ok(None) | Err(_) => break,

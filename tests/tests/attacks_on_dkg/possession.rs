@@ -70,6 +70,10 @@ fn all_name_opener(
         for me in honest().into_iter().filter(|me| *me != id(culprit)) {
             let expected = Abort::Culprit(id(culprit), fault);
             assert_eq!(done.aborted.get(&me), Some(&expected), "party {me}, seed {seed}");
+            let key_of = |party| Some(public(&session_key(party).0));
+            let verdict =
+                done.evidence[&me].judge::<Curve>(&terms_of_4(), &session_of(seed), key_of);
+            assert_eq!(verdict, Ok((id(culprit), fault)), "party {me}, seed {seed}");
         }
     }
 }

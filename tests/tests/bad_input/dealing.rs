@@ -1,14 +1,15 @@
 //! Party 4's part in a key generation: the core's own, and what a liar makes of it.
 
 use quorate_core::curve::Secp256k1;
-use quorate_core::dkg::{Dkg, Output, Peer, SessionSigner as _};
+use quorate_core::dkg::{Dkg, Early, Output, Peer, SessionSigner as _};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::{Confirmation, KeyTerms};
-use quorate_core::party::PartyId;
+use quorate_core::party::{Holders, PartyId};
 use quorate_core::session::Header;
 use quorate_core::wire::{self, Bytes64};
 use quorate_node::message::{PeerMessage, SessionKeyCertificate};
 use quorate_node::service::{MAX_NONCE_KEYS, MAX_PARTIES};
+use quorate_tests::simulator::forge::{Forged, Open, OpenTree, parse};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use sha2::Digest as _;
@@ -20,6 +21,7 @@ type Run = Dkg<Secp256k1, MAX_PARTIES, MAX_NONCE_KEYS>;
 /// One of the faces that a liar shows: a run, and who gets to see it.
 pub struct Face {
     run: Box<Run>,
+    early: Early<Vec<u8>, MAX_PARTIES>,
     audience: Vec<u16>,
 }
 
@@ -59,7 +61,7 @@ impl Generation {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let (terms, session, me) = (self.terms, self.session, id(evil.me));
         let run = Run::new(terms, session, me, &peers, &evil.session_key, &mut rng).unwrap();
-        Face { run: Box::new(run), audience: to.to_vec() }
+        Face { run: Box::new(run), early: Early::default(), audience: to.to_vec() }
     }
 
     /// Plays the faces until the others have ended it (then `None`) or the first of them has a key,
@@ -84,8 +86,8 @@ impl Generation {
             }
             for face in &mut faces {
                 for (from, bytes) in &early {
-                    let signer = &evil.session_key;
-                    let _ = face.run.handle_message(id(*from), bytes, signer);
+                    let (run, signer) = (&mut *face.run, &evil.session_key);
+                    face.early.handle(run, id(*from), bytes.clone(), signer, |_, _| {});
                 }
                 if let Some(confirmation) = self.drain(evil, face, &mut twist) {
                     return Some(confirmation);
@@ -135,15 +137,22 @@ impl Generation {
 }
 
 /// The same message with one byte of its body changed, signed again by its sender: `place` counts from
-/// the start of the body.
-pub fn resigned(mut bytes: Vec<u8>, place: usize, key: &SessionKey) -> Vec<u8> {
+/// the start of the body. R2 is hashed by receiver, among `holders`.
+pub fn resigned(mut bytes: Vec<u8>, place: usize, holders: Holders, key: &SessionKey) -> Vec<u8> {
     let hash =
         |tag: &str, bytes: &[u8]| Transcript::new(tag).bytes(&sha2::Sha256::digest(bytes)).finish();
     let mut head = Vec::new();
-    wire::encode_to(&Header::peek(&bytes).unwrap(), |part| head.extend_from_slice(part));
+    let header = Header::peek(&bytes).unwrap();
+    wire::encode_to(&header, |part| head.extend_from_slice(part));
     let end = bytes.len() - 64;
     bytes[head.len() + place] ^= 1;
-    let body = hash("dkg-body", &bytes[head.len()..end]);
+    let body = match header.round {
+        2 => {
+            let open: Forged<Open> = parse(&bytes);
+            OpenTree::of(holders, header.from, &open.body).digest()
+        }
+        _ => hash("dkg-body", &bytes[head.len()..end]),
+    };
     let digest = Transcript::new("dkg-msg").bytes(&hash("dkg-header", &head)).bytes(&body).finish();
     bytes[end..].copy_from_slice(&key.sign(&digest).0);
     bytes

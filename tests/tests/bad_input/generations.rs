@@ -67,14 +67,17 @@ fn a_liar_among_the_dealers_is_named_by_all() {
         scene.sign_while(|| drop(generation.play(evil, &faces, silent, ended)));
     });
     is_named(&scene, &answer, two_faced, ALL);
+    let words = scene.sees(1, LIAR).last_refusal.unwrap();
+    assert!(words.contains(" (evidence: "), "{words}");
 
     let answer = create_with(&scene, "r2", |generation, ended| {
         generation.accept(evil, evil.certificate(&generation.session));
-        // Party 3 sees another commitment to a pair seed. It is far behind sid, points and blind.
-        let place = 32 + 1 + 2 * 33 + 32 + 1;
+        // Party 3 sees another commitment to a pair seed. It is behind sid, points, blind and proof.
+        let place = 32 + 1 + 2 * 33 + 32 + 33 + 32 + 1;
+        let holders = generation.terms.holders;
         let twist = |round, to, bytes| match (round, to) {
             (0, _) => vec![],
-            (2, 3) => vec![resigned(bytes, place, &evil.session_key)],
+            (2, 3) => vec![resigned(bytes, place, holders, &evil.session_key)],
             _ => vec![bytes],
         };
         scene.sign_while(|| drop(generation.play(evil, &[(SEED, ALL)], twist, ended)));
@@ -83,8 +86,9 @@ fn a_liar_among_the_dealers_is_named_by_all() {
 
     let answer = create_with(&scene, "twice", |generation, ended| {
         generation.accept(evil, evil.certificate(&generation.session));
+        let holders = generation.terms.holders;
         let twist = |round, _, bytes: Vec<u8>| match round {
-            1 => vec![bytes.clone(), resigned(bytes, 0, &evil.session_key)],
+            1 => vec![bytes.clone(), resigned(bytes, 0, holders, &evil.session_key)],
             _ => vec![bytes],
         };
         scene.sign_while(|| drop(generation.play(evil, &[(SEED, ALL)], twist, ended)));

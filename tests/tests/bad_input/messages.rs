@@ -1,6 +1,7 @@
 //! Messages that are none, or that belong to nothing.
 
-use quorate_core::curve::Suite;
+use quorate_core::curve::{Secp256k1, Suite};
+use quorate_core::dkg::Dkg;
 use quorate_core::key::Confirmation;
 use quorate_core::session::{Header, Protocol};
 use quorate_core::wire::{self, Bytes64};
@@ -11,6 +12,7 @@ use crate::evil::id;
 use crate::node_process::wait_for;
 use crate::scene::{LIAR, Scene, set};
 
+const MAX_DKG: usize = Dkg::<Secp256k1, MAX_PARTIES, MAX_NONCE_KEYS>::MAX_MESSAGE;
 const UNKNOWN: &str = "a message of a session that was never proposed here";
 
 /// A core message's header and nothing else.
@@ -35,7 +37,7 @@ fn bytes_that_are_no_message_are_refused() {
     let good = PeerMessage::CancelSign { session: [9; 32] }.encode();
     let other_version = [&[9], &good[1..]].concat();
     let padded = [&[good[0], good[1] | 0x80, 0], &good[2..]].concat();
-    let dkg = [header(Protocol::Dkg, 1, [8; 32], LIAR), vec![0; 16 * 1024]].concat();
+    let dkg = [header(Protocol::Dkg, 1, [8; 32], LIAR), vec![0; MAX_DKG]].concat();
     let ecdsa = [header(Protocol::Ecdsa, 1, [8; 32], LIAR), vec![0; 256]].concat();
     let core = |message: PeerMessage| message.encode();
     let cases: [(&str, Vec<u8>); 13] = [

@@ -86,7 +86,9 @@ impl Service {
         }
         let holders = Holders::new(parties, create.threshold).map_err(|e| bad(e.to_string()))?;
         if holders.count() > MAX_PARTIES || holders.nonce_keys() > MAX_NONCE_KEYS {
-            return Err(bad("this build makes keys for at most 10 parties with T = 4".into()));
+            return Err(bad(
+                "a key has at most 16 holders in this build, and 512 nonce keys per holder".into(),
+            ));
         }
         let key: [u8; 16] = self.fresh_bytes("key-id")?;
         let terms = KeyTerms {

@@ -1,0 +1,149 @@
+//! Every check that names a dealer (`docs/PROTOCOL.md` §3 steps 6 and 10), as functions of signed
+//! messages alone: a party checks what arrives, and a third party judges evidence, by the same code.
+
+use heapless::Vec;
+use subtle::ConstantTimeEq as _;
+
+use super::message::{Commit, Contribution, Deal, OpenTree, Receiver};
+use crate::curve::{Group, PointBytes};
+use crate::hash::{Digest, Transcript};
+use crate::key::KeyTerms;
+use crate::party::PartyId;
+use crate::secret::SecretScalar;
+use crate::session::Fault;
+use crate::vss;
+
+/// com_i = H("dkg-com", ctx0, i, n_i, Φ_i, r_i).
+pub(super) fn commitment(
+    context: &Digest,
+    dealer: PartyId,
+    nonce: &[u8; 32],
+    coefficients: &[PointBytes],
+    blind: &[u8; 32],
+) -> Digest {
+    let start = Transcript::new("dkg-com").bytes(context).party(dealer).bytes(nonce);
+    let start = start.u16(coefficients.len() as u16);
+    coefficients.iter().fold(start, |t, point| t.bytes(&point.0)).bytes(blind).finish()
+}
+
+/// c_i = H2F("dkg-pop", sid, i, Φ_i[0], K_i).
+pub(super) fn proof_challenge<G: Group>(
+    sid: &Digest,
+    dealer: PartyId,
+    constant: &PointBytes,
+    nonce: &PointBytes,
+) -> G::Scalar {
+    let transcript = Transcript::new("dkg-pop").bytes(sid).party(dealer);
+    G::scalar_from_wide(&transcript.bytes(&constant.0).bytes(&nonce.0).wide())
+}
+
+/// Every check of R2 that needs no other dealer's; gives the points of Φ.
+pub(super) fn open<G: Group, const N: usize>(
+    terms: &KeyTerms,
+    context: &Digest,
+    dealer: PartyId,
+    commit: &Commit,
+    tree: &OpenTree<N>,
+) -> Result<Vec<G::Point, N>, Fault> {
+    let (holders, opening) = (terms.holders, &tree.opening);
+    // Exactly T points: one more would raise the threshold unseen.
+    if opening.coefficients.len() != holders.threshold() {
+        return Err(Fault::CommitmentLength);
+    }
+    if usize::from(tree.pairs) != holders.count() - 1
+        || usize::from(tree.sets) != holders.nonce_keys()
+        || tree.receivers.len() != holders.count() - 1
+    {
+        return Err(Fault::CommitmentLength);
+    }
+    // The identity has no encoding: neither Φ[0] nor Φ[T−1] nor any other can be it.
+    let points = points::<G, N>(&opening.coefficients).ok_or(Fault::InvalidPoint)?;
+    let opened = commitment(context, dealer, &commit.nonce, &opening.coefficients, &opening.blind);
+    if opened != commit.commitment {
+        return Err(Fault::CommitmentOpening);
+    }
+    match points.first() {
+        Some(constant) if possesses::<G, N>(dealer, tree, constant) => Ok(points),
+        _ => Err(Fault::ProofOfPossession),
+    }
+}
+
+/// z·G = K + c·Φ[0]. With its encoding, so that K need not be decoded: it is compared.
+fn possesses<G: Group, const N: usize>(
+    dealer: PartyId,
+    tree: &OpenTree<N>,
+    constant: &G::Point,
+) -> bool {
+    let opening = &tree.opening;
+    let Some(constant_bytes) = opening.coefficients.first() else { return false };
+    let Some(proof) = G::scalar_from_bytes(&opening.proof) else { return false };
+    let challenge =
+        proof_challenge::<G>(&opening.sid, dealer, constant_bytes, &opening.proof_nonce);
+    let nonce = G::mul_base(&proof) - G::mul(constant, &challenge);
+    G::point_to_bytes(&nonce) == Some(opening.proof_nonce)
+}
+
+/// Whether `dealer` has proven that it knows the constant coefficient of its R2.
+pub(super) fn proves_possession<G: Group, const N: usize>(
+    dealer: PartyId,
+    tree: &OpenTree<N>,
+) -> bool {
+    let constant = tree.opening.coefficients.first().and_then(G::point_from_bytes);
+    constant.is_some_and(|constant| possesses::<G, N>(dealer, tree, &constant))
+}
+
+/// The points of Φ, if all are valid.
+pub(super) fn points<G: Group, const N: usize>(bytes: &[PointBytes]) -> Option<Vec<G::Point, N>> {
+    let points: Vec<G::Point, N> = bytes.iter().map_while(G::point_from_bytes).take(N).collect();
+    (points.len() == bytes.len()).then_some(points)
+}
+
+/// Every check of R3 but that of th; `promised` is Φ at `to`. Gives the share.
+pub(super) fn deal<G: Group, const N: usize, const K: usize>(
+    terms: &KeyTerms,
+    dealer: PartyId,
+    tree: &OpenTree<N>,
+    promised: &G::Point,
+    to: PartyId,
+    deal: &Deal<K>,
+) -> Result<SecretScalar<G>, Fault> {
+    let share = G::scalar_from_bytes(deal.share.expose()).ok_or(Fault::BadShare)?;
+    let share = SecretScalar::new(share);
+    if G::mul_base(share.expose()) != *promised {
+        return Err(Fault::BadShare);
+    }
+    let place = terms.holders.parties().without(dealer).position(to);
+    let committed = place.and_then(|place| tree.receivers.get(place));
+    let opened = opened(terms, &tree.opening.sid, dealer, to, &deal.pair, &deal.sets);
+    if !committed.zip(opened).is_some_and(|(a, b)| a.ct_eq(&b).into()) {
+        return Err(Fault::BadContribution);
+    }
+    Ok(share)
+}
+
+/// D_to of what an R3 opens, or `None` if it is not exactly one opening for every shared set.
+fn opened(
+    terms: &KeyTerms,
+    sid: &Digest,
+    dealer: PartyId,
+    to: PartyId,
+    pair: &Contribution,
+    sets: &[Contribution],
+) -> Option<Digest> {
+    let mut receiver = Receiver::new(to);
+    receiver.take(&pair.pair_commitment(sid, dealer, to));
+    let mut openings = sets.iter();
+    for set in terms.holders.nonce_sets_of(dealer).filter(|set| set.contains(to)) {
+        receiver.take(&openings.next()?.set_commitment(sid, dealer, set));
+    }
+    openings.next().is_none().then(|| receiver.finish())
+}
+
+/// Φ at `to`, or `None` if a point is invalid.
+pub(super) fn promised<G: Group, const N: usize>(
+    tree: &OpenTree<N>,
+    to: PartyId,
+) -> Option<G::Point> {
+    let points = points::<G, N>(&tree.opening.coefficients)?;
+    Some(vss::evaluate_commitment::<G>(&points, to))
+}

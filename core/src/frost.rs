@@ -1,0 +1,281 @@
+//! FROST (RFC 9591) for any T of n, over secp256k1 for BIP-340 and BIP-341 and over Ed25519, with
+//! `frost-core` doing the arithmetic (`docs/PROTOCOL.md` §7). Feature `frost`; needs an allocator.
+//!
+//! The stateless modes need 2T−1 members and keep no secret between signatures; FROST needs any T, and
+//! has nonces that must never be used twice. What is here is the care for those ([`NoncePool`]), the
+//! binding of everything to its key, epoch and session, and blame. A key of [`crate::dkg`] signs in both
+//! ways; a key from `frost-core`'s own key generation is taken over as one that FROST alone can use
+//! ([`PublicRecord::import`], [`SecretRecord::import`]).
+//!
+//! Four parties in one thread: a key of `frost-core`'s generation, taken over, and a signature by three.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use frost_core::{Identifier, keys::dkg};
+//! use quorate_core::curve::{Group, SchnorrSecp256k1 as G};
+//! use quorate_core::frost::*;
+//! use quorate_core::party::{PartyId, PartySet};
+//! use quorate_core::schnorr::Tweak;
+//! use quorate_core::secret::{HedgedRng, SecretBytes};
+//! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
+//! # let mut rng = ChaCha20Rng::from_seed([1; 32]);
+//! type C = <G as FrostSuite>::Ciphersuite;
+//! let without = |all: &BTreeMap<Identifier<C>, dkg::round1::Package<C>>, me: &Identifier<C>| {
+//!     all.iter().filter(|(id, _)| *id != me).map(|(id, p)| (*id, p.clone())).collect::<BTreeMap<_, _>>()
+//! };
+//!
+//! // T = 2 of 4. Each round's packages go over channels; here they go through maps.
+//! let (mut secrets, mut firsts, mut deals) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+//! for number in 1..=4u16 {
+//!     let me = number.try_into()?;
+//!     let (secret, package) = dkg::part1::<C, _>(me, 4, 2, &mut rng)?;
+//!     (secrets.insert(me, secret), firsts.insert(me, package));
+//! }
+//! let mut seconds = BTreeMap::new();
+//! for (me, secret) in secrets {
+//!     let (secret, packages) = dkg::part2(secret, &without(&firsts, &me))?;
+//!     (seconds.insert(me, secret), deals.insert(me, packages));
+//! }
+//! let (terms, mut keys) = (
+//!     FrostTerms {
+//!         suite: G::SUITE, network: [1; 16], key: [2; 16], epoch: 0,
+//!         parties: PartySet::first(4), threshold: 2, context: [3; 32],
+//!     },
+//!     Vec::new(),
+//! );
+//! for (me, secret) in &seconds {
+//!     let mine = deals.iter().filter_map(|(from, to)| Some((*from, to.get(me)?.clone())));
+//!     let (package, public) = dkg::part3(secret, &without(&firsts, me), &mine.collect())?;
+//!     // Both records are stored, the secret one sealed; all parties compare `record.digest()`.
+//!     let record = PublicRecord::<4>::import::<G>(terms, &public)?;
+//!     let secret = SecretRecord::import::<G, 4>(&record, &package)?;
+//!     keys.push(FrostKey::<G>::open(&record, secret.party, secret)?);
+//! }
+//!
+//! // Ahead of any request: nonces into a pool, their commitments to the coordinator, party 1.
+//! let public = keys[0].public().clone();
+//! let one = PartyId::new(1).unwrap();
+//! let (mut offers, mut pools) = (Offers::new(&public, one), BTreeMap::new());
+//! for key in &keys {
+//!     let hedge = SecretBytes::random(&mut rng);
+//!     // Not zeros, but 32 bytes of the system, and a session and counter that do not repeat.
+//!     let mut hedged = HedgedRng::new(&[0; 32], &hedge, &[0; 32], 0);
+//!     let pool = NoncePool::generate(key, 0, 8, &mut hedged)?;
+//!     offers.take(key.party(), pool.offer(one, &mut [0; MAX_OFFER])?)?;
+//!     pools.insert(key.party(), pool);
+//! }
+//!
+//! // A signature by parties 1, 3 and 4.
+//! let quorum = PartySet::first(4).without(PartyId::new(2).unwrap());
+//! let (session, tweak, message) = ([9; 32], Tweak::None, b"thirty-two bytes of a sighash ...");
+//! let terms = SignTerms { session, quorum, coordinator: one, tweak, message };
+//! let mut aggregator = Aggregator::new(&public, terms, &mut offers)?;
+//! let (mut buffer, mut signature) = (vec![0; MAX_LIST], None);
+//! let list = aggregator.list_message(&mut buffer)?;
+//! for key in keys.iter().filter(|key| quorum.contains(key.party())) {
+//!     let listed = Signer::new(key, terms)?.handle_list(one, list)?;
+//!     let reserved = listed.reserve(key, pools.get_mut(&key.party()).unwrap())?;
+//!     // Here the changed pool is sealed and written, durably: only then there is a nonce to sign with.
+//!     let consumed = reserved.persist(|change| Ok::<_, PoolError>(drop(change.record().to_vec())))?;
+//!     let share = consumed.sign(key)?;
+//!     signature = aggregator.handle_share(key.party(), share.encode(&mut [0; MAX_MESSAGE])?)?;
+//! }
+//! let name = verification_key::<G>(public.group_key(), &tweak)?;
+//! assert!(verify::<G>(&name, message, &signature.unwrap()));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod aggregate;
+mod convert;
+mod key;
+mod offers;
+mod pool;
+mod sign;
+mod suite;
+#[cfg(test)]
+mod tests;
+
+use alloc::vec::Vec;
+
+use serde::{Deserialize, Serialize};
+
+use crate::hash::{Digest, Transcript};
+use crate::party::{PartyId, PartySet};
+use crate::schnorr::{MAX_PAYLOAD, Target, Tweak};
+use crate::session::{Header, Protocol};
+use crate::wire::{self, NoRoom};
+
+pub use crate::nonce::Failure;
+pub use crate::schnorr::{Signature, verification_key, verify};
+pub use aggregate::Aggregator;
+pub use key::{FrostKey, FrostPublic, FrostTerms, KeyError, PublicRecord, SecretRecord};
+pub use offers::{MAX_POOLS, Offers};
+pub use pool::{Change, MAX_NONCES, MAX_OFFER, MAX_POOL, NoncePool, PoolError};
+pub use sign::{Consumed, Listed, ReserveError, Reserved, Signer};
+pub use suite::FrostSuite;
+
+/// No share message is longer.
+pub const MAX_MESSAGE: usize = crate::nonce::MAX_MESSAGE;
+
+/// No encoded list of commitments is longer: 255 members, 100 bytes each, and what stands before.
+pub const MAX_LIST: usize = 26 * 1024 + 256;
+
+/// What a signing session is about; every member checks it before it makes a session of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignTerms<M> {
+    /// The session's id.
+    pub session: Digest,
+    /// S: T holders or more.
+    pub quorum: PartySet,
+    /// Who shows the list and collects the shares.
+    pub coordinator: PartyId,
+    /// What becomes of the group key before it signs.
+    pub tweak: Tweak,
+    /// What is signed.
+    pub message: M,
+}
+
+impl<M: AsRef<[u8]>> SignTerms<M> {
+    /// The rules of §7 that need no secret.
+    ///
+    /// # Errors
+    /// [`SignError`] names the broken rule.
+    pub fn check<G: FrostSuite>(&self, public: &FrostPublic<G>) -> Result<(), SignError> {
+        let (threshold, found) = (public.threshold(), self.quorum.len());
+        if found < threshold {
+            return Err(SignError::QuorumTooSmall { threshold, found });
+        }
+        if !public.parties().contains_all(&self.quorum) {
+            return Err(SignError::NotAHolder);
+        }
+        if self.message.as_ref().len() > MAX_PAYLOAD {
+            return Err(SignError::MessageTooLong);
+        }
+        Ok(())
+    }
+
+    fn header<G: FrostSuite>(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
+        Header {
+            version: wire::VERSION,
+            suite: G::SUITE,
+            protocol: Protocol::Frost,
+            round,
+            session: self.session,
+            from,
+            to,
+        }
+    }
+}
+
+/// Why a session cannot be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignError {
+    /// |S| < T.
+    QuorumTooSmall {
+        /// T.
+        threshold: usize,
+        /// |S|.
+        found: usize,
+    },
+    /// A member of S holds no share.
+    NotAHolder,
+    /// This party is not in S.
+    NotInQuorum,
+    /// A message longer than [`MAX_PAYLOAD`].
+    MessageTooLong,
+    /// The suite knows no such tweak of its keys, or this key has none.
+    Tweak,
+    /// These members offered no commitment that is left.
+    NoCommitment(PartySet),
+    /// Another key, epoch, party or coordinator than that of the session.
+    OtherKey,
+    /// A value came out as 0, with negligible probability.
+    Degenerate,
+}
+
+impl core::fmt::Display for SignError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::QuorumTooSmall { threshold, found } => {
+                write!(f, "this key is signed for by at least {threshold} parties, not {found}")
+            }
+            Self::NotAHolder => f.write_str("a member of the quorum holds no share of the key"),
+            Self::NotInQuorum => f.write_str("this party is not in the quorum"),
+            Self::MessageTooLong => f.write_str("the message is longer than 16 KiB"),
+            Self::Tweak => f.write_str("a key of this suite cannot be tweaked in this way"),
+            Self::NoCommitment(parties) => {
+                write!(f, "no nonce commitment is left of parties {parties}")
+            }
+            Self::OtherKey => f.write_str("the session is another key's, party's or coordinator's"),
+            Self::Degenerate => f.write_str("a value came out as zero; try again"),
+        }
+    }
+}
+
+impl core::error::Error for SignError {}
+
+/// What both ends compute from the terms.
+struct Prepared<G: FrostSuite> {
+    /// Y with its shares, where it is not X itself.
+    target: Option<Target<G>>,
+    /// Everything that is signed, for whom and by whom.
+    digest: Digest,
+}
+
+impl<G: FrostSuite> Prepared<G> {
+    fn new<M: AsRef<[u8]>>(
+        public: &FrostPublic<G>,
+        terms: &SignTerms<M>,
+    ) -> Result<Self, SignError> {
+        let message = terms.message.as_ref();
+        let start = Transcript::new("frost-terms")
+            .bytes(public.context())
+            .bytes(G::STANDARD.as_bytes())
+            .bytes(&public.group_key().0)
+            .bytes(&terms.session)
+            .set(terms.quorum)
+            .party(terms.coordinator)
+            .u32(message.len() as u32)
+            .bytes(&Transcript::new("message").bytes(message).finish());
+        let (target, end) = match &terms.tweak {
+            Tweak::None => (None, start),
+            tweak => {
+                let point = public.commitment().first().ok_or(SignError::Degenerate)?;
+                let target =
+                    Target::new(point, public.group_key(), tweak).map_err(|_| SignError::Tweak)?;
+                let end = target.bind(start);
+                (Some(target), end)
+            }
+        };
+        Ok(Self { target, digest: end.finish() })
+    }
+}
+
+/// R2, the coordinator to all members: one commitment of each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct CommitmentList {
+    header: Header,
+    /// H("frost-terms", …).
+    terms: Digest,
+    entries: Vec<offers::Entry>,
+}
+
+/// R3, to the coordinator: z_i.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignatureShare {
+    header: Header,
+    /// H("frost-list", …): what was answered.
+    inputs: Digest,
+    /// z_i, 32 big-endian bytes.
+    response: [u8; 32],
+}
+
+impl SignatureShare {
+    /// Encodes the share for the coordinator.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if `buffer` is shorter than [`MAX_MESSAGE`].
+    pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        wire::encode(self, buffer).map(|bytes| &*bytes)
+    }
+}

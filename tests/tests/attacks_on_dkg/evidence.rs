@@ -1,0 +1,251 @@
+//! Evidence for somebody who took no part: it names whom the parties named, and nobody once a byte of
+//! it, or the parties' keys, are not what they were.
+
+use quorate_core::dkg::{Dkg, Evidence, NotProven};
+use quorate_core::identity::Identity;
+use quorate_core::party::PartyId;
+use quorate_core::session::{Abort, Fault, Refusal};
+use quorate_tests::simulator::forge::*;
+use quorate_tests::simulator::*;
+
+use super::{COMMIT, COMPLAINT, DEAL, OPEN, bad_deal, complains, corrupt, is, run, terms_of_4};
+
+type Run = Dkg<Curve, N, K>;
+type Proof = Evidence<N, K>;
+
+fn key_of(party: PartyId) -> Option<Identity> {
+    Some(public(&session_key(party).0))
+}
+
+fn bytes_of_evidence(evidence: &Proof) -> Vec<u8> {
+    let mut buffer = vec![0; Run::MAX_EVIDENCE];
+    evidence.encode(&mut buffer).unwrap().to_vec()
+}
+
+fn judged(bytes: &[u8], seed: u64) -> Option<(PartyId, Fault)> {
+    let evidence = Proof::decode(bytes).ok()?;
+    evidence.judge::<Curve>(&terms_of_4(), &session_of(seed), key_of).ok()
+}
+
+/// In an attack by `from`, everybody who names `culprit` can prove it.
+fn proven(culprit: u16, fault: Fault, attack: impl Fn(Packet) -> Vec<Packet>) {
+    let mut proofs = 0;
+    for seed in 0..3 {
+        let done = run(seed, &mut |packet| attack(packet));
+        for (me, abort) in &done.aborted {
+            if *abort != Abort::Culprit(id(culprit), fault) {
+                continue;
+            }
+            let evidence = &done.evidence[me];
+            let bytes = bytes_of_evidence(evidence);
+            assert_eq!(judged(&bytes, seed), Some((id(culprit), fault)), "party {me}");
+            assert!(judged(&bytes, seed + 1).is_none(), "another session");
+            proofs += 1;
+            if proofs > 1 {
+                continue;
+            }
+            for place in 0..bytes.len() {
+                let mut altered = bytes.clone();
+                altered[place] ^= 1 << (place % 8);
+                assert_eq!(judged(&altered, seed), None, "byte {place} of {}", bytes.len());
+            }
+            for cut in [0, 1, bytes.len() / 2, bytes.len() - 1] {
+                assert_eq!(judged(&bytes[..cut], seed), None);
+            }
+            // The culprit's key exchanged with any other's.
+            for other in (1..=4).map(id).filter(|other| *other != id(culprit)) {
+                let exchanged = |party| match party {
+                    party if party == id(culprit) => key_of(other),
+                    party if party == other => key_of(id(culprit)),
+                    party => key_of(party),
+                };
+                let evidence = Proof::decode(&bytes).unwrap();
+                let verdict = evidence.judge::<Curve>(&terms_of_4(), &session_of(seed), exchanged);
+                // A complaint that shows what its dealer did not sign names its author: as it should,
+                // if these were the keys.
+                let framed = verdict.is_ok_and(|(party, _)| party == id(culprit));
+                assert!(!framed, "{verdict:?}");
+            }
+            let nobody = Proof::decode(&bytes).unwrap();
+            let verdict = nobody.judge::<Curve>(&terms_of_4(), &session_of(seed), |_| None);
+            assert!(matches!(verdict, Err(NotProven::Stranger(_))));
+        }
+    }
+    assert!(proofs > 1, "{proofs}");
+}
+
+/// Party 3 changes what it sends to the parties of `to`.
+fn proven_of_3<B: Body>(
+    fault: Fault,
+    what: (quorate_core::session::Protocol, u8),
+    to: &[u16],
+    change: impl Fn(&mut B),
+) {
+    proven(3, fault, |packet| {
+        let concerned = is(&packet, 3, what) && to.contains(&packet.to.number());
+        vec![if concerned { resigned(packet, &change) } else { packet }]
+    });
+}
+
+const ALL: &[u16] = &[1, 2, 4];
+
+#[test]
+fn of_equivocation_in_r1_and_r2() {
+    proven_of_3(Fault::Equivocation, COMMIT, &[2], |commit: &mut Commit| commit.nonce[0] ^= 1);
+    proven_of_3(Fault::Equivocation, OPEN, &[2], |open: &mut Open| open.sets[0] = [9; 32]);
+}
+
+#[test]
+fn of_a_second_different_deal() {
+    proven(3, Fault::Equivocation, |packet| {
+        let second = |packet| resigned(packet, |deal: &mut Deal| deal.pair.blind[0] ^= 1);
+        match is(&packet, 3, DEAL) {
+            true => vec![packet.clone(), second(packet)],
+            false => vec![packet],
+        }
+    });
+}
+
+#[test]
+fn of_a_bad_r2() {
+    proven_of_3(Fault::CommitmentLength, OPEN, ALL, |open: &mut Open| {
+        open.coefficients.pop();
+    });
+    proven_of_3(Fault::CommitmentLength, OPEN, ALL, |open: &mut Open| {
+        open.sets.pop();
+    });
+    proven_of_3(Fault::CommitmentLength, OPEN, ALL, |open: &mut Open| open.pairs.push([1; 32]));
+    proven_of_3(Fault::InvalidPoint, OPEN, ALL, |open: &mut Open| {
+        open.coefficients[1].0[0] = 5;
+    });
+    proven_of_3(Fault::CommitmentOpening, OPEN, ALL, |open: &mut Open| open.blind[0] ^= 1);
+    proven_of_3(Fault::ProofOfPossession, OPEN, ALL, |open: &mut Open| open.proof[31] ^= 1);
+}
+
+#[test]
+fn of_a_bad_private_message() {
+    proven_of_3(Fault::BadShare, DEAL, &[2], |deal: &mut Deal| deal.share[31] ^= 1);
+    proven_of_3(Fault::BadContribution, DEAL, &[2], |deal: &mut Deal| {
+        deal.sets[1].value[0] ^= 1;
+    });
+}
+
+#[test]
+fn of_a_false_complaint() {
+    let open = std::cell::RefCell::new(None);
+    proven(3, Fault::FalseComplaint, |packet| {
+        if is(&packet, 1, OPEN) {
+            open.replace(Some(parse::<Forged<Open>>(&packet.bytes)));
+        }
+        let known = open.borrow();
+        complains(packet, |deal| bad_deal(known.as_ref().unwrap(), parse(&deal.bytes)))
+    });
+    proven(3, Fault::FalseComplaint, |packet| {
+        complains(packet, |_| Complaint::Echo { with: corrupt(), seen: vec![(None, None); 4] })
+    });
+}
+
+#[test]
+fn of_two_complaints() {
+    proven(3, Fault::Equivocation, |packet| {
+        if is(&packet, 3, COMPLAINT) {
+            return Vec::new();
+        }
+        let echo = |with| {
+            complains(packet.clone(), |_| Complaint::Echo {
+                with: id(with),
+                seen: vec![(None, None); 4],
+            })
+        };
+        let (first, second) = (echo(1), echo(2));
+        let same = first.len() == 1 || first.is_empty();
+        if same { first } else { first.into_iter().chain(second).collect() }
+    });
+}
+
+/// A corrupt party of a low identifier could sign, after the run, an R2 with an honest party's
+/// coefficient. Without a proof of possession that convicts nobody.
+#[test]
+fn a_copied_coefficient_does_not_frame_the_later_dealer() {
+    let mut opens: Vec<Forged<Open>> = Vec::new();
+    run(1, &mut |packet| {
+        let first = opens.iter().all(|open| open.header.from != packet.from);
+        if kind(&packet) == Some(OPEN) && first {
+            opens.push(parse(&packet.bytes));
+        }
+        vec![packet]
+    });
+    let of = |party| opens.iter().find(|open| open.header.from == id(party)).unwrap().clone();
+    let (mut copy, honest) = (of(1), of(3));
+    copy.body.coefficients[0] = honest.body.coefficients[0];
+    let copy = signed(copy.header, copy.body);
+    let tree = |open: &Forged<Open>| {
+        let tree = OpenTree::of(terms_of_4().holders, open.header.from, &open.body);
+        (tree, open.signature)
+    };
+    // The version, the kind, and the two R2 by dealer.
+    let framing = |first: &Forged<Open>, second: &Forged<Open>| {
+        let (earlier, later) = (first.header.from, second.header.from);
+        bytes_of(&(1u8, 2u8, earlier, tree(first), later, tree(second)))
+    };
+    let forged = Proof::decode(&framing(&copy, &honest)).unwrap();
+    assert!(matches!(forged, Evidence::RepeatedKey { .. }));
+    let verdict = forged.judge::<Curve>(&terms_of_4(), &session_of(1), key_of);
+    assert_eq!(verdict, Err(NotProven::NoFault));
+    // Nor do two honest R2, nor one under two names.
+    for (first, second) in [(&of(1), &honest), (&honest, &of(1)), (&honest, &honest)] {
+        assert_eq!(judged(&framing(first, second), 1), None);
+    }
+}
+
+#[test]
+fn the_same_message_twice_is_no_equivocation() {
+    let mut shown = None;
+    run(1, &mut |packet| {
+        if is(&packet, 1, COMMIT) {
+            let commit: Forged<Commit> = parse(&packet.bytes);
+            shown = Some(Seen { body: commit.body.digest(id(1)), signature: commit.signature });
+        }
+        vec![packet]
+    });
+    // The version, the kind, from, round, to, and both.
+    let twice = bytes_of(&(1u8, 0u8, id(1), 1u8, None::<PartyId>, &shown.clone(), &shown));
+    // An option that is there is one byte longer than what is in it.
+    let twice: Vec<u8> = [&twice[..5], &twice[6..102], &twice[103..]].concat();
+    let evidence = Proof::decode(&twice).unwrap();
+    assert!(matches!(evidence, Evidence::Equivocation { .. }));
+    let verdict = evidence.judge::<Curve>(&terms_of_4(), &session_of(1), key_of);
+    assert_eq!(verdict, Err(NotProven::NoFault));
+}
+
+/// Who complained about what the dealer did not sign would be named itself.
+#[test]
+fn a_bad_private_message_that_is_not_signed_is_dropped() {
+    let unsigned = |mut packet: Packet| {
+        let last = packet.bytes.len() - 1;
+        packet.bytes[last] ^= 1;
+        packet
+    };
+    let share = |deal: &mut Deal| deal.share[31] ^= 1;
+    let contribution = |deal: &mut Deal| deal.sets[0].value[0] ^= 1;
+    let transcript = |deal: &mut Deal| deal.transcript[0] ^= 1;
+    let changes: [fn(&mut Deal); 3] = [share, contribution, transcript];
+    for change in changes {
+        for seed in 0..3 {
+            let mut network = Network::new(seed, Weather::default());
+            let done = generate(&terms_of_4(), seed, &mut network, &mut |packet| {
+                let bad = is(&packet, 3, DEAL) && packet.to == id(2);
+                if bad {
+                    return vec![unsigned(resigned(packet.clone(), change)), packet];
+                }
+                vec![packet]
+            });
+            assert_eq!(done.finished.len(), 4, "{:?}", done.aborted);
+            assert_eq!(done.refused, [(id(2), corrupt(), Refusal::Signature(corrupt()))]);
+        }
+    }
+    // A good one needs no signature.
+    let done =
+        run(1, &mut |packet| vec![if is(&packet, 3, DEAL) { unsigned(packet) } else { packet }]);
+    assert_eq!(done.finished.len(), 4);
+}
