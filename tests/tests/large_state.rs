@@ -1,7 +1,5 @@
 //! The largest states in a small stack: a run for 16 holders and 512 nonce keys is large, and moves.
 
-#![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
-
 use quorate_core::party::PartySet;
 use quorate_tests::simulator::*;
 
