@@ -47,8 +47,8 @@ pub trait SessionSigner {
     fn sign(&self, digest: &Digest) -> Bytes64;
 }
 
-/// What the driver must do, in this order.
-#[derive(Debug, PartialEq, Eq)]
+/// What the driver must do, in this order. A message does not print: it may carry a share.
+#[derive(PartialEq, Eq)]
 pub enum Output<'b> {
     /// Send these bytes to one party, or to all other holders.
     Send {
@@ -62,6 +62,16 @@ pub enum Output<'b> {
     Persist,
     /// The run failed. Nothing of it may be kept but [`Dkg::take_evidence`].
     Failed(Abort),
+}
+
+impl core::fmt::Debug for Output<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Send { to, bytes } => write!(f, "Send({to:?}, {} bytes)", bytes.len()),
+            Self::Persist => f.write_str("Persist"),
+            Self::Failed(abort) => write!(f, "Failed({abort:?})"),
+        }
+    }
 }
 
 /// What is still to be put out, in the order of the fields.

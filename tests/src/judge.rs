@@ -1,10 +1,14 @@
 //! Independent judges of signatures: libsecp256k1 and ring (BoringSSL's Ed25519), which share no code
-//! with ours, and ed25519-dalek, which shares the curve but is the stricter.
+//! with ours, ed25519-dalek, which shares the curve but is the stricter, and the `openssl` command.
+
+mod openssl;
 
 use quorate_core::ecdsa::Signature;
 use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use secp256k1::ecdsa::{RecoverableSignature, RecoveryId};
 use secp256k1::{Message, Secp256k1, XOnlyPublicKey, schnorr};
+
+pub use openssl::{Scheme, accepts_by_openssl};
 
 /// Whether the judge recovers exactly `key` (SEC1-compressed) from the signature, verifies it, and
 /// finds its s low.

@@ -5,6 +5,7 @@
 pub mod chain;
 pub mod cluster;
 pub mod disk;
+pub mod fuzz;
 pub mod glitched;
 pub mod judge;
 pub mod nodes;

@@ -1,0 +1,135 @@
+//! Decoders that need no session around them.
+
+use std::str;
+
+use quorate_core::curve::{Ed25519, Group, P256, PointBytes, Secp256k1};
+use quorate_core::derive::{Context, Path};
+use quorate_core::key::{
+    Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
+};
+use quorate_core::nonce::{Inspected, inspect};
+use quorate_core::policy::ethereum::{
+    Address, Transaction, UNSIGNED_OVERHEAD, UnsignedFields, take_apart, unsigned_transaction,
+};
+use quorate_core::policy::{Amount, Facts, MAX_POLICY, Policy};
+use quorate_core::request::SignedRequest;
+use quorate_core::session::Header;
+use quorate_core::wire;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::simulator::{identity_key, public};
+
+/// What decodes encodes to the same bytes, and all of them.
+fn canonical<T: Serialize + DeserializeOwned>(input: &[u8]) -> Option<T> {
+    let value: T = wire::decode(input).ok()?;
+    let mut encoded = Vec::new();
+    wire::encode_to(&value, |part| encoded.extend_from_slice(part));
+    assert_eq!(encoded, input);
+    Some(value)
+}
+
+/// The head of a message, and the auditor's view of one.
+pub(super) fn header(input: &[u8]) {
+    let peeked = Header::peek(input);
+    if let Ok(Inspected::Nonce { header, .. } | Inspected::Share { header, .. }) = inspect(input) {
+        assert_eq!(peeked, Ok(header));
+    }
+}
+
+fn points<G: Group>(input: &[u8]) {
+    if let Ok(bytes) = input.try_into().map(PointBytes) {
+        if let Some(point) = G::point_from_bytes(&bytes) {
+            assert_eq!(G::point_to_bytes(&point), Some(bytes));
+        }
+        if let Some(point) = G::nonce_from_bytes(&bytes) {
+            assert_eq!(G::point_to_bytes(&point), Some(bytes));
+        }
+    }
+    if let Ok(bytes) = input.try_into()
+        && let Some(scalar) = G::scalar_from_bytes(&bytes)
+    {
+        assert_eq!(G::scalar_to_bytes(&scalar), bytes);
+    }
+}
+
+type Records = (PublicKey<4>, ShareRecord<4, 4>, Vec<Confirmation<4, 4>>);
+
+/// What is stored of a key, each form by itself and all together: what opens is the right key.
+pub(super) fn key_records(input: &[u8]) {
+    canonical::<KeyTerms>(input);
+    canonical::<PublicKey<4>>(input);
+    canonical::<ShareRecord<4, 4>>(input);
+    canonical::<Confirmation<4, 4>>(input);
+    points::<Secp256k1>(input);
+    points::<P256>(input);
+    points::<Ed25519>(input);
+    let Some((public, record, confirmations)) = canonical::<Records>(input) else { return };
+    let identity = |party| Some(self::public(&identity_key(party)));
+    let certified = check_certificate(&public, &confirmations, identity).is_ok();
+    let Some(own) = confirmations.first() else { return };
+    let opened = OpenedKey::<Secp256k1, 4, 4>::open(&public, own.party, record, own);
+    if let (true, Ok(opened)) = (certified, opened) {
+        let key = public.group_key().map(|key| key.0);
+        assert_eq!(Some(*opened.group_key_bytes()), key);
+    }
+}
+
+/// A policy, and what people write in one.
+pub(super) fn policy(input: &[u8]) {
+    if let Ok(policy) = Policy::parse(input) {
+        let mut buffer = [0; MAX_POLICY];
+        assert_eq!(policy.encode(&mut buffer), Ok(input));
+        assert!(!policy.clients().is_empty() && !policy.recipients().is_empty());
+    }
+    let Ok(text) = str::from_utf8(input) else { return };
+    if let Some(amount) = Amount::from_decimal(text) {
+        assert_eq!(Amount::from_decimal(&amount.to_string()), Some(amount));
+    }
+    if let Some(address) = Address::from_hex(text) {
+        assert_eq!(Address::from_hex(&address.to_string()), Some(address));
+    }
+    if let Ok(path) = text.parse::<Path>() {
+        assert_eq!(path.to_string().parse(), Ok(path));
+    }
+    if let Ok(context) = text.parse::<Context>() {
+        assert_eq!(context.as_str(), text);
+    }
+}
+
+/// A client's request, judged by the policy of the seeds.
+pub(super) fn request(input: &[u8]) {
+    let Ok(request) = SignedRequest::parse(input) else { return };
+    let Some(policy) = super::seeds::policy() else { return };
+    let verdict = policy.judge(&request, &Facts { now: 1_800_000_000 });
+    // Only the client of the seeds can sign, and it signed no other request.
+    assert!(verdict.is_ok() || request.expires() != super::seeds::EXPIRES);
+}
+
+/// A transaction that is allowed to be signed reads the same everywhere.
+pub(super) fn ethereum(input: &[u8]) {
+    let _ = take_apart(input);
+    let Ok(transaction) = Transaction::parse(input) else { return };
+    let fields = UnsignedFields {
+        chain_id: transaction.chain_id,
+        nonce: transaction.nonce,
+        max_priority_fee_per_gas: transaction.max_priority_fee_per_gas,
+        max_fee_per_gas: transaction.max_fee_per_gas,
+        gas_limit: transaction.gas_limit,
+        to: transaction.to,
+        value: transaction.value,
+        data: transaction.data,
+    };
+    let mut buffer = vec![0; transaction.data.len() + UNSIGNED_OVERHEAD];
+    // One encoding only; access lists are parsed, and not written by ours.
+    if let Ok(bytes) = unsigned_transaction(&fields, &mut buffer) {
+        assert!(bytes == input || bytes.len() < input.len());
+    }
+}
+
+/// The header of a sealed blob.
+pub(super) fn sealed_blob(input: &[u8]) {
+    if let Ok(header) = quorate_hsm::inspect(input) {
+        assert_eq!(input.get(6..22), Some(header.context.network.as_slice()));
+    }
+}

@@ -1,0 +1,312 @@
+//! Seeds: real messages, records and requests, and plans of operations. The same bytes whenever they are made.
+
+use ed25519_dalek::SigningKey;
+use quorate_core::key::{Confirmation, ShareRecord};
+use quorate_core::party::PartyId;
+use quorate_core::policy::ethereum::{
+    Address, UNSIGNED_OVERHEAD, UnsignedFields, signed_transaction, unsigned_transaction,
+};
+use quorate_core::policy::{Amount, DataRule, MAX_POLICY, Policy, PolicyParts, Window};
+use quorate_core::request::{
+    ClientKey, Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest,
+};
+use quorate_core::wire;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore, SeedableRng as _};
+
+use super::sessions::{Taken, dkg_runs, drain, ecdsa_start, schnorr_start};
+use crate::simulator::forge::{Commit, Deal, kind, resigned};
+use crate::simulator::{Curve, K, N, Packet, Stored, group, id, session_key};
+
+type Seeds = Vec<(String, Vec<u8>)>;
+
+fn named(name: &str, bytes: Vec<u8>) -> (String, Vec<u8>) {
+    (name.to_owned(), bytes)
+}
+
+/// What party 1 receives of the others in a key generation in which party 2 changes what it sends.
+fn received(mut change: impl FnMut(Packet) -> Packet) -> Vec<Packet> {
+    let mut runs = dkg_runs();
+    let (mut queue, mut seen) = (Vec::new(), Vec::new());
+    let all: Vec<PartyId> = runs.keys().copied().collect();
+    for me in all {
+        if let Some(run) = runs.get_mut(&me) {
+            drain(me, run, |packet| queue.push(packet));
+        }
+    }
+    while !queue.is_empty() {
+        let mut packet = queue.remove(0);
+        if packet.from == id(2) {
+            packet = change(packet);
+        }
+        if packet.to == id(1) {
+            seen.push(packet.clone());
+        }
+        if let Some(run) = runs.get_mut(&packet.to) {
+            let _ = run.handle_message(packet.from, &packet.bytes, &session_key(packet.to));
+            drain(packet.to, run, |packet| queue.push(packet));
+        }
+    }
+    seen
+}
+
+/// Every round, and both complaints.
+pub(super) fn dkg() -> Seeds {
+    let round = |packet: &Packet| kind(packet).map(|(_, round)| round);
+    let mut seeds = Vec::new();
+    for packet in received(|packet| packet).into_iter().filter(|packet| packet.from == id(2)) {
+        seeds.push((format!("round-{}", round(&packet).unwrap_or_default()), packet.bytes));
+    }
+    let to_3 = |packet: &Packet, wanted| packet.to == id(3) && round(packet) == Some(wanted);
+    let complaint = |seen: Vec<Packet>| {
+        let from_3 =
+            seen.into_iter().find(|packet| packet.from == id(3) && round(packet) == Some(0));
+        from_3.map(|packet| packet.bytes).unwrap_or_default()
+    };
+    let bad_deal = received(|packet| match to_3(&packet, 3) {
+        true => resigned(packet, |deal: &mut Deal| {
+            if let Some(last) = deal.share.last_mut() {
+                *last ^= 1;
+            }
+        }),
+        false => packet,
+    });
+    seeds.push(named("bad-deal", complaint(bad_deal)));
+    let two_faced = received(|packet| match to_3(&packet, 1) {
+        true => resigned(packet, |commit: &mut Commit| commit.nonce = [9; 32]),
+        false => packet,
+    });
+    seeds.push(named("echo", complaint(two_faced)));
+    seeds
+}
+
+/// All messages of a signing session that arrive at the coordinator or at party 4.
+fn session<T, E>(
+    nonces: Vec<Packet>,
+    mut take: impl FnMut(&Packet) -> Result<Taken<T>, E>,
+) -> Seeds {
+    let (mut queue, mut seeds) = (nonces, Vec::new());
+    while !queue.is_empty() {
+        let packet = queue.remove(0);
+        if let Ok(Taken::Answer(answer)) = take(&packet) {
+            queue.push(answer);
+        }
+        let (from, to) = (packet.from, packet.to);
+        if from == id(2) {
+            let round = kind(&packet).map_or(0, |(_, round)| round);
+            seeds.push((format!("round-{round}-to-{to}"), packet.bytes));
+        }
+    }
+    seeds
+}
+
+pub(super) fn ecdsa() -> Seeds {
+    let Some(mut run) = ecdsa_start() else { return Vec::new() };
+    session(run.nonces(), |packet| run.take(packet))
+}
+
+pub(super) fn schnorr() -> Seeds {
+    let Some(mut run) = schnorr_start() else { return Vec::new() };
+    session(run.nonces(), |packet| run.take(packet))
+}
+
+pub(super) fn messages() -> Seeds {
+    let of = |protocol: &str, seeds: Seeds| -> Seeds {
+        seeds.into_iter().map(|(name, bytes)| (format!("{protocol}-{name}"), bytes)).collect()
+    };
+    [of("dkg", dkg()), of("ecdsa", ecdsa()), of("schnorr", schnorr())].concat()
+}
+
+fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    wire::encode_to(value, |part| bytes.extend_from_slice(part));
+    bytes
+}
+
+pub(super) fn records() -> Seeds {
+    let group = group(4, 2, 1);
+    let Some(stored) = group.get(&id(1)) else { return Vec::new() };
+    let own_first = |me: &PartyId| (*me != id(1), *me);
+    let mut parties: Vec<PartyId> = group.keys().copied().collect();
+    parties.sort_by_key(own_first);
+    let of = |me| group.get(me).map(|stored: &Stored<Curve>| &stored.confirmation);
+    let confirmations: Vec<&Confirmation<N, K>> = parties.iter().filter_map(of).collect();
+    let Ok(record) = wire::decode::<ShareRecord<N, K>>(&stored.sealed) else { return Vec::new() };
+    vec![
+        named("terms", encoded(&stored.public.terms)),
+        named("public-key", encoded(&stored.public)),
+        named("share-record", stored.sealed.clone()),
+        named("confirmation", encoded(&stored.confirmation)),
+        named("all", encoded(&(&stored.public, &record, confirmations))),
+        named("point", stored.public.commitment.first().map(|p| p.0.to_vec()).unwrap_or_default()),
+    ]
+}
+
+/// When the requests of the seeds expire.
+pub(super) const EXPIRES: u64 = 1_800_000_600;
+
+fn client() -> SigningKey {
+    SigningKey::from_bytes(&[7; 32])
+}
+
+/// Allows what the seeds ask for.
+pub(super) fn policy() -> Option<Policy> {
+    Policy::new(PolicyParts {
+        clients: &[ClientKey(client().verifying_key().to_bytes())],
+        chains: &[1, 31337],
+        recipients: &[Address([0x70; 20]), Address([0x71; 20])],
+        max_value: Amount::from_decimal("1000000000000000000")?,
+        max_fee: Amount::from_decimal("100000000000000000")?,
+        data: DataRule::Allowed,
+        window: Window::new(3600, Amount::from_decimal("5000000000000000000")?),
+    })
+    .ok()
+}
+
+pub(super) fn policies() -> Seeds {
+    let mut buffer = [0; MAX_POLICY];
+    let bytes = policy().and_then(|policy| Some(policy.encode(&mut buffer).ok()?.to_vec()));
+    let texts = [
+        ("amount", "340282366920938463463374607431768211456"),
+        ("address", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"),
+        ("path", "m/44/60/0/0/2147483647"),
+        ("context", "customer 17"),
+    ];
+    let texts = texts.map(|(name, text)| named(name, text.as_bytes().to_vec()));
+    [vec![named("policy", bytes.unwrap_or_default())], texts.to_vec()].concat()
+}
+
+fn transaction(data: &[u8], to: Option<Address>) -> Vec<u8> {
+    let amount = |text| Amount::from_decimal(text).unwrap_or_default();
+    let fields = UnsignedFields {
+        chain_id: 31337,
+        nonce: 5,
+        max_priority_fee_per_gas: amount("1000000000"),
+        max_fee_per_gas: amount("2000000000"),
+        gas_limit: 21_000,
+        to,
+        value: amount("1000000000000000"),
+        data,
+    };
+    let mut buffer = vec![0; data.len() + UNSIGNED_OVERHEAD];
+    unsigned_transaction(&fields, &mut buffer).map(<[u8]>::to_vec).unwrap_or_default()
+}
+
+pub(super) fn transactions() -> Seeds {
+    let to = Some(Address([0x70; 20]));
+    let plain = transaction(&[], to);
+    let mut buffer = vec![0; plain.len() + 80];
+    let signed = signed_transaction(&plain, true, &[0x11; 32], &[0x22; 32], &mut buffer);
+    let signed = signed.map(<[u8]>::to_vec).unwrap_or_default();
+    // A list of one address with one storage key in the place of the empty one.
+    let mut listed = plain.clone();
+    listed.pop();
+    listed.extend([0xf8, 0x38, 0xf7, 0x94]);
+    listed.extend([0x33; 20]);
+    listed.extend([0xe1, 0xa0]);
+    listed.extend([0x44; 32]);
+    vec![
+        named("creation", transaction(&[1, 2, 3], None)),
+        named("data", transaction(&[0xab; 100], to)),
+        named("listed", listed),
+        named("plain", plain),
+        named("signed", signed),
+    ]
+}
+
+pub(super) fn requests() -> Seeds {
+    let payload = transaction(&[], Some(Address([0x70; 20])));
+    let derivations = [
+        ("root", Some(Derivation::Root)),
+        ("path", "m/0/5".parse().ok().map(Derivation::Path)),
+        ("context", "customer 17".parse().ok().map(Derivation::Context)),
+    ];
+    let signed = |(name, derivation): (&str, Option<Derivation>)| {
+        let request = SignRequest {
+            network: NetworkId([1; 16]),
+            key: KeyId([2; 16]),
+            derivation: derivation?,
+            payload: Payload::EthereumTransaction(&payload),
+            label: "rent",
+            expires: EXPIRES,
+            nonce: [3; 16],
+        };
+        let mut buffer = vec![0; MAX_REQUEST];
+        Some(named(name, request.sign(&client(), &mut buffer).ok()?.to_vec()))
+    };
+    derivations.into_iter().filter_map(signed).collect()
+}
+
+/// By the layout that `hsm/src/blob.rs` freezes: a sealed blob itself is random.
+pub(super) fn blobs() -> Seeds {
+    let mut blob = b"QSLB\x01\x01".to_vec();
+    blob.extend([0x11; 16]);
+    blob.extend([0, 3]);
+    blob.extend([0x22; 16]);
+    blob.extend([0, 0, 0, 7, 0, 0, 0, 9]);
+    blob.extend([0x33; 32]);
+    blob.push(1);
+    blob.extend([0, 0, 0, 0, 0, 0, 0, 8, 1]);
+    blob.extend(b"\x06pkcs11\x02t1\x02\xab\xcd\x00\x00\x00\x04\x00\x03\x44\x44\x44");
+    blob.extend([0x55; 24]);
+    blob.extend([0, 0, 0, 20]);
+    blob.extend([0x66; 20]);
+    vec![named("token", blob)]
+}
+
+/// In order; and what a generator makes of it, with each party in turn, or nobody, corrupt.
+pub(super) fn plans() -> Seeds {
+    let mut rng = ChaCha20Rng::seed_from_u64(0x91a5);
+    let mut seeds = vec![named("in-order", Vec::new())];
+    for place in 0..10u8 {
+        let mut bytes = vec![0; 40 + usize::from(place) * 30];
+        rng.fill_bytes(&mut bytes);
+        // The end of the plan, and the corrupt party in two bytes.
+        if let Some(head) = bytes.get_mut(..3) {
+            head.copy_from_slice(&[place & 1, 0, place % 5]);
+        }
+        seeds.push((format!("random-{place}"), bytes));
+    }
+    // The same after so many packets in order: 12 are a round of a key generation.
+    for (calm, corrupt) in [(4, 0u8), (12, 1), (24, 0), (25, 1), (25, 2), (27, 3), (29, 1), (36, 1)]
+    {
+        let mut tail = [0; 90];
+        rng.fill_bytes(&mut tail);
+        let bytes = [&[calm as u8 & 1, 0, corrupt], [0; 3].repeat(calm).as_slice(), &tail].concat();
+        seeds.push((format!("after-{calm}-by-{corrupt}"), bytes));
+    }
+    seeds
+}
+
+/// Whether the seeds are what they say, for the test of them.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::policy::ethereum::{Transaction, take_apart};
+    use quorate_core::request::SignedRequest;
+
+    #[test]
+    fn seeds_are_whole() {
+        let names = |seeds: &Seeds| seeds.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
+        let dkg = dkg();
+        assert_eq!(names(&dkg), ["round-1", "round-2", "round-3", "bad-deal", "echo"]);
+        assert!(dkg.iter().all(|(_, bytes)| bytes.len() > 100));
+        assert_eq!(names(&ecdsa()), ["round-1-to-1", "round-1-to-4", "round-2-to-1"]);
+        assert_eq!(names(&schnorr()), ["round-1-to-1", "round-1-to-4", "round-2-to-1"]);
+        for (name, bytes) in transactions() {
+            match name.as_str() {
+                "signed" => assert!(take_apart(&bytes).is_ok()),
+                // Its length does not count the list: a near miss.
+                "listed" => assert!(Transaction::parse(&bytes).is_err()),
+                _ => assert!(Transaction::parse(&bytes).is_ok(), "{name}"),
+            }
+        }
+        assert_eq!(requests().len(), 3);
+        for (name, bytes) in requests() {
+            assert!(SignedRequest::parse(&bytes).is_ok(), "{name}");
+        }
+        assert!(Policy::parse(&policies()[0].1).is_ok());
+        assert!(quorate_hsm::inspect(&blobs()[0].1).is_ok());
+        assert!(records().iter().all(|(_, bytes)| bytes.len() > 32));
+    }
+}

@@ -1,0 +1,219 @@
+//! The node's forms: frames, messages between parties, rows of the store, and the JSON of the API.
+
+use quorate_core::curve::{Group as _, Secp256k1};
+use quorate_core::identity::Identity;
+use quorate_core::key::KeyTerms;
+use quorate_core::party::{Holders, PartySet};
+use quorate_core::wire::Bytes64;
+use quorate_node::api::error_body;
+use quorate_node::handle::{KeyInfo, PeerInfo, ServiceError, Signed, Status};
+use quorate_node::message::{MessageError, Outcome, PeerMessage, Rejection, SessionKeyCertificate};
+use quorate_node::network::frame::{Frame, Hello, check_kind, check_length};
+use quorate_node::store::{KeyRow, KeyState, RequestRow};
+use quorate_tests::simulator::id;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Form;
+
+pub fn forms() -> Vec<Form> {
+    let mut forms = frames();
+    forms.extend(messages());
+    forms.extend(rows());
+    forms.extend(answers());
+    forms
+}
+
+fn frames() -> Vec<Form> {
+    let again = |bytes: &[u8]| {
+        let length = check_length(bytes.first_chunk().copied()?).ok()?;
+        let body = bytes.get(5..)?;
+        // The length counts the kind.
+        let whole = length == body.len() + 1;
+        let kind = check_kind(*bytes.get(4)?, body.len()).ok().filter(|_| whole)?;
+        Some(Frame::decode(kind, body.to_vec()).ok()?.encode())
+    };
+    let hello = Hello { version: 1, network: [1; 16], party: 2 };
+    [
+        ("hello", Frame::Hello(hello)),
+        ("message", Frame::Message(vec![1, 2, 3])),
+        ("ping", Frame::Ping(0x0102_0304_0506_0708)),
+        ("pong", Frame::Pong(0x0102_0304_0506_0708)),
+        ("close", Frame::Close("going down".to_owned())),
+    ]
+    .map(|(name, frame)| Form::new(format!("node-frame-{name}"), frame.encode(), again))
+    .into()
+}
+
+/// One of every kind, in the order of their codes.
+fn messages() -> Vec<Form> {
+    let session = [0x5e; 32];
+    let certificate = |number| SessionKeyCertificate {
+        party: id(number),
+        boot: [4; 16],
+        key: Identity::Ed25519([5; 32]),
+        signature: Bytes64([6; 64]),
+    };
+    let holders = Holders::new(PartySet::first(4), 2).unwrap();
+    let (suite, key) = (Secp256k1::SUITE, [2; 16]);
+    let terms = KeyTerms { suite, network: [1; 16], key, epoch: 0, holders, context: [3; 32] };
+    let denied = Rejection::Denied { rule: "value".to_owned(), message: "too much".to_owned() };
+    let quorum: PartySet = [1, 2, 4].map(id).into_iter().collect();
+    let outcome = || Outcome { r: [7; 32], s: [8; 32], y_parity: true, quorum, session };
+    let salts = quorum.iter().map(|party| (party, [9; 32])).collect();
+    let (name, policy) = ("pay".to_owned(), vec![1, 2, 3]);
+    let all = [
+        ("propose-key", PeerMessage::ProposeKey { session, terms, name, policy }),
+        ("accept-key", PeerMessage::AcceptKey { session, certificate: certificate(2) }),
+        ("reject-key", PeerMessage::RejectKey { session, reason: Rejection::Busy }),
+        (
+            "start-key",
+            PeerMessage::StartKey { session, peers: vec![certificate(1), certificate(2)] },
+        ),
+        ("cancel-key", PeerMessage::CancelKey { session }),
+        ("dkg", PeerMessage::Dkg(vec![1, 2, 3].into())),
+        ("confirm", PeerMessage::Confirm { key, confirmation: vec![1, 2], pending: true }),
+        ("key-active", PeerMessage::KeyActive { key }),
+        ("propose-sign", PeerMessage::ProposeSign { nonce: [9; 32], request: vec![1, 2, 3] }),
+        ("accept-sign", PeerMessage::AcceptSign { session, salt: [9; 32] }),
+        ("already-signed", PeerMessage::AlreadySigned { session, outcome: outcome() }),
+        ("reject-sign", PeerMessage::RejectSign { session, reason: denied }),
+        ("start-sign", PeerMessage::StartSign { session, quorum, salts }),
+        ("cancel-sign", PeerMessage::CancelSign { session }),
+        ("ecdsa", PeerMessage::Ecdsa(vec![1, 2, 3])),
+        ("signed", PeerMessage::Signed { session, request: vec![1, 2], outcome: outcome() }),
+    ];
+    // A kind that is new must come into the list.
+    let unknown = PeerMessage::decode(&[1, all.len() as u8]);
+    assert_eq!(unknown, Err(MessageError::UnknownKind(all.len() as u8)));
+    let form = |(place, (name, message)): (usize, (&str, PeerMessage))| {
+        let bytes = message.encode();
+        assert_eq!(usize::from(bytes[1]), place, "{name}: another, or no, message before it");
+        Form::new(format!("node-message-{name}"), bytes, |bytes| {
+            Some(PeerMessage::decode(bytes).ok()?.encode())
+        })
+    };
+    all.into_iter().enumerate().map(form).collect()
+}
+
+fn rows() -> Vec<Form> {
+    let key = KeyRow {
+        key: [0x11; 16],
+        name: "pay".into(),
+        state: KeyState::Active,
+        public: vec![1, 2],
+        policy: vec![3],
+        sealed: vec![4, 5, 6],
+        confirmations: [(1, vec![7]), (300, vec![8, 9])].into_iter().collect(),
+        certificate: Some(vec![7, 8, 9]),
+        sequence: 1,
+        created: 1_800_000_000,
+    };
+    let request =
+        RequestRow { key: [0x22; 16], expires: 300, counted: true, outcome: Some(vec![1]) };
+    vec![Form::of("node-row-key", &key), Form::of("node-row-request", &request)]
+}
+
+/// Answers are frozen by their names, order and types. Readers ignore white space, so it is not part of it.
+fn json<T: Serialize + DeserializeOwned>(name: &str, value: &T) -> Form {
+    let name = format!("node-api-{name}");
+    Form::new(name, serde_json::to_vec(value).unwrap(), |bytes| {
+        serde_json::to_vec(&serde_json::from_slice::<T>(bytes).ok()?).ok()
+    })
+}
+
+fn answers() -> Vec<Form> {
+    let key = KeyInfo {
+        key: "11".repeat(16),
+        name: "pay".to_owned(),
+        scheme: "ecdsa-secp256k1".to_owned(),
+        state: "active".to_owned(),
+        public_key: "02".repeat(33),
+        address: "0x70997970C51812dc3A010C7d01b50e0d17dc79C8".to_owned(),
+        chain_code: "33".repeat(32),
+        xpub: None,
+        threshold: 2,
+        quorum: 3,
+        parties: vec![1, 2, 3, 4],
+        epoch: 0,
+        policy_hash: "44".repeat(32),
+        created: 1_800_000_000,
+        policy: Some(serde_json::json!({ "chains": [1] })),
+    };
+    let signed = Signed {
+        raw_transaction: "0x02".to_owned(),
+        hash: "0x55".to_owned(),
+        r: "66".repeat(32),
+        s: "77".repeat(32),
+        y_parity: 1,
+        signers: vec![1, 2, 4],
+        session: "88".repeat(32),
+        ms: 12,
+        repeated: false,
+    };
+    let peer = PeerInfo {
+        party: 2,
+        name: "bob".to_owned(),
+        connected: true,
+        round_trip_ms: Some(0.5),
+        last_error: None,
+        refused: 1,
+        last_refusal: Some("a message".to_owned()),
+    };
+    let status = Status {
+        party: 1,
+        name: "alice".to_owned(),
+        network: "99".repeat(16),
+        membership: "aa".repeat(32),
+        version: "0.1.0".to_owned(),
+        hsm: "software emulation".to_owned(),
+        address: "10.0.0.1:7001".to_owned(),
+        peers: vec![peer],
+        keys: 1,
+        sessions: 0,
+    };
+    let mut forms = vec![json("key", &key), json("signed", &signed), json("status", &status)];
+    forms.extend(errors().into_iter().map(|error| {
+        let body = error_body(&error);
+        let code = body["error"]["code"].as_str().unwrap().to_owned();
+        json::<serde_json::Value>(&format!("error-{code}"), &body)
+    }));
+    forms
+}
+
+/// One of every kind.
+fn errors() -> Vec<ServiceError> {
+    let reason = || "why".to_owned();
+    let all = vec![
+        ServiceError::Denied { rule: "value".to_owned(), reason: reason(), party: 2 },
+        ServiceError::Unauthorised { reason: reason() },
+        ServiceError::BadRequest { reason: reason() },
+        ServiceError::UnknownKey { key: "pay".to_owned() },
+        ServiceError::Conflict { reason: reason() },
+        ServiceError::NotEnoughParties { need: 3, have: vec![1], reasons: vec![(2, reason())] },
+        ServiceError::ProtocolFailure { reason: reason(), culprits: vec![3] },
+        ServiceError::Deadline { waiting_for: vec![4], phase: "round 2".to_owned() },
+        ServiceError::Hsm { reason: reason(), exit: 20 },
+        ServiceError::Sealed { reason: reason() },
+        ServiceError::Busy,
+        ServiceError::Local { reason: reason() },
+    ];
+    for error in &all {
+        // A new kind does not compile here until it is in the list above.
+        match error {
+            ServiceError::Denied { .. }
+            | ServiceError::Unauthorised { .. }
+            | ServiceError::BadRequest { .. }
+            | ServiceError::UnknownKey { .. }
+            | ServiceError::Conflict { .. }
+            | ServiceError::NotEnoughParties { .. }
+            | ServiceError::ProtocolFailure { .. }
+            | ServiceError::Deadline { .. }
+            | ServiceError::Hsm { .. }
+            | ServiceError::Sealed { .. }
+            | ServiceError::Busy
+            | ServiceError::Local { .. } => {}
+        }
+    }
+    all
+}
