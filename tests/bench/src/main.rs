@@ -131,6 +131,35 @@ fn schnorr(table: &Table) {
     row!("Ed25519", Ed25519, ed25519, (25, 60));
 }
 
+fn frost_by_both(table: &Table) {
+    table.head(
+        "FROST",
+        "2 of 4, the same arithmetic in our sessions and pools and bare. Ours parses what came over the wire, checks \
+         session, list and own commitment, and takes the nonce out of its pool; sealing and storing the pool are not \
+         measured.",
+        "suite | our nonce | our share | our coordinator | bare: commit | sign | aggregate",
+    );
+    macro_rules! row {
+        ($name:literal, $group:ty, $peer:ident) => {{
+            eprintln!("FROST, {}", $name);
+            let ours = ours::frost::measure::<$group>();
+            let bare = frost::$peer::Signers::new(4, 2, 2);
+            let times = [
+                ours.nonce,
+                ours.sign,
+                ours.aggregate,
+                median(500, || bare.commit()),
+                median(500, || bare.sign()),
+                median(500, || bare.aggregate()),
+            ];
+            let cells: Vec<String> = times.iter().map(|time| table.time(*time)).collect();
+            println!("| {} | {} |", $name, cells.join(" | "));
+        }};
+    }
+    row!("BIP-340", SchnorrSecp256k1, secp256k1);
+    row!("Ed25519", Ed25519, ed25519);
+}
+
 fn keygen(table: &Table) {
     table.head(
         "Key generation",
@@ -166,6 +195,7 @@ fn main() {
     ecdsa(&table);
     ecdsa_peers(&table);
     schnorr(&table);
+    frost_by_both(&table);
     keygen(&table);
     let later = unit();
     println!(

@@ -1,5 +1,7 @@
 //! Quorate's side: keys made by its own key generation, and what one party computes for a signature.
 
+pub mod frost;
+
 use std::collections::BTreeMap;
 use std::hint::black_box;
 

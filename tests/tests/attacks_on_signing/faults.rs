@@ -6,7 +6,7 @@ use quorate_core::ecdsa::{
     Failure, Guard, MAX_MESSAGE, SignError, Signature, SignatureShare, Signer,
 };
 use quorate_core::key::OpenedKey;
-use quorate_core::session::Abort;
+use quorate_core::session::{Abort, Refusal};
 use quorate_core::vss;
 use quorate_tests::glitched::{Glitch, Glitched, arm};
 use quorate_tests::judge::accepts;
@@ -82,6 +82,27 @@ fn a_computation_fault_in_a_share() {
     assert_ne!(answer(&group, Guard::Off, Glitch::NextX(other)), Ok(honest));
     let fault = Err(Failure::Aborted(Abort::ComputationFault));
     assert_eq!(answer(&group, Guard::Recompute, Glitch::NextX(other)), fault);
+}
+
+#[test]
+fn a_session_that_has_answered_answers_nothing_more() {
+    let group = group(4, 2, 1);
+    let mut network = stormy(1);
+    sign(&group, quorum(), DIGEST, 1, &mut network, &mut |packet| vec![packet]);
+    let (key, mut answers) = (glitched(&group, 2), 0);
+    let mut signer = start(&key, Guard::Off).unwrap();
+    let of = |from| network.sent.iter().find(|packet| is(packet, from, NONCE)).unwrap().clone();
+    for from in [1, 4] {
+        answers +=
+            usize::from(signer.handle_nonce(&key, id(from), &of(from).bytes).unwrap().is_some());
+    }
+    assert_eq!(answers, 1);
+    // The same list again, and another one.
+    let other = changed(of(4), |nonce: &mut Nonce| nonce.point = super::doubled(&nonce.point));
+    for packet in [of(1), of(4), other] {
+        let again = signer.handle_nonce(&key, packet.from, &packet.bytes);
+        assert_eq!(again, Err(Failure::Refused(Refusal::Over)));
+    }
 }
 
 /// R under which the honest list of this session signs, and r.
