@@ -8,6 +8,8 @@
     reason = "also outside of test functions, a failing test may stop"
 )]
 
+#[path = "attacks_on_signing/epochs.rs"]
+mod epochs;
 #[path = "attacks_on_signing/faults.rs"]
 mod faults;
 
