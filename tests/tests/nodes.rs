@@ -327,3 +327,49 @@ fn a_whole_group_put_back_repeats_itself_harmlessly() {
         assert_eq!(report.points, 6, "seed {seed}: {report:?}");
     }
 }
+
+/// Party 3 hears nobody's confirmation, and every deadline passes. Its share is one of those that the others
+/// count on, who may have the whole certificate: it stays, however long.
+#[test]
+fn premature_deletion_on_a_time_out() {
+    for seed in seeds(8) {
+        let mut world = World::new(4, seed, false);
+        let _answer = world.start_create(1, "patient", 100);
+        let state =
+            |world: &mut World, party| world.keys(party).first().map(|key| key.state.clone());
+        let mut steps = 0;
+        while world.parties().into_iter().any(|party| state(&mut world, party).is_none()) {
+            world.step();
+            steps += 1;
+            assert!(steps < 10_000, "seed {seed}: somebody never had a share");
+        }
+        assert_eq!(state(&mut world, 3).as_deref(), Some("pending"), "seed {seed}");
+        // Cut off before anything more arrives; the others go on, and time goes by for all.
+        [1, 2, 4].into_iter().for_each(|other| world.unlink(3, other));
+        world.wait(120);
+        world.sleep(1800);
+        world.wait(5);
+        world.crash(3);
+        world.boot(3);
+        [1, 2, 4].into_iter().for_each(|other| world.unlink(3, other));
+        world.wait(5);
+        assert_eq!(state(&mut world, 3).as_deref(), Some("pending"), "seed {seed}");
+        // The link is back: everybody has the key, and party 3 signs with it.
+        [1, 2, 4].into_iter().for_each(|other| world.link(3, other));
+        world.wait(10);
+        for party in world.parties() {
+            let now = state(&mut world, party);
+            assert_eq!(now.as_deref(), Some("active"), "seed {seed}, party {party}");
+        }
+        let key = world.keys(1).remove(0);
+        world.learn(&key);
+        world.crash(4);
+        let request = transfer(&world, &key, 1);
+        let answer = world.start_sign(3, request);
+        let Answer::Done(Ok(signed)) = world.await_answer(answer, |_| {}) else {
+            panic!("seed {seed}: parties 1, 2 and 3 do not sign")
+        };
+        signature_is_valid(&signed, &key);
+        world.check();
+    }
+}

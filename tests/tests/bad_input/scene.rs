@@ -143,6 +143,11 @@ impl Scene {
         };
         let mut buffer = [0; 512];
         let transaction = unsigned_transaction(&fields, &mut buffer).unwrap();
+        self.request_of(network, key, transaction)
+    }
+
+    /// The client's signed wish for a payload of any bytes.
+    pub fn request_of(&self, network: [u8; 16], key: [u8; 16], transaction: &[u8]) -> Vec<u8> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let derivation = quorate_core::derive::Derivation::Root;
         let wish = Wish { network, key, derivation, transaction, label: "", expires: now + 600 };

@@ -64,6 +64,25 @@ fn a_coordinator_cannot_propose_what_a_client_did_not_sign() {
     scene.nobody_honest_is_blamed();
 }
 
+/// 32 bytes are no request, and a client's signature over 32 bytes is no payload that a policy can judge.
+#[test]
+fn a_coordinator_that_asks_for_a_bare_digest() {
+    let scene = Scene::with_key(LIAR, true);
+    let why = "a proposal to sign: the request does not decode";
+    scene.refuses(1, why, |evil| evil.send(1, &propose(1, &[7; 32])));
+    assert!(matches!(rejection(scene.evil(), 1), Rejection::BadRequest(_)));
+    let wished = scene.request_of(scene.network_id, scene.ours(), &[7; 32]);
+    for party in [1, 2, 3] {
+        scene.evil().send(party, &propose(2, &wished));
+        let reason = rejection(scene.evil(), party);
+        assert!(
+            matches!(reason, Rejection::Denied { .. } | Rejection::BadRequest(_)),
+            "{reason:?}"
+        );
+    }
+    scene.nobody_honest_is_blamed();
+}
+
 #[test]
 fn a_session_starts_once_and_as_agreed() {
     let scene = Scene::with_key(LIAR, true);
