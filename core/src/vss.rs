@@ -3,7 +3,7 @@
 use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
 
-use crate::curve::Group;
+use crate::curve::{Group, PointBytes};
 use crate::party::{PartyId, PartySet};
 use crate::secret::SecretScalar;
 
@@ -42,6 +42,14 @@ impl<G: Group, const N: usize> Polynomial<G, N> {
 pub fn evaluate_commitment<G: Group>(commitment: &[G::Point], id: PartyId) -> G::Point {
     let x = i128::from(id.number());
     commitment.iter().rev().fold(G::Point::default(), |sum, phi| G::mul_small(&sum, x) + *phi)
+}
+
+/// The encodings of a commitment's points, all at once; fewer than there are points if one of them is
+/// the identity, which has none.
+pub(crate) fn encoded<G: Group, const N: usize>(points: &[G::Point]) -> Vec<PointBytes, N> {
+    let mut encodings = [None; N];
+    G::points_to_bytes(points, &mut encodings);
+    encodings.iter().take(points.len()).flatten().copied().collect()
 }
 
 /// A reduced fraction of two public integers, the denominator positive.

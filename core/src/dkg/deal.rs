@@ -14,7 +14,7 @@ use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
 use crate::party::{PartyId, PartySet};
 use crate::secret::{SecretBytes, SecretScalar};
-use crate::vss::Polynomial;
+use crate::vss::{Polynomial, encoded};
 
 /// This party's dealing; it lives as long as the run.
 pub(super) struct Dealing<G: Group, const N: usize> {
@@ -38,8 +38,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     ) -> Option<Self> {
         let holders = terms.holders;
         let polynomial = Polynomial::random(holders.threshold(), rng);
-        let coefficients: Vec<PointBytes, N> =
-            polynomial.commit().iter().filter_map(G::point_to_bytes).collect();
+        let coefficients = encoded::<G, N>(&polynomial.commit());
         let (mut nonce, mut blind) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut nonce);
         rng.fill_bytes(&mut blind);

@@ -315,8 +315,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return self.echo(self.me, with.peer.party);
         }
         // X ≠ O, x_i ≠ 0 and x_i·G = X_i.
-        let commitment: heapless::Vec<PointBytes, N> =
-            self.sums.iter().filter_map(G::point_to_bytes).collect();
+        let commitment = vss::encoded::<G, N>(&self.sums);
         let mine = vss::evaluate_commitment::<G>(&self.sums, self.me);
         if commitment.len() != self.sums.len()
             || *self.share.expose() == G::Scalar::default()

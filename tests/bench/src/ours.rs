@@ -4,6 +4,7 @@ pub mod frost;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
+use std::sync::LazyLock;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use quorate_core::curve::{EcdsaGroup, Group, SchnorrGroup};
@@ -33,8 +34,11 @@ impl SessionSigner for Key {
     }
 }
 
-fn key_of(party: PartyId) -> Key {
-    Key(SigningKey::from_bytes(&[party.number() as u8; 32]))
+/// A node has its keys in memory: making one here, at every use, would take longer than signing.
+fn key_of(party: PartyId) -> &'static Key {
+    static KEYS: LazyLock<Vec<Key>> =
+        LazyLock::new(|| (0..=N as u8).map(|i| Key(SigningKey::from_bytes(&[i; 32]))).collect());
+    &KEYS[usize::from(party.number())]
 }
 
 fn identity_of(party: PartyId) -> Identity {
@@ -76,7 +80,7 @@ pub fn generate<G: Group>(n: u8, t: u8, seed: u64) -> BTreeMap<PartyId, Stored> 
     for me in parties.iter() {
         let hedge = SecretBytes::new([me.number() as u8; 32]);
         let mut rng = HedgedRng::new(&[9; 32], &hedge, &session, seed);
-        let dkg = Dkg::new(terms, session, me, &peers, &key_of(me), &mut rng).expect("terms hold");
+        let dkg = Dkg::new(terms, session, me, &peers, key_of(me), &mut rng).expect("terms hold");
         running.push((me, Box::new(dkg)));
     }
     let mut stored = BTreeMap::new();
@@ -85,7 +89,7 @@ pub fn generate<G: Group>(n: u8, t: u8, seed: u64) -> BTreeMap<PartyId, Stored> 
     while stored.len() < parties.len() {
         let mut sent: Vec<(PartyId, Option<PartyId>, Vec<u8>)> = Vec::new();
         for (me, dkg) in &mut running {
-            while let Some(output) = dkg.poll_output(&key_of(*me), &mut buffer).expect("room") {
+            while let Some(output) = dkg.poll_output(key_of(*me), &mut buffer).expect("room") {
                 match output {
                     Output::Send { to, bytes } => sent.push((*me, to, bytes.to_vec())),
                     Output::Persist => {
@@ -99,7 +103,7 @@ pub fn generate<G: Group>(n: u8, t: u8, seed: u64) -> BTreeMap<PartyId, Stored> 
         for (me, dkg) in &mut running {
             for (from, to, bytes) in &sent {
                 if from != me && to.is_none_or(|to| to == *me) {
-                    dkg.handle_message(*from, bytes, &key_of(*me)).expect("an honest message");
+                    dkg.handle_message(*from, bytes, key_of(*me)).expect("an honest message");
                 }
             }
         }
