@@ -409,17 +409,16 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// The finished key, after [`Output::Persist`]; once. The run itself is large and stays where it
-    /// is.
+    /// is; it keeps no copy of the key, and its own secrets until it is dropped.
     #[must_use]
     pub fn take_key(&mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
         let public = self.made.take()?;
-        Some((public, core::mem::replace(&mut self.record, empty_record(&self.terms))))
-    }
-
-    /// [`Self::take_key`] of a run that has no further use.
-    #[must_use]
-    pub fn into_key(mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
-        self.take_key()
+        self.share = SecretScalar::new(G::Scalar::default());
+        let mut taken = empty_record(&self.terms);
+        core::mem::swap(&mut taken.share, &mut self.record.share);
+        take_all(&mut self.record.pair_seeds, &mut taken.pair_seeds);
+        take_all(&mut self.record.nonce_keys, &mut taken.nonce_keys);
+        Some((public, taken))
     }
 
     /// What proves the culprit to others, after [`Output::Failed`]; once. There is none of a party that
@@ -470,4 +469,10 @@ fn empty_record<const N: usize, const K: usize>(terms: &KeyTerms) -> ShareRecord
         pair_seeds: Vec::new(),
         nonce_keys: Vec::new(),
     }
+}
+
+/// One by one, each wiped where it was: a list that is moved stays behind as it is.
+fn take_all<const N: usize>(from: &mut Vec<SecretBytes, N>, to: &mut Vec<SecretBytes, N>) {
+    to.extend(from.iter_mut().map(core::mem::take));
+    from.clear();
 }

@@ -2,10 +2,12 @@
 //! libFuzzer; `tests/tests/fuzz.rs` runs them briefly with any compiler, over `fuzz/corpus` and mutations of it.
 //!
 //! A target panics where an invariant breaks. Decoders: no input panics, and what decodes encodes to the
-//! same bytes. Sessions: whatever one corrupt party sends and whatever the network does, no honest party is
+//! same bytes. Evidence: nobody is convicted whose key did not sign. Sessions: whatever one corrupt party sends and whatever the network does, no honest party is
 //! blamed, and all outputs are equal and valid.
 
 mod decoders;
+mod evidence;
+mod frost;
 mod plan;
 mod seeds;
 mod sessions;
@@ -23,7 +25,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 17] = [
     Target { name: "header", run: decoders::header, seeds: seeds::messages, inputs: 100_000 },
     Target { name: "dkg_message", run: sessions::dkg_message, seeds: seeds::dkg, inputs: 6_000 },
     Target {
@@ -44,6 +46,10 @@ pub const TARGETS: [Target; 12] = [
         seeds: seeds::records,
         inputs: 20_000,
     },
+    Target { name: "evidence", run: evidence::evidence, seeds: evidence::seeds, inputs: 20_000 },
+    Target { name: "frost_records", run: frost::records, seeds: frost::stored, inputs: 20_000 },
+    Target { name: "frost_message", run: frost::message, seeds: frost::messages, inputs: 2_000 },
+    Target { name: "node", run: decoders::node, seeds: seeds::node, inputs: 100_000 },
     Target { name: "policy", run: decoders::policy, seeds: seeds::policies, inputs: 100_000 },
     Target { name: "request", run: decoders::request, seeds: seeds::requests, inputs: 20_000 },
     Target {
@@ -71,6 +77,7 @@ pub const TARGETS: [Target; 12] = [
         seeds: seeds::plans,
         inputs: 5_000,
     },
+    Target { name: "frost_session", run: frost::session, seeds: seeds::plans, inputs: 1_000 },
 ];
 
 /// Runs a target by its name, for the binaries of libFuzzer.

@@ -8,6 +8,7 @@ pub mod disk;
 pub mod fuzz;
 pub mod glitched;
 pub mod judge;
+pub mod node_values;
 pub mod nodes;
 pub mod nonce_checker;
 pub mod simulator;

@@ -127,6 +127,10 @@ targets! {
     ecdsa_message
     schnorr_message
     key_records
+    evidence
+    frost_records
+    frost_message
+    node
     policy
     request
     ethereum
@@ -134,4 +138,5 @@ targets! {
     dkg_session
     ecdsa_session
     schnorr_session
+    frost_session
 }

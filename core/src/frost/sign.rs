@@ -258,19 +258,20 @@ impl<G: FrostSuite> Consumed<G> {
     }
 }
 
-macro_rules! redacted {
-    ($($name:ident),*) => {$(
-        impl<G: FrostSuite> core::fmt::Debug for $name<G> {
-            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                f.debug_struct(stringify!($name)).finish_non_exhaustive()
-            }
-        }
-    )*};
+impl<G: FrostSuite> core::fmt::Debug for Listed<G> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Listed").finish_non_exhaustive()
+    }
 }
-redacted!(Listed, Consumed);
 
 impl<G: FrostSuite> core::fmt::Debug for Reserved<'_, G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Reserved").finish_non_exhaustive()
+    }
+}
+
+impl<G: FrostSuite> core::fmt::Debug for Consumed<G> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Consumed").finish_non_exhaustive()
     }
 }

@@ -15,13 +15,16 @@ use quorate_core::policy::{Amount, Facts, MAX_POLICY, Policy};
 use quorate_core::request::SignedRequest;
 use quorate_core::session::Header;
 use quorate_core::wire;
+use quorate_node::message::PeerMessage;
+use quorate_node::network::frame::{Frame, check_kind, check_length};
+use quorate_node::store::{KeyRow, RequestRow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::simulator::{identity_key, public};
 
 /// What decodes encodes to the same bytes, and all of them.
-fn canonical<T: Serialize + DeserializeOwned>(input: &[u8]) -> Option<T> {
+pub(super) fn canonical<T: Serialize + DeserializeOwned>(input: &[u8]) -> Option<T> {
     let value: T = wire::decode(input).ok()?;
     let mut encoded = Vec::new();
     wire::encode_to(&value, |part| encoded.extend_from_slice(part));
@@ -131,5 +134,21 @@ pub(super) fn ethereum(input: &[u8]) {
 pub(super) fn sealed_blob(input: &[u8]) {
     if let Ok(header) = quorate_hsm::inspect(input) {
         assert_eq!(input.get(6..22), Some(header.context.network.as_slice()));
+    }
+}
+
+/// Messages between parties, the frames that they travel in, and rows of the store.
+pub(super) fn node(input: &[u8]) {
+    if let Ok(message) = PeerMessage::decode(input) {
+        assert_eq!(message.encode(), input);
+    }
+    canonical::<KeyRow>(input);
+    canonical::<RequestRow>(input);
+    let Some((head, [kind, body @ ..])) = input.split_first_chunk() else { return };
+    let whole = check_length(*head).is_ok_and(|length| length == body.len() + 1);
+    if let (true, Ok(kind)) = (whole, check_kind(*kind, body.len()))
+        && let Ok(frame) = Frame::decode(kind, body.to_vec())
+    {
+        assert_eq!(frame.encode(), input);
     }
 }

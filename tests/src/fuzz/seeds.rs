@@ -15,12 +15,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng as _};
 
 use super::sessions::{Taken, dkg_runs, drain, ecdsa_start, schnorr_start};
+use crate::node_values;
 use crate::simulator::forge::{Commit, Deal, kind, resigned};
 use crate::simulator::{Curve, K, N, Packet, Stored, group, id, session_key};
 
-type Seeds = Vec<(String, Vec<u8>)>;
+pub(super) type Seeds = Vec<(String, Vec<u8>)>;
 
-fn named(name: &str, bytes: Vec<u8>) -> (String, Vec<u8>) {
+pub(super) fn named(name: &str, bytes: Vec<u8>) -> (String, Vec<u8>) {
     (name.to_owned(), bytes)
 }
 
@@ -117,7 +118,7 @@ pub(super) fn messages() -> Seeds {
     [of("dkg", dkg()), of("ecdsa", ecdsa()), of("schnorr", schnorr())].concat()
 }
 
-fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
+pub(super) fn encoded<T: serde::Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     wire::encode_to(value, |part| bytes.extend_from_slice(part));
     bytes
@@ -252,6 +253,19 @@ pub(super) fn blobs() -> Seeds {
     blob.extend([0, 0, 0, 20]);
     blob.extend([0x66; 20]);
     vec![named("token", blob)]
+}
+
+/// Every message, frame and row of the node's.
+pub(super) fn node() -> Seeds {
+    let messages = node_values::messages().into_iter();
+    let messages = messages.map(|(name, message)| (format!("message-{name}"), message.encode()));
+    let frames = node_values::frames().into_iter();
+    let frames = frames.map(|(name, frame)| (format!("frame-{name}"), frame.encode()));
+    let rows = [
+        named("row-key", encoded(&node_values::key_row())),
+        named("row-request", encoded(&node_values::request_row())),
+    ];
+    messages.chain(frames).chain(rows).collect()
 }
 
 /// In order; and what a generator makes of it, with each party in turn, or nobody, corrupt.

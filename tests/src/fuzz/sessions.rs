@@ -27,10 +27,14 @@ pub(super) const MESSAGE: &[u8] = b"what is signed";
 pub(super) const DIGEST: [u8; 32] = [7; 32];
 
 /// Whoever is blamed must be corrupt.
-fn judge(abort: Abort, corrupt: Option<PartyId>) {
-    if let Abort::Culprit(party, fault) = abort {
-        assert_eq!(Some(party), corrupt, "an honest party is blamed: {fault:?}");
-    }
+pub(super) fn judge(abort: Abort, corrupt: Option<PartyId>) {
+    let (culprits, fault) = match abort {
+        Abort::Culprit(party, fault) => (PartySet::EMPTY.with(party), fault),
+        Abort::Culprits(parties, fault) => (parties, fault),
+        _ => return,
+    };
+    let expected = corrupt.map(|party| PartySet::EMPTY.with(party));
+    assert_eq!(Some(culprits), expected, "an honest party is blamed: {fault:?}");
 }
 
 type Run = Box<Dkg<Curve, N, K>>;
@@ -328,15 +332,15 @@ pub(super) fn schnorr_message(input: &[u8]) {
 }
 
 /// Operations on a signing session.
-fn signing<T: PartialEq>(
+pub(super) fn signing<T: PartialEq>(
     input: &[u8],
+    parties: PartySet,
     nonces: Vec<Packet>,
     mut take: impl FnMut(&Packet) -> Result<Taken<T>, Failure>,
     check: impl Fn(&T),
 ) {
     let mut plan = Plan::new(input);
-    let parties: Vec<PartyId> = quorum().iter().collect();
-    let mut air = Air::new(parties.clone(), &mut plan);
+    let mut air = Air::new(parties.iter().collect(), &mut plan);
     nonces.into_iter().for_each(|packet| air.send(packet));
     let (mut first, mut silent) = (None, PartySet::EMPTY);
     loop {
@@ -374,13 +378,13 @@ fn signing<T: PartialEq>(
 /// Operations on a session of stateless ECDSA.
 pub(super) fn ecdsa_session(input: &[u8]) {
     if let Some(mut run) = ecdsa_start() {
-        signing(input, run.nonces(), |packet| run.take(packet), check_ecdsa);
+        signing(input, quorum(), run.nonces(), |packet| run.take(packet), check_ecdsa);
     }
 }
 
 /// Operations on a session of stateless Schnorr.
 pub(super) fn schnorr_session(input: &[u8]) {
     if let Some(mut run) = schnorr_start() {
-        signing(input, run.nonces(), |packet| run.take(packet), check_schnorr);
+        signing(input, quorum(), run.nonces(), |packet| run.take(packet), check_schnorr);
     }
 }

@@ -1,6 +1,8 @@
 //! FROST among simulated parties: keys from three sources, a store that knows what is newer, and a
 //! session whose every message a test may hold, alter or lose.
 
+pub mod forge;
+
 use std::collections::BTreeMap;
 
 use frost_core::keys::dkg;

@@ -120,7 +120,7 @@ fn drain<C: curve::Group>(
                 }
             }
             Ok(Some(Output::Persist)) => {
-                let key = running.remove(&me).and_then(|party| party.run.into_key());
+                let key = running.remove(&me).and_then(|mut party| party.run.take_key());
                 if let Some((public, record)) = key {
                     result.finished.insert(me, Stored::new(me, public, &record));
                 }

@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
+use frost_core::round1::{Nonce, SigningNonces};
 use quorate_core::curve::{EcdsaGroup, Ed25519, Group, P256, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::curve::{PointBytes, Secp256k1};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Dkg, Output};
-use quorate_core::frost::{FrostKey, SecretRecord};
+use quorate_core::frost::{FrostKey, FrostSuite, SecretRecord};
 use quorate_core::hash::Transcript;
 use quorate_core::key::{OpenedKey, PublicKey, ShareRecord};
 use quorate_core::party::{PartyId, PartySet};
@@ -64,9 +65,17 @@ fn wipes<T>(what: &str, value: T, secrets: &[Needle]) {
     }
 }
 
-/// What holds secrets as one of the types that are probed, and in no other way.
-const COMPOSED: [&str; 3] =
-    ["dkg::evidence::Evidence", "dkg::message::Complaint", "dkg::message::SignedDeal"];
+/// What holds secrets as one of the types that are probed, and in no other way. Of FROST's nonces that is
+/// `frost-core`'s type, in a box.
+const COMPOSED: [&str; 7] = [
+    "dkg::evidence::Evidence",
+    "dkg::message::Complaint",
+    "dkg::message::SignedDeal",
+    "frost::pool::Change",
+    "frost::pool::NoncePool",
+    "frost::sign::Consumed",
+    "frost::sign::Reserved",
+];
 
 /// Every public type that holds secrets; what is in neither list fails the test below.
 const DROPPED: [&str; 12] = [
@@ -179,6 +188,20 @@ fn keys_opened_for_frost() {
     let secret = SecretBytes::new(share);
     let record = SecretRecord { version, context, epoch, party: id(1), share: secret };
     wipes("SecretRecord", record, &[share]);
+}
+
+/// Our pools rely on this of another crate's type: a version that does not wipe any more is noticed.
+#[test]
+fn nonces_of_frost() {
+    type Ciphersuite = <Ed25519 as FrostSuite>::Ciphersuite;
+    let mut rng = ChaCha20Rng::seed_from_u64(3);
+    let [hiding, binding] = [(); 2].map(|()| {
+        let scalar = SecretScalar::<Ed25519>::random(&mut rng);
+        reversed(Ed25519::scalar_to_bytes(scalar.expose()))
+    });
+    let nonce = |bytes: &Needle| Nonce::<Ciphersuite>::deserialize(bytes).unwrap();
+    let nonces = SigningNonces::from_nonces(nonce(&hiding), nonce(&binding));
+    wipes("SigningNonces", nonces, &[hiding, binding]);
 }
 
 /// The scalars in `memory` whose point `message` shows by its x, or by its name: nonces.
@@ -371,7 +394,15 @@ fn key_generations() {
     fn of<G: Group>() {
         let drawn = RefCell::new(Vec::new());
         let (mut other, _) = finished_run::<G>(&RefCell::new(Vec::new()));
+        let before = other.memory();
         let (_, key) = other.value().take_key().unwrap();
+        let after = other.memory();
+        let share = [*key.share.expose(), reversed(*key.share.expose())];
+        let others = key.pair_seeds.iter().chain(&key.nonce_keys).map(|secret| *secret.expose());
+        for secret in others.chain(share) {
+            assert!(before.windows(32).any(|part| part == secret));
+            assert!(!left_in(&after, &secret), "the key is left in its run");
+        }
         let (mut run, broadcast) = finished_run::<G>(&drawn);
         let before = run.memory();
         let mut secrets = candidates::<G>(&drawn.borrow(), &key);

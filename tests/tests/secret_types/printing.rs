@@ -5,10 +5,16 @@ use std::fmt;
 
 use quorate_core::curve::{Ed25519, Group, P256, Secp256k1};
 use quorate_core::dkg::Output;
-use quorate_core::frost::SecretRecord;
+use quorate_core::frost::{
+    Aggregator, MAX_POOL, NoncePool, Offers, PoolError, SecretRecord, Signer,
+};
 use quorate_core::key::ShareRecord;
+use quorate_core::party::PartySet;
+use quorate_core::schnorr::Tweak;
 use quorate_core::secret::{SecretBytes, SecretScalar};
-use quorate_tests::simulator::id;
+use quorate_core::wire;
+use quorate_tests::simulator::frost::{forge, hedged, list_of, offer_of, ours, terms_of};
+use quorate_tests::simulator::{group_on, id};
 
 use super::drops::frost_key;
 use super::sources::{Debug, secret_types};
@@ -68,8 +74,39 @@ fn walk(mut show: impl FnMut(&'static str, &dyn fmt::Debug)) {
     let record = SecretRecord { version, context, epoch, party: id(1), share: bytes() };
     show("frost::key::SecretRecord", &record);
     show("frost::key::FrostKey", &frost_key().0);
+    show_nonces(&mut show);
     // Its bytes are the encoded private message of a key generation.
     show("dkg::Output", &Output::Send { to: Some(id(2)), bytes: &SECRET });
+}
+
+/// A pool whose nonces are the secret, and one of them on its way to a share.
+fn show_nonces(show: &mut impl FnMut(&'static str, &dyn fmt::Debug)) {
+    let group = group_on::<Ed25519>(PartySet::first(4), 2, 1);
+    let keys = ours(&group).unwrap();
+    let [first, second] = [0, 1].map(|place: usize| &keys[place]);
+    let generated = |key| NoncePool::generate(key, 0, 2, &mut hedged(id(1), 1)).unwrap();
+    let mut record: forge::Pool = wire::decode(&generated(first).record().unwrap()).unwrap();
+    record.nonces.fill(Some((SECRET, SECRET)));
+    let mut buffer = vec![0; MAX_POOL];
+    let mut pool = NoncePool::open(first, 0, wire::encode(&record, &mut buffer).unwrap()).unwrap();
+    show("frost::pool::NoncePool", &pool);
+
+    let mut offers = Offers::new(first.public(), id(1));
+    offers.take(id(1), &offer_of(&pool, id(1))).unwrap();
+    offers.take(id(2), &offer_of(&generated(second), id(1))).unwrap();
+    let terms = terms_of(PartySet::first(2), b"message", Tweak::None, 1);
+    let aggregator = Aggregator::new(first.public(), terms.clone(), &mut offers).unwrap();
+    let mut signer = Signer::new(first, terms).unwrap();
+    let listed = signer.handle_list(id(1), &list_of(&aggregator)).unwrap();
+    let reserved = listed.reserve(first, &mut pool).unwrap();
+    show("frost::sign::Reserved", &reserved);
+    let consumed = reserved.persist(|change| {
+        // The other nonce is in it still.
+        assert!(contains(change.record(), &SECRET));
+        show("frost::pool::Change", change);
+        Ok::<_, PoolError>(())
+    });
+    show("frost::sign::Consumed", &consumed.unwrap());
 }
 
 /// The records that are stored.

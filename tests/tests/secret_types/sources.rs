@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What is secret by itself. All other types are secret by what they hold.
-const LEAVES: [&str; 2] = ["SecretBytes", "SecretScalar"];
+/// What is secret by itself; the last two are other crates'. All other types are secret by what they hold.
+const LEAVES: [&str; 4] = ["SecretBytes", "SecretScalar", "SigningNonces", "Zeroizing"];
 
 /// A struct, an enum or an alias.
 pub struct Type {
@@ -133,11 +133,21 @@ fn the_types_that_hold_secrets_are_found() {
         ("key::opened::OpenedKey", true, None),
         ("ecdsa::Signer", true, None),
         ("dkg::Dkg", true, None),
+        ("frost::pool::NoncePool", true, Some(Debug::ByHand)),
+        ("frost::pool::Change", true, Some(Debug::ByHand)),
+        ("frost::sign::Reserved", true, Some(Debug::ByHand)),
+        ("frost::sign::Consumed", true, Some(Debug::ByHand)),
     ] {
         let ty = of(path).unwrap_or_else(|| unreachable!("{path} is not found"));
         assert_eq!((ty.public, ty.debug), (public, debug), "{path}");
     }
-    for path in ["key::PublicKey", "party::Holders", "ecdsa::combine::Signature"] {
+    for path in [
+        "key::PublicKey",
+        "party::Holders",
+        "ecdsa::combine::Signature",
+        "frost::sign::Listed",
+        "frost::offers::Offers",
+    ] {
         assert!(of(path).is_none(), "{path}");
     }
 }

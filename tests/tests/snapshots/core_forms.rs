@@ -3,6 +3,8 @@
 use quorate_core::curve::Secp256k1;
 use quorate_core::curve::{EcdsaGroup, Ed25519, Group, P256, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::derive::Derivation;
+use quorate_core::dkg::{Dkg, Evidence, Lent};
+use quorate_core::frost::{PublicRecord, SecretRecord};
 use quorate_core::key::{Confirmation, KeyTerms, PublicKey, ShareRecord};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::{MAX_POLICY, Policy};
@@ -13,6 +15,7 @@ use quorate_tests::fuzz::TARGETS;
 use quorate_tests::simulator::forge::{
     Commit, Complaint, Deal, Forged, Nonce, Open, Response, Share, kind,
 };
+use quorate_tests::simulator::frost::forge as frost;
 use quorate_tests::simulator::schnorr::{sign as sign_schnorr, terms_of};
 use quorate_tests::simulator::{
     K, N, Network, Packet, Weather, group_on, id, session_of, sign_derived,
@@ -27,6 +30,8 @@ fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
 
 pub fn forms() -> Vec<Form> {
     let mut forms = dkg();
+    forms.extend(evidence());
+    forms.extend(frost());
     forms.extend(header());
     forms.extend(ecdsa::<Secp256k1>("secp256k1"));
     forms.extend(ecdsa::<P256>("p256"));
@@ -67,6 +72,33 @@ fn dkg() -> Vec<Form> {
         }
     };
     seeds("dkg_message").into_iter().map(form).collect()
+}
+
+fn evidence() -> Vec<Form> {
+    let again = |bytes: &[u8]| {
+        let mut buffer = [0; Dkg::<Secp256k1, N, K>::MAX_EVIDENCE];
+        let evidence = Evidence::<N, Lent<'_>>::decode(bytes).ok()?;
+        Some(evidence.encode(&mut buffer).ok()?.to_vec())
+    };
+    let form = |(name, bytes)| Form::new(format!("core-evidence-{name}"), bytes, again);
+    seeds("evidence").into_iter().map(form).collect()
+}
+
+/// R1, R2, R3 and what is stored, in both suites.
+fn frost() -> Vec<Form> {
+    let form = |(name, bytes): (String, Vec<u8>)| {
+        let full = format!("core-frost-{name}");
+        match name.split_once('-').unwrap().1 {
+            "round-1" => Form::read_as::<frost::Offer>(full, bytes),
+            "round-2" => Form::read_as::<frost::List>(full, bytes),
+            "round-3" => Form::read_as::<frost::Share>(full, bytes),
+            "public-record" => Form::read_as::<PublicRecord<N>>(full, bytes),
+            "secret-record" => Form::read_as::<SecretRecord>(full, bytes),
+            "pool" | "used-pool" => Form::read_as::<frost::Pool>(full, bytes),
+            other => unreachable!("{other}"),
+        }
+    };
+    seeds("frost_message").into_iter().chain(seeds("frost_records")).map(form).collect()
 }
 
 fn quorum() -> PartySet {

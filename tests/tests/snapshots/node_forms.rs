@@ -1,16 +1,10 @@
 //! The node's forms: frames, messages between parties, rows of the store, and the JSON of the API.
 
-use quorate_core::curve::{Group as _, Secp256k1};
-use quorate_core::identity::Identity;
-use quorate_core::key::KeyTerms;
-use quorate_core::party::{Holders, PartySet};
-use quorate_core::wire::Bytes64;
 use quorate_node::api::error_body;
 use quorate_node::handle::{KeyInfo, PeerInfo, ServiceError, Signed, Status};
-use quorate_node::message::{MessageError, Outcome, PeerMessage, Rejection, SessionKeyCertificate};
-use quorate_node::network::frame::{Frame, Hello, check_kind, check_length};
-use quorate_node::store::{KeyRow, KeyState, RequestRow};
-use quorate_tests::simulator::id;
+use quorate_node::message::{MessageError, PeerMessage};
+use quorate_node::network::frame::{Frame, check_kind, check_length};
+use quorate_tests::node_values;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -33,56 +27,15 @@ fn frames() -> Vec<Form> {
         let kind = check_kind(*bytes.get(4)?, body.len()).ok().filter(|_| whole)?;
         Some(Frame::decode(kind, body.to_vec()).ok()?.encode())
     };
-    let hello = Hello { version: 1, network: [1; 16], party: 2 };
-    [
-        ("hello", Frame::Hello(hello)),
-        ("message", Frame::Message(vec![1, 2, 3])),
-        ("ping", Frame::Ping(0x0102_0304_0506_0708)),
-        ("pong", Frame::Pong(0x0102_0304_0506_0708)),
-        ("close", Frame::Close("going down".to_owned())),
-    ]
-    .map(|(name, frame)| Form::new(format!("node-frame-{name}"), frame.encode(), again))
-    .into()
+    let form = |(name, frame): (&str, Frame)| {
+        Form::new(format!("node-frame-{name}"), frame.encode(), again)
+    };
+    node_values::frames().into_iter().map(form).collect()
 }
 
 /// One of every kind, in the order of their codes.
 fn messages() -> Vec<Form> {
-    let session = [0x5e; 32];
-    let certificate = |number| SessionKeyCertificate {
-        party: id(number),
-        boot: [4; 16],
-        key: Identity::Ed25519([5; 32]),
-        signature: Bytes64([6; 64]),
-    };
-    let holders = Holders::new(PartySet::first(4), 2).unwrap();
-    let (suite, key) = (Secp256k1::SUITE, [2; 16]);
-    let terms = KeyTerms { suite, network: [1; 16], key, epoch: 0, holders, context: [3; 32] };
-    let denied = Rejection::Denied { rule: "value".to_owned(), message: "too much".to_owned() };
-    let quorum: PartySet = [1, 2, 4].map(id).into_iter().collect();
-    let outcome = || Outcome { r: [7; 32], s: [8; 32], y_parity: true, quorum, session };
-    let salts = quorum.iter().map(|party| (party, [9; 32])).collect();
-    let (name, policy) = ("pay".to_owned(), vec![1, 2, 3]);
-    let all = [
-        ("propose-key", PeerMessage::ProposeKey { session, terms, name, policy }),
-        ("accept-key", PeerMessage::AcceptKey { session, certificate: certificate(2) }),
-        ("reject-key", PeerMessage::RejectKey { session, reason: Rejection::Busy }),
-        (
-            "start-key",
-            PeerMessage::StartKey { session, peers: vec![certificate(1), certificate(2)] },
-        ),
-        ("cancel-key", PeerMessage::CancelKey { session }),
-        ("dkg", PeerMessage::Dkg(vec![1, 2, 3].into())),
-        ("confirm", PeerMessage::Confirm { key, confirmation: vec![1, 2], pending: true }),
-        ("key-active", PeerMessage::KeyActive { key }),
-        ("propose-sign", PeerMessage::ProposeSign { nonce: [9; 32], request: vec![1, 2, 3] }),
-        ("accept-sign", PeerMessage::AcceptSign { session, salt: [9; 32] }),
-        ("already-signed", PeerMessage::AlreadySigned { session, outcome: outcome() }),
-        ("reject-sign", PeerMessage::RejectSign { session, reason: denied }),
-        ("start-sign", PeerMessage::StartSign { session, quorum, salts }),
-        ("cancel-sign", PeerMessage::CancelSign { session }),
-        ("ecdsa", PeerMessage::Ecdsa(vec![1, 2, 3])),
-        ("signed", PeerMessage::Signed { session, request: vec![1, 2], outcome: outcome() }),
-    ];
+    let all = node_values::messages();
     // A kind that is new must come into the list.
     let unknown = PeerMessage::decode(&[1, all.len() as u8]);
     assert_eq!(unknown, Err(MessageError::UnknownKind(all.len() as u8)));
@@ -97,21 +50,10 @@ fn messages() -> Vec<Form> {
 }
 
 fn rows() -> Vec<Form> {
-    let key = KeyRow {
-        key: [0x11; 16],
-        name: "pay".into(),
-        state: KeyState::Active,
-        public: vec![1, 2],
-        policy: vec![3],
-        sealed: vec![4, 5, 6],
-        confirmations: [(1, vec![7]), (300, vec![8, 9])].into_iter().collect(),
-        certificate: Some(vec![7, 8, 9]),
-        sequence: 1,
-        created: 1_800_000_000,
-    };
-    let request =
-        RequestRow { key: [0x22; 16], expires: 300, counted: true, outcome: Some(vec![1]) };
-    vec![Form::of("node-row-key", &key), Form::of("node-row-request", &request)]
+    vec![
+        Form::of("node-row-key", &node_values::key_row()),
+        Form::of("node-row-request", &node_values::request_row()),
+    ]
 }
 
 /// Answers are frozen by their names, order and types. Readers ignore white space, so it is not part of it.

@@ -1,0 +1,95 @@
+//! Fixed values of what a node sends and stores: frozen in snapshots, and the seeds of fuzzing.
+
+use std::collections::BTreeMap;
+
+use quorate_core::curve::{Group as _, Secp256k1};
+use quorate_core::identity::Identity;
+use quorate_core::key::KeyTerms;
+use quorate_core::party::{Holders, PartySet};
+use quorate_core::wire::Bytes64;
+use quorate_node::message::{Outcome, PeerMessage, Rejection, SessionKeyCertificate};
+use quorate_node::network::frame::{Frame, Hello};
+use quorate_node::store::{KeyRow, KeyState, RequestRow};
+
+use crate::simulator::id;
+
+/// One frame of every kind.
+#[must_use]
+pub fn frames() -> Vec<(&'static str, Frame)> {
+    let hello = Hello { version: 1, network: [1; 16], party: 2 };
+    vec![
+        ("hello", Frame::Hello(hello)),
+        ("message", Frame::Message(vec![1, 2, 3])),
+        ("ping", Frame::Ping(0x0102_0304_0506_0708)),
+        ("pong", Frame::Pong(0x0102_0304_0506_0708)),
+        ("close", Frame::Close("going down".to_owned())),
+    ]
+}
+
+/// One message of every kind, in the order of their codes.
+///
+/// # Panics
+/// Never: the holders are right.
+#[must_use]
+#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
+pub fn messages() -> Vec<(&'static str, PeerMessage)> {
+    let session = [0x5e; 32];
+    let certificate = |number| SessionKeyCertificate {
+        party: id(number),
+        boot: [4; 16],
+        key: Identity::Ed25519([5; 32]),
+        signature: Bytes64([6; 64]),
+    };
+    let holders = Holders::new(PartySet::first(4), 2).expect("2 of 4");
+    let (suite, key) = (Secp256k1::SUITE, [2; 16]);
+    let terms = KeyTerms { suite, network: [1; 16], key, epoch: 0, holders, context: [3; 32] };
+    let denied = Rejection::Denied { rule: "value".to_owned(), message: "too much".to_owned() };
+    let quorum: PartySet = [1, 2, 4].map(id).into_iter().collect();
+    let outcome = || Outcome { r: [7; 32], s: [8; 32], y_parity: true, quorum, session };
+    let salts = quorum.iter().map(|party| (party, [9; 32])).collect();
+    let (name, policy) = ("pay".to_owned(), vec![1, 2, 3]);
+    vec![
+        ("propose-key", PeerMessage::ProposeKey { session, terms, name, policy }),
+        ("accept-key", PeerMessage::AcceptKey { session, certificate: certificate(2) }),
+        ("reject-key", PeerMessage::RejectKey { session, reason: Rejection::Busy }),
+        (
+            "start-key",
+            PeerMessage::StartKey { session, peers: vec![certificate(1), certificate(2)] },
+        ),
+        ("cancel-key", PeerMessage::CancelKey { session }),
+        ("dkg", PeerMessage::Dkg(vec![1, 2, 3].into())),
+        ("confirm", PeerMessage::Confirm { key, confirmation: vec![1, 2], pending: true }),
+        ("key-active", PeerMessage::KeyActive { key }),
+        ("propose-sign", PeerMessage::ProposeSign { nonce: [9; 32], request: vec![1, 2, 3] }),
+        ("accept-sign", PeerMessage::AcceptSign { session, salt: [9; 32] }),
+        ("already-signed", PeerMessage::AlreadySigned { session, outcome: outcome() }),
+        ("reject-sign", PeerMessage::RejectSign { session, reason: denied }),
+        ("start-sign", PeerMessage::StartSign { session, quorum, salts }),
+        ("cancel-sign", PeerMessage::CancelSign { session }),
+        ("ecdsa", PeerMessage::Ecdsa(vec![1, 2, 3])),
+        ("signed", PeerMessage::Signed { session, request: vec![1, 2], outcome: outcome() }),
+    ]
+}
+
+/// An active key.
+#[must_use]
+pub fn key_row() -> KeyRow {
+    KeyRow {
+        key: [0x11; 16],
+        name: "pay".into(),
+        state: KeyState::Active,
+        public: vec![1, 2],
+        policy: vec![3],
+        sealed: vec![4, 5, 6],
+        confirmations: BTreeMap::from([(1, vec![7]), (300, vec![8, 9])]),
+        certificate: Some(vec![7, 8, 9]),
+        sequence: 1,
+        created: 1_800_000_000,
+    }
+}
+
+/// A request that was answered.
+#[must_use]
+pub fn request_row() -> RequestRow {
+    RequestRow { key: [0x22; 16], expires: 300, counted: true, outcome: Some(vec![1]) }
+}
