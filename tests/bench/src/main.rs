@@ -9,7 +9,7 @@ mod peers;
 use clock::median;
 use ours::{Ecdsa, Schnorr, Signing, generate};
 use peers::{cait_sith, dkls, frost};
-use quorate_core::curve::{Ed25519, EcdsaGroup, Group as _, P256, SchnorrSecp256k1, Secp256k1};
+use quorate_core::curve::{EcdsaGroup, Ed25519, Group as _, P256, SchnorrSecp256k1, Secp256k1};
 use quorate_core::party::{PartyId, PartySet};
 
 fn quorum(ids: &[u16]) -> PartySet {
@@ -167,7 +167,9 @@ fn keygen(table: &Table) {
          and pair seeds, and ends with every party checking the certificate of all; the others do not.",
         "n, T | quorate | goal | cait-sith | FROST secp256k1 | FROST Ed25519",
     );
-    for (n, t, goal) in [(3u8, 2u8, ""), (4, 2, "500"), (5, 3, ""), (7, 3, "1000"), (10, 4, ""), (13, 5, "")] {
+    for (n, t, goal) in
+        [(3u8, 2u8, ""), (4, 2, "500"), (5, 3, ""), (7, 3, "1000"), (10, 4, ""), (13, 5, "")]
+    {
         eprintln!("key generation, {t} of {n}");
         let per_party = f64::from(n);
         let runs = if n > 7 { 3 } else { 15 };

@@ -13,7 +13,9 @@ use quorate_core::dkg::{Dkg, Output, Peer, SessionSigner};
 use quorate_core::ecdsa::{self, MAX_MESSAGE, Salt};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
-use quorate_core::key::{Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate};
+use quorate_core::key::{
+    Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
+};
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::schnorr::{self, Tweak};
 use quorate_core::secret::{HedgedRng, SecretBytes};

@@ -46,9 +46,8 @@ fn participants(count: u32) -> Vec<Participant> {
 /// A key generation of `count` parties.
 pub fn keygen(count: u32, threshold: usize) -> Vec<KeygenOutput<Secp256k1>> {
     let all = participants(count);
-    let parties = all.iter().map(|p| {
-        boxed(*p, cait_sith::keygen(&all, *p, threshold).expect("parameters"))
-    });
+    let parties =
+        all.iter().map(|p| boxed(*p, cait_sith::keygen(&all, *p, threshold).expect("parameters")));
     run(parties.collect())
 }
 
@@ -64,8 +63,8 @@ impl Signers {
     pub fn new(count: u32) -> Self {
         let all = participants(count);
         let keys = keygen(count, all.len());
-        let triples = [(); 2]
-            .map(|()| cait_sith::triples::deal::<Secp256k1>(&mut OsRng, &all, all.len()));
+        let triples =
+            [(); 2].map(|()| cait_sith::triples::deal::<Secp256k1>(&mut OsRng, &all, all.len()));
         Self { keys, triples, digest: k256::Scalar::random(&mut OsRng), all }
     }
 

@@ -6,12 +6,12 @@ macro_rules! frost {
         pub mod $name {
             use std::collections::BTreeMap;
 
-            use $crate_name as frost;
             use frost::keys::{KeyPackage, PublicKeyPackage};
             use frost::round1::{SigningCommitments, SigningNonces};
             use frost::round2::SignatureShare;
             use frost::{Identifier, Signature, SigningPackage};
             use rand_core::OsRng;
+            use $crate_name as frost;
 
             /// A whole key generation, all parties in one thread.
             pub fn keygen(count: u16, threshold: u16) -> Vec<(KeyPackage, PublicKeyPackage)> {
