@@ -4,7 +4,7 @@
 //! i's share of it is x_i + ε. ε is public and comes from here alone: a tweak that a caller could choose
 //! would let it choose Y to fit a nonce.
 //!
-//! - A [`Path`] is a BIP-32 path, for suites over secp256k1 whose wallets know it. Each step is CKDpub:
+//! - A [`Path`] is a BIP-32 path, for the suites over secp256k1. Each step is CKDpub:
 //!   ε += left half of HMAC-SHA512(chain code, point ‖ index), refused if not below p; the right half is
 //!   the next chain code. Only indices below 2^31: hardened steps need the private key, which is nowhere.
 //! - A [`Context`] is a string, for every suite:
@@ -185,7 +185,7 @@ impl<G: Group> ExtendedKey<G> {
 
 /// Whether wallets derive keys of this suite by BIP-32.
 fn has_paths(suite: Suite) -> bool {
-    matches!(suite, Suite::EcdsaSecp256k1)
+    matches!(suite, Suite::EcdsaSecp256k1 | Suite::SchnorrSecp256k1)
 }
 
 /// A derived key Y = X + ε·G. Only [`ExtendedKey::derive`] makes one.

@@ -13,7 +13,8 @@ mod target;
 
 use serde::{Deserialize, Serialize};
 
-use crate::curve::{PointBytes, SchnorrGroup};
+use crate::curve::SchnorrGroup;
+use crate::derive::Derivation;
 use crate::hash::{Digest, Transcript};
 use crate::key::{KeyTerms, OpenedKey};
 use crate::nonce::{self, Round, Scheme};
@@ -43,7 +44,9 @@ pub struct SignTerms<M> {
     pub quorum: PartySet,
     /// Who collects nonce points and shares.
     pub coordinator: PartyId,
-    /// What becomes of the group key before it signs.
+    /// Which of the key's descendants signs.
+    pub derivation: Derivation,
+    /// What becomes of that key before it signs.
     pub tweak: Tweak,
     /// What is signed.
     pub message: M,
@@ -136,7 +139,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M
         terms.check(&key.terms().holders)?;
         nonce::check_member::<S>(&terms.quorum, key.party(), salts, own_salt)?;
         let group_key = key.group_key_bytes();
-        let target = Target::new(&key.group_key(), &PointBytes(*group_key), &terms.tweak)?;
+        let target = Target::derived(&key.extended(), &terms.derivation, &terms.tweak)?;
         let session = terms.inputs((key.context(), key.terms(), group_key), &target, salts);
         let (quorum, coordinator) = (terms.quorum, terms.coordinator);
         let scheme = Schnorr { message: terms.message, target };

@@ -15,6 +15,7 @@ mod one_suite;
 mod two_lists;
 
 use quorate_core::curve::{Ed25519, PointBytes, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
+use quorate_core::derive::Derivation;
 use quorate_core::key::OpenedKey;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::{
@@ -51,6 +52,7 @@ attacks!(
     a_nonce_point_forged_by_a_relay,
     an_invalid_nonce_point_or_the_identity,
     another_message_shown_to_one_signer,
+    another_descendant_shown_to_one_signer,
     another_quorum_shown_to_one_signer,
     another_coordinator_shown_to_one_signer,
     a_salt_altered_left_out_or_repeated,
@@ -306,6 +308,11 @@ fn another_message_shown_to_one_signer<G: SchnorrGroup>() {
     disagreement::<G>(|terms, _| terms.message[0] ^= 1);
     disagreement::<G>(|terms, _| terms.message.push(0));
     disagreement::<G>(|terms, _| terms.message.truncate(8));
+}
+
+fn another_descendant_shown_to_one_signer<G: SchnorrGroup>() {
+    let context = |text: &str| Derivation::Context(text.parse().unwrap());
+    disagreement::<G>(|terms, _| terms.derivation = context("rent"));
 }
 
 fn another_quorum_shown_to_one_signer<G: SchnorrGroup>() {

@@ -1,9 +1,17 @@
 //! Stateless Schnorr held against others: vectors of the standards, and judges that share no code with
 //! ours for what the simulated parties sign.
 
-#![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "also outside of test functions, a failing test may stop"
+)]
 
-use quorate_core::curve::{Ed25519, Group as _, SchnorrGroup, SchnorrSecp256k1};
+use std::collections::BTreeSet;
+
+use quorate_core::curve::{Ed25519, Group as _, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
+use quorate_core::derive::{Derivation, ExtendedKey};
+use quorate_core::nonce::{Inspected, inspect};
 use quorate_core::party::PartySet;
 use quorate_core::schnorr::{MAX_PAYLOAD, Tweak, verification_key, verify};
 use quorate_core::wire::Bytes64;
@@ -181,6 +189,69 @@ fn signed<G: SchnorrGroup>(
         unreachable!("seed {seed}, {quorum:?}: {:?} {:?}", done.failed, done.aborted)
     });
     (key, signature.0)
+}
+
+/// Descendants sign under their own keys, with the tweak of BIP-341 on top where there is one.
+fn descendants<G: SchnorrGroup>(
+    derivations: &[Derivation],
+    tweaks: &[Tweak],
+    accepts: impl Fn(&[u8; 32], &[u8], &[u8; 64]) -> bool,
+) {
+    let (mut keys, mut points) = (BTreeSet::new(), BTreeSet::new());
+    let mut sessions = 0;
+    for key_seed in 1..=3 {
+        let group = group_on::<G>(PartySet::first(4), 2, key_seed);
+        let root = group[&id(1)].public.extended::<G>().unwrap();
+        for (derivation, tweak) in
+            derivations.iter().flat_map(|derivation| tweaks.iter().map(move |t| (derivation, t)))
+        {
+            let quorum = [1, 2, 4].map(id).into_iter().collect();
+            // The same message and salts throughout: only the descendant keeps the nonces apart.
+            let (mut terms, salts) = terms_of(quorum, b"to a descendant", *tweak, 1);
+            terms.derivation = *derivation;
+            let mut network = Network::new(1, Weather { reorder: true, ..Weather::default() });
+            let done = sign::<G>(&group, &(terms, salts), &mut network, &mut |p| vec![p]);
+            let derived = root.derive(derivation).unwrap();
+            let name = verification_key::<G>(derived.encoded(), tweak).unwrap();
+            let signature = done.signature.unwrap().0;
+            assert!(accepts(&name, b"to a descendant", &signature), "{derivation}, {tweak:?}");
+            assert!(verify::<G>(&name, b"to a descendant", &Bytes64(signature)));
+            for other in &keys {
+                assert!(!verify::<G>(other, b"to a descendant", &Bytes64(signature)));
+            }
+            assert!(keys.insert(name), "two descendants have one key");
+            let first = network.sent.iter().find(|packet| packet.from == id(2)).unwrap();
+            let Ok(Inspected::Nonce { point, .. }) = inspect(&first.bytes) else { unreachable!() };
+            points.insert(point.0);
+            sessions += 1;
+        }
+    }
+    assert_eq!((keys.len(), points.len()), (sessions, sessions), "a nonce for each");
+}
+
+#[test]
+fn descendants_sign_whatever_the_parities_and_the_judges_agree() {
+    let context = |text: &str| Derivation::Context(text.parse().unwrap());
+    let path = |text: &str| Derivation::Path(text.parse().unwrap());
+    let tweaks = [Tweak::None, Tweak::Taproot { merkle_root: None }];
+    descendants::<SchnorrSecp256k1>(
+        &[Derivation::Root, path("m/0/0"), path("m/0/1"), path("m/1"), context("rent")],
+        &tweaks,
+        |key, message, signature| accepts_bip340(key, message, signature).is_ok(),
+    );
+    descendants::<Ed25519>(
+        &[Derivation::Root, context("rent"), context("wages"), context("m/0")],
+        &tweaks[..1],
+        |key, message, signature| accepts_ed25519(key, message, signature).is_ok(),
+    );
+    // Paths are those of the same point under ECDSA's suite, which is held against BIP-32's vectors.
+    let group = group_on::<SchnorrSecp256k1>(PartySet::first(4), 2, 1);
+    let root = group[&id(1)].public.extended::<SchnorrSecp256k1>().unwrap();
+    let chain_code = group[&id(1)].public.chain_code();
+    let same = ExtendedKey::<Secp256k1>::new(root.encoded(), chain_code).unwrap();
+    let path = path("m/86/0/5");
+    assert_eq!(root.derive(&path).unwrap().encoded(), same.derive(&path).unwrap().encoded());
+    assert_eq!(root.xpub(), same.xpub());
 }
 
 fn subsets(n: u8, size: usize) -> Vec<PartySet> {

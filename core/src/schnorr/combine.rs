@@ -5,7 +5,8 @@ use heapless::Vec;
 use super::target::Target;
 use super::{Response, Salt, Schnorr, SignError, SignTerms, Signature, holds};
 use crate::curve::{PointBytes, SchnorrGroup};
-use crate::key::{KeyTerms, OpenedKey, PublicKey};
+use crate::derive::ExtendedKey;
+use crate::key::{OpenedKey, PublicKey};
 use crate::nonce::{self, Combine, Round};
 use crate::party::PartyId;
 use crate::session::{Abort, Fault};
@@ -33,13 +34,8 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Combiner<Shares<G, 
         terms: SignTerms<M>,
         salts: &[(PartyId, Salt)],
     ) -> Result<Self, SignError> {
-        let bytes = public.group_key().filter(|_| public.terms.suite == G::SUITE);
-        let bytes = bytes.ok_or(SignError::PublicRecord)?;
-        let group_key = G::point_from_bytes(bytes).ok_or(SignError::PublicRecord)?;
-        if public.commitment.len() != public.terms.holders.threshold() {
-            return Err(SignError::PublicRecord);
-        }
-        Self::under((&group_key, bytes), &public.terms, &public.commitment, terms, salts)
+        let root = public.extended::<G>().ok_or(SignError::PublicRecord)?;
+        Self::under(&root, public, terms, salts)
     }
 
     /// [`Self::new`] for a member, whose open key has X parsed already.
@@ -56,24 +52,22 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Combiner<Shares<G, 
         if public.terms != *key.terms() || public.group_key() != Some(&bytes) {
             return Err(SignError::PublicRecord);
         }
-        let group_key = (&key.group_key(), &bytes);
-        Self::under(group_key, key.terms(), &public.commitment, terms, salts)
+        Self::under(&key.extended(), public, terms, salts)
     }
 
-    fn under(
-        group_key: (&G::Point, &PointBytes),
-        key: &KeyTerms,
-        commitment: &[PointBytes],
+    fn under<const N: usize>(
+        root: &ExtendedKey<G>,
+        public: &PublicKey<N>,
         terms: SignTerms<M>,
         salts: &[(PartyId, Salt)],
     ) -> Result<Self, SignError> {
+        let key = &public.terms;
         terms.check(&key.holders)?;
         nonce::check_salts(&terms.quorum, salts)?;
-        let (point, bytes) = group_key;
-        let target = Target::new(point, bytes, &terms.tweak)?;
-        let session = terms.inputs((&key.context(), key, &bytes.0), &target, salts);
+        let target = Target::derived(root, &terms.derivation, &terms.tweak)?;
+        let session = terms.inputs((&key.context(), key, &root.encoded().0), &target, salts);
         // T points, and T ≤ |S| ≤ S.
-        let commitment = commitment.iter().copied().take(S).collect();
+        let commitment = public.commitment.iter().copied().take(S).collect();
         let (quorum, coordinator) = (terms.quorum, terms.coordinator);
         let rule = Shares { message: terms.message, target, commitment };
         Self::start(rule, session, (quorum, coordinator), key.holders.degree())

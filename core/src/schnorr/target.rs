@@ -2,6 +2,7 @@
 
 use super::SignError;
 use crate::curve::{PointBytes, SchnorrGroup};
+use crate::derive::{Derivation, ExtendedKey};
 use crate::hash::{Digest, Transcript};
 use crate::secret::SecretScalar;
 
@@ -39,11 +40,26 @@ impl<G: SchnorrGroup> Target<G> {
     ) -> Result<Self, SignError> {
         let name = G::name_of(bytes).ok_or(SignError::PublicRecord)?;
         let start = Self::lift(*group_key, name, false, G::Scalar::default());
-        let Tweak::Taproot { merkle_root } = tweak else { return Ok(start) };
-        let epsilon = G::tap_tweak(&start.name, merkle_root.as_ref()).ok_or(SignError::Tweak)?;
-        let point = start.point + G::mul_base(&epsilon);
+        start.tweaked(tweak)
+    }
+
+    /// The same for a descendant of the group key (`docs/PROTOCOL.md` §4): first its ε, then the tweak.
+    pub(super) fn derived(
+        root: &ExtendedKey<G>,
+        derivation: &Derivation,
+        tweak: &Tweak,
+    ) -> Result<Self, SignError> {
+        let key = root.derive(derivation).map_err(SignError::Derivation)?;
+        let name = G::name_of(key.encoded()).ok_or(SignError::PublicRecord)?;
+        Self::lift(key.point(), name, false, *key.tweak()).tweaked(tweak)
+    }
+
+    fn tweaked(self, tweak: &Tweak) -> Result<Self, SignError> {
+        let Tweak::Taproot { merkle_root } = tweak else { return Ok(self) };
+        let epsilon = G::tap_tweak(&self.name, merkle_root.as_ref()).ok_or(SignError::Tweak)?;
+        let point = self.point + G::mul_base(&epsilon);
         let name = G::name(&point).ok_or(SignError::Degenerate)?;
-        Ok(Self::lift(point, name, start.negated, epsilon))
+        Ok(Self::lift(point, name, self.negated, self.offset + epsilon))
     }
 
     /// Negates everything if the name of `point` stands for its negative.

@@ -263,7 +263,8 @@ impl<G: SchnorrGroup> Schnorr<G> {
     pub fn new(group: &BTreeMap<PartyId, Stored>, quorum: PartySet) -> Self {
         let coordinator = quorum.iter().last().expect("members");
         let message: &[u8] = &[7; 32];
-        let terms = schnorr::SignTerms { quorum, coordinator, tweak: Tweak::None, message };
+        let (derivation, tweak) = (Derivation::Root, Tweak::None);
+        let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
         let public = group[&coordinator].public.clone();
         Self { keys: open(group, quorum), public, terms }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_core::curve::SchnorrGroup;
+use quorate_core::derive::Derivation;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::{Combiner, Salt, SignError, SignTerms, Signature, Signer, Tweak};
 
@@ -24,7 +25,8 @@ pub fn terms_of(
     seed: u64,
 ) -> (Terms, Vec<(PartyId, Salt)>) {
     let coordinator = quorum.iter().next().unwrap_or_else(|| super::id(1));
-    let terms = SignTerms { quorum, coordinator, tweak, message: message.to_vec() };
+    let derivation = Derivation::Root;
+    let terms = SignTerms { quorum, coordinator, derivation, tweak, message: message.to_vec() };
     (terms, quorum.iter().map(|id| (id, salt_of(id, seed))).collect())
 }
 
