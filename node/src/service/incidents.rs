@@ -7,8 +7,9 @@ use quorate_core::party::PartyId;
 
 /// Characters of a peer's own words that are kept or shown.
 const MAX_WORDS: usize = 300;
-/// Sessions of one coordinator that are remembered after their end (`docs/PROTOCOL.md` §1.9).
-const REMEMBERED: usize = 1024;
+/// Names of sessions of one coordinator that are remembered after their end (`docs/PROTOCOL.md` §1.9).
+/// A session of a signature has two: its id in proposals, and D0 in the messages of its members.
+const REMEMBERED: usize = 2 * 1024;
 
 /// A peer's words, cut to a bearable length and free of control characters.
 pub(super) fn clip(words: &str) -> String {
