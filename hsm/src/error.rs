@@ -1,7 +1,9 @@
 //! Errors that an operator can act on.
 
-use std::fmt;
-use std::path::PathBuf;
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 /// Why a protector or a blob refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +84,7 @@ pub enum HsmError {
     /// The PKCS#11 library cannot be loaded.
     ModuleMissing {
         /** Its path. */
-        path: PathBuf,
+        path: String,
         /** The loader's words. */
         reason: String,
     },
@@ -106,7 +108,7 @@ pub enum HsmError {
     /// A file could not be read or written, or its permissions are too open.
     Storage {
         /** The file. */
-        path: PathBuf,
+        path: String,
         /** Why. */
         reason: String,
     },
@@ -114,7 +116,7 @@ pub enum HsmError {
     Randomness,
 }
 
-impl std::error::Error for HsmError {}
+impl core::error::Error for HsmError {}
 
 impl fmt::Display for HsmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -180,8 +182,7 @@ impl fmt::Display for HsmError {
             }
             Self::ModuleMissing { path, reason } => write!(
                 f,
-                "cannot load the PKCS#11 library {} ({reason}); install it or correct the path",
-                path.display()
+                "cannot load the PKCS#11 library {path} ({reason}); install it or correct the path"
             ),
             Self::Unavailable { reason } => {
                 write!(
@@ -193,7 +194,7 @@ impl fmt::Display for HsmError {
             Self::TooLarge { size, limit } => {
                 write!(f, "{size} bytes are too many, the limit is {limit}")
             }
-            Self::Storage { path, reason } => write!(f, "{}: {reason}", path.display()),
+            Self::Storage { path, reason } => write!(f, "{path}: {reason}"),
             Self::Randomness => {
                 write!(f, "the operating system gave no randomness; nothing was written")
             }

@@ -12,13 +12,17 @@
 //! What sealing cannot do: the context stops swaps, not the replay of an older blob to a node that
 //! has forgotten its sequence. The caller keeps the sequence elsewhere and passes it in.
 
+extern crate alloc;
+
 pub mod blob;
 mod codec;
 mod error;
 pub mod pkcs11;
 mod protector;
+mod signer;
 pub mod software;
 
 pub use blob::{BlobHeader, BlobKind, Context, inspect, open, seal};
 pub use error::HsmError;
 pub use protector::{Dek, KekReference, KeyProtector, Profile};
+pub use signer::{HsmSigner, PublicKey};

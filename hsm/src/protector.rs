@@ -1,6 +1,11 @@
-//! What every HSM must do for us: wrap and unwrap a 32-byte key under associated data.
+//! What every HSM must do for us: wrap and unwrap a 32-byte key under associated data. Nothing here
+//! needs more than `core` and `alloc`, so that a backend on a chip can have the same interface.
 
-use std::fmt;
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
@@ -50,7 +55,7 @@ pub trait KeyProtector: Send + Sync {
 /// Where a KEK is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KekReference {
-    /// `pkcs11` or `software`.
+    /// `pkcs11`, `yubihsm` or `software`.
     pub backend: String,
     /// The token's serial or label, as the configuration selects it; never a path.
     pub token: String,
@@ -100,6 +105,16 @@ const MAX_ID: usize = 64;
 pub enum Profile {
     /// AES-256-GCM with associated data, inside a PKCS#11 token.
     TokenGcm = 1,
+    /// AES-256-GCM through the message API of PKCS#11 v3, where the one-shot call is broken.
+    MessageGcm = 2,
+    /// WRAP_DATA of a YubiHSM 2: AES-CCM without associated data, which is wrapped as a hash instead.
+    WrapData = 3,
+    /// HMAC-SHA256 inside the HSM derives a key for the host's AEAD, new for each blob.
+    HmacKdf = 4,
+    /// AES-256-CBC, then HMAC-SHA256 by a second key, both inside a PKCS#11 token.
+    CbcHmac = 5,
+    /// RSA-OAEP, and a signature by the HSM's identity key, since anybody can encrypt.
+    Oaep = 6,
     /// A KEK in a file of the host.
     SoftwareEmulation = 128,
 }
@@ -113,6 +128,11 @@ impl Profile {
     pub(crate) fn from_code(code: u8) -> Result<Self, HsmError> {
         match code {
             1 => Ok(Self::TokenGcm),
+            2 => Ok(Self::MessageGcm),
+            3 => Ok(Self::WrapData),
+            4 => Ok(Self::HmacKdf),
+            5 => Ok(Self::CbcHmac),
+            6 => Ok(Self::Oaep),
             128 => Ok(Self::SoftwareEmulation),
             _ => Err(HsmError::Corrupt { what: "profile" }),
         }
@@ -123,6 +143,11 @@ impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TokenGcm => "token AES-256-GCM",
+            Self::MessageGcm => "token AES-256-GCM (message API)",
+            Self::WrapData => "YubiHSM wrap-data (AES-256-CCM)",
+            Self::HmacKdf => "HMAC-SHA256 as key derivation, host AEAD",
+            Self::CbcHmac => "token AES-256-CBC, then HMAC-SHA256",
+            Self::Oaep => "token RSA-OAEP, signed by the identity key",
             Self::SoftwareEmulation => "software emulation (NOT an HSM)",
         })
     }

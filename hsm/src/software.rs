@@ -71,7 +71,7 @@ impl SoftwareProtector {
         let (record, canary) = Record::decode(&bytes)?;
         if record.mode != secret.mode() {
             return Err(HsmError::Storage {
-                path: path.to_owned(),
+                path: path.display().to_string(),
                 reason: "made with the other kind of secret (passphrase or key file)".to_owned(),
             });
         }
@@ -197,7 +197,7 @@ impl Record {
 }
 
 fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, HsmError> {
-    let storage = |reason: String| HsmError::Storage { path: path.to_owned(), reason };
+    let storage = |reason: String| HsmError::Storage { path: path.display().to_string(), reason };
     let file = fs::File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => HsmError::KeyMissing { kek: path.display().to_string() },
         _ => storage(error.to_string()),
@@ -238,6 +238,6 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), HsmError> {
         std::io::ErrorKind::AlreadyExists => {
             HsmError::KeyExists { kek: path.display().to_string() }
         }
-        _ => HsmError::Storage { path: path.to_owned(), reason: error.to_string() },
+        _ => HsmError::Storage { path: path.display().to_string(), reason: error.to_string() },
     })
 }

@@ -22,7 +22,8 @@ pub(super) struct Module {
 
 impl Module {
     pub(super) fn load(path: &Path) -> Result<Arc<Self>, HsmError> {
-        let missing = |reason: String| HsmError::ModuleMissing { path: path.to_owned(), reason };
+        let missing =
+            |reason: String| HsmError::ModuleMissing { path: path.display().to_string(), reason };
         // A bare file name is left to the loader's search path.
         let key = match path.canonicalize() {
             Ok(real) => real,

@@ -38,7 +38,10 @@ pub fn write_config(dir: &Path) -> Result<PathBuf, HsmError> {
         std::fs::write(&config, text)?;
         Ok(config)
     };
-    write().map_err(|error| HsmError::Storage { path: dir.to_owned(), reason: error.to_string() })
+    write().map_err(|error| HsmError::Storage {
+        path: dir.display().to_string(),
+        reason: error.to_string(),
+    })
 }
 
 /// Initialises a free slot and returns the new token's serial. A label in use is refused.
