@@ -7,7 +7,6 @@ use crate::HsmError;
 
 /// The public half of a key inside an HSM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum PublicKey {
     /// Ed25519 (RFC 8032): the compressed point.
     Ed25519([u8; 32]),

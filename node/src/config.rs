@@ -42,6 +42,12 @@ impl Folder {
         self.0.join("identity.sealed")
     }
 
+    /// What hedges the generators, sealed.
+    #[must_use]
+    pub fn hedge(&self) -> PathBuf {
+        self.0.join("hedge.sealed")
+    }
+
     /// The emulated key-encryption key.
     #[must_use]
     pub fn software_kek(&self) -> PathBuf {

@@ -1,30 +1,46 @@
 //! Who this party is: its identity key, and the text form of everybody's.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use ed25519_dalek::{Signer as _, SigningKey};
+use quorate_core::curve::PointBytes;
+use quorate_core::identity::Identity;
+use quorate_hsm::{HsmError, HsmSigner, PublicKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-/// This party's identity key. It is sealed at rest; a key inside the token comes with the HSM issue,
-/// so signing can fail.
-pub struct IdentityKey(SigningKey);
+/// This party's identity key.
+pub enum IdentityKey {
+    /// Sealed at rest, open while the node runs.
+    Sealed(Box<SigningKey>),
+    /// Made inside the HSM, which signs with it: nobody can copy it, only use the HSM.
+    Inside(Arc<dyn HsmSigner>),
+}
 
-/// The identity key cannot be made or used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The identity key cannot be made, read or used.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IdentityError {
     /// The operating system gives no randomness.
     Randomness,
-    /// The text is not `ed25519:` and 64 hexadecimal digits of a valid key.
+    /// The text is no identity.
     Text,
+    /// The HSM cannot sign.
+    Hsm(HsmError),
+    /// The HSM answered with something that is no signature.
+    Signature,
 }
 
 impl std::fmt::Display for IdentityError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Randomness => "the operating system gives no randomness",
-            Self::Text => "not an identity: `ed25519:` and 64 hexadecimal digits are expected",
-        })
+        match self {
+            Self::Randomness => f.write_str("the operating system gives no randomness"),
+            Self::Text => f.write_str(
+                "not an identity: `ed25519:` and 64 hexadecimal digits, or `p256:` and 66 are expected",
+            ),
+            Self::Hsm(error) => write!(f, "the identity key cannot sign: {error}"),
+            Self::Signature => f.write_str("the HSM's answer is no signature by the identity key"),
+        }
     }
 }
 
@@ -37,7 +53,7 @@ impl std::fmt::Debug for IdentityKey {
 }
 
 impl IdentityKey {
-    /// A fresh key.
+    /// A fresh key of this process, to be sealed.
     ///
     /// # Errors
     /// [`IdentityError::Randomness`].
@@ -50,74 +66,149 @@ impl IdentityKey {
     /// From its unsealed seed.
     #[must_use]
     pub fn from_secret(seed: &[u8; 32]) -> Self {
-        Self(SigningKey::from_bytes(seed))
+        Self::Sealed(Box::new(SigningKey::from_bytes(seed)))
     }
 
-    /// The seed, for sealing and for the TLS library.
+    /// The seed, for sealing; `None` where the HSM holds it.
     #[must_use]
-    pub fn secret(&self) -> Zeroizing<[u8; 32]> {
-        Zeroizing::new(self.0.to_bytes())
+    pub fn secret(&self) -> Option<Zeroizing<[u8; 32]>> {
+        match self {
+            Self::Sealed(key) => Some(Zeroizing::new(key.to_bytes())),
+            Self::Inside(_) => None,
+        }
     }
 
     /// The public half.
     #[must_use]
     pub fn public(&self) -> IdentityPublic {
-        IdentityPublic(self.0.verifying_key().to_bytes())
+        match self {
+            Self::Sealed(key) => IdentityPublic(Identity::Ed25519(key.verifying_key().to_bytes())),
+            Self::Inside(key) => key.public().into(),
+        }
     }
 
-    /// A signature on `message`.
+    /// A signature on `message` that [`Identity::verify`] accepts. It may take as long as the HSM.
     ///
     /// # Errors
-    /// None yet; a key inside a token can fail.
+    /// [`IdentityError::Hsm`], [`IdentityError::Signature`].
     pub fn sign(&self, message: &[u8]) -> Result<[u8; 64], IdentityError> {
-        Ok(self.0.sign(message).to_bytes())
+        match self {
+            Self::Sealed(key) => Ok(key.sign(message).to_bytes()),
+            Self::Inside(key) => {
+                let signature = key.sign(message).map_err(IdentityError::Hsm)?;
+                match key.public() {
+                    PublicKey::P256(_) => low_s(&signature),
+                    _ => Ok(signature),
+                }
+            }
+        }
     }
 }
 
+/// Of an ECDSA signature's two forms, the one that counts here.
+fn low_s(signature: &[u8; 64]) -> Result<[u8; 64], IdentityError> {
+    let parsed =
+        p256::ecdsa::Signature::from_slice(signature).map_err(|_| IdentityError::Signature)?;
+    Ok(parsed.normalize_s().unwrap_or(parsed).to_bytes().into())
+}
+
 /// A party's public identity key.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct IdentityPublic([u8; 32]);
+pub struct IdentityPublic(Identity);
 
 /// The DER prefix of an Ed25519 SubjectPublicKeyInfo (RFC 8410).
-const SPKI_PREFIX: [u8; 12] =
+const ED25519_SPKI: [u8; 12] =
     [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// The DER prefix of a P-256 SubjectPublicKeyInfo with an uncompressed point (RFC 5480).
+const P256_SPKI: [u8; 26] = [
+    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
+    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+];
 /// The DER prefix of an Ed25519 private key in PKCS#8 (RFC 8410).
 const PKCS8_PREFIX: [u8; 16] = [
     0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
 ];
 
 impl IdentityPublic {
-    /// The 32 bytes.
+    /// As the core knows it.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+    pub fn key(&self) -> Identity {
+        self.0
+    }
+
+    /// The compressed point.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 
     /// SubjectPublicKeyInfo, DER.
     #[must_use]
     pub fn to_spki(&self) -> Vec<u8> {
-        [SPKI_PREFIX.as_slice(), &self.0].concat()
+        match &self.0 {
+            Identity::Ed25519(bytes) => [ED25519_SPKI.as_slice(), bytes].concat(),
+            Identity::P256(bytes) => {
+                use p256::elliptic_curve::sec1::ToEncodedPoint as _;
+                // It was found to be a point when it came in.
+                let key = p256::PublicKey::from_sec1_bytes(&bytes.0).ok();
+                let point = key.map(|key| key.to_encoded_point(false));
+                let bytes = point.as_ref().map(|point| point.as_bytes()).unwrap_or_default();
+                [P256_SPKI.as_slice(), bytes].concat()
+            }
+        }
     }
 
     /// From SubjectPublicKeyInfo, DER.
     #[must_use]
     pub fn from_spki(der: &[u8]) -> Option<Self> {
-        der.strip_prefix(&SPKI_PREFIX)?.try_into().ok().map(Self)
+        if let Some(bytes) = der.strip_prefix(&ED25519_SPKI) {
+            return Some(Self(Identity::Ed25519(bytes.try_into().ok()?)));
+        }
+        let key = p256::PublicKey::from_sec1_bytes(der.strip_prefix(&P256_SPKI)?).ok()?;
+        Self::of_p256(&key)
+    }
+
+    fn of_p256(key: &p256::PublicKey) -> Option<Self> {
+        use p256::elliptic_curve::sec1::ToEncodedPoint as _;
+        let bytes = key.to_encoded_point(true).as_bytes().try_into().ok()?;
+        Some(Self(Identity::P256(PointBytes(bytes))))
     }
 }
 
 impl IdentityKey {
-    /// PKCS#8, DER, for the TLS library.
+    /// PKCS#8, DER, for the TLS library; `None` where the HSM holds the key.
     #[must_use]
-    pub fn to_pkcs8(&self) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new([PKCS8_PREFIX.as_slice(), self.secret().as_slice()].concat())
+    pub fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let seed = self.secret()?;
+        Some(Zeroizing::new([PKCS8_PREFIX.as_slice(), seed.as_slice()].concat()))
+    }
+}
+
+impl PartialOrd for IdentityPublic {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for IdentityPublic {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl From<PublicKey> for IdentityPublic {
+    fn from(key: PublicKey) -> Self {
+        Self(match key {
+            PublicKey::P256(bytes) => Identity::P256(PointBytes(bytes)),
+            PublicKey::Ed25519(bytes) => Identity::Ed25519(bytes),
+        })
     }
 }
 
 impl std::fmt::Display for IdentityPublic {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ed25519:{}", hex::encode(self.0))
+        write!(f, "{:?}", self.0)
     }
 }
 
@@ -130,11 +221,14 @@ impl std::fmt::Debug for IdentityPublic {
 impl FromStr for IdentityPublic {
     type Err = IdentityError;
     fn from_str(text: &str) -> Result<Self, IdentityError> {
-        let digits = text.strip_prefix("ed25519:").ok_or(IdentityError::Text)?;
-        let bytes: [u8; 32] =
-            hex::decode(digits).ok().and_then(|b| b.try_into().ok()).ok_or(IdentityError::Text)?;
-        ed25519_dalek::VerifyingKey::from_bytes(&bytes).map_err(|_| IdentityError::Text)?;
-        Ok(Self(bytes))
+        let (kind, digits) = text.split_once(':').ok_or(IdentityError::Text)?;
+        let bytes = hex::decode(digits).map_err(|_| IdentityError::Text)?;
+        let key = match kind {
+            "ed25519" => bytes.try_into().ok().map(Identity::Ed25519),
+            "p256" => bytes.try_into().ok().map(|bytes| Identity::P256(PointBytes(bytes))),
+            _ => None,
+        };
+        key.filter(Identity::is_valid).map(Self).ok_or(IdentityError::Text)
     }
 }
 
@@ -148,5 +242,66 @@ impl TryFrom<String> for IdentityPublic {
 impl From<IdentityPublic> for String {
     fn from(identity: IdentityPublic) -> String {
         identity.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_core::wire::Bytes64;
+
+    /// Signs like a token: without a care for the half that s is in.
+    struct HighS(p256::ecdsa::SigningKey);
+
+    impl HsmSigner for HighS {
+        fn public(&self) -> PublicKey {
+            let point = self.0.verifying_key().to_encoded_point(true);
+            PublicKey::P256(point.as_bytes().try_into().unwrap())
+        }
+        fn describe(&self) -> String {
+            "test".into()
+        }
+        fn sign(&self, message: &[u8]) -> Result<[u8; 64], HsmError> {
+            let signature: p256::ecdsa::Signature = self.0.sign(message);
+            let (r, s) = signature.normalize_s().unwrap_or(signature).split_scalars();
+            let high = p256::ecdsa::Signature::from_scalars(r, -*s).unwrap();
+            Ok(high.to_bytes().into())
+        }
+    }
+
+    fn inside() -> IdentityKey {
+        let key = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+        IdentityKey::Inside(Arc::new(HighS(key)))
+    }
+
+    #[test]
+    fn both_kinds_sign_what_the_core_accepts() {
+        for key in [inside(), IdentityKey::from_secret(&[7; 32])] {
+            let public = key.public().key();
+            let signature = Bytes64(key.sign(b"message").unwrap());
+            assert!(public.verify(b"message", &signature));
+            assert!(!public.verify(b"another", &signature));
+        }
+    }
+
+    #[test]
+    fn of_two_forms_of_a_signature_one_counts() {
+        let IdentityKey::Inside(hsm) = inside() else { unreachable!() };
+        let (high, public) = (Bytes64(hsm.sign(b"message").unwrap()), inside().public().key());
+        assert!(!public.verify(b"message", &high));
+        assert!(public.verify(b"message", &Bytes64(low_s(&high.0).unwrap())));
+    }
+
+    #[test]
+    fn text_and_spki_survive_and_strangers_do_not() {
+        for public in [inside().public(), IdentityKey::from_secret(&[7; 32]).public()] {
+            assert_eq!(public.to_string().parse::<IdentityPublic>(), Ok(public));
+            assert_eq!(IdentityPublic::from_spki(&public.to_spki()), Some(public));
+        }
+        let off_the_curve = format!("p256:02{}", "ff".repeat(32));
+        let small_order = format!("ed25519:01{}", "00".repeat(31));
+        for text in ["", "ed25519:00", &off_the_curve, &small_order, "p384:00"] {
+            assert_eq!(text.parse::<IdentityPublic>(), Err(IdentityError::Text), "{text}");
+        }
     }
 }

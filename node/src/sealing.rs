@@ -6,9 +6,10 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use quorate_core::secret::SecretBytes;
 use quorate_hsm::pkcs11::{self, Pin, Pkcs11Protector};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
-use quorate_hsm::{BlobKind, Context, HsmError, KeyProtector};
+use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, KeyProtector};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError, Folder, HsmConfig};
@@ -103,17 +104,23 @@ pub fn pin(pin_file: Option<&Path>) -> Result<Pin, SealingError> {
     Ok(Pin::new(text.trim_end_matches(['\r', '\n'])))
 }
 
+/// What the configuration's `[hsm]` names, open.
+pub struct OpenHsm {
+    /// Seals and opens shares.
+    pub protector: Arc<dyn KeyProtector>,
+    /// The identity key, where it was made inside the HSM.
+    pub signer: Option<Arc<dyn HsmSigner>>,
+}
+
 /// Opens what the configuration names. A wrong PIN is tried once.
 ///
 /// # Errors
 /// [`SealingError`].
-pub fn open_protector(
-    folder: &Folder,
-    config: &Config,
-) -> Result<Arc<dyn KeyProtector>, SealingError> {
+pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingError> {
     match &config.hsm {
         HsmConfig::Software => {
-            Ok(Arc::new(SoftwareProtector::open(&folder.software_kek(), SoftwareSecret::KeyFile)?))
+            let kek = SoftwareProtector::open(&folder.software_kek(), SoftwareSecret::KeyFile)?;
+            Ok(OpenHsm { protector: Arc::new(kek), signer: None })
         }
         HsmConfig::Pkcs11 { module, token, key_id, key_version, canary, pin_file } => {
             let wrong = |field, what| ConfigError::Field { field, what };
@@ -124,13 +131,14 @@ pub fn open_protector(
             let (module, token, key_version) = (module.clone(), token.clone(), *key_version);
             let where_it_is = pkcs11::Config { module, token, key_id, key_version };
             let pin = pin(pin_file.as_deref().map(|path| folder.path().join(path)).as_deref())?;
-            Ok(Arc::new(Pkcs11Protector::open(where_it_is, pin, canary)?))
+            let kek = Pkcs11Protector::open(where_it_is, pin, canary)?;
+            Ok(OpenHsm { protector: Arc::new(kek), signer: None })
         }
     }
 }
 
-/// An identity key belongs to a party before it belongs to a network, so the network is all zero.
-fn identity_context(party: u16) -> Context {
+/// A party's own secrets belong to it before it belongs to a network, so the network is all zero.
+fn own_context(party: u16, kind: BlobKind) -> Context {
     Context {
         network: [0; 16],
         party,
@@ -138,40 +146,70 @@ fn identity_context(party: u16) -> Context {
         epoch: 0,
         policy_version: 0,
         policy_hash: [0; 32],
-        kind: BlobKind::Identity,
+        kind,
         sequence: 1,
     }
 }
 
-/// Seals a fresh identity key for `party`.
+/// Seals a secret that belongs to `party` alone: its identity key, or what hedges its generators.
 ///
 /// # Errors
 /// [`SealingError`].
-pub fn seal_identity(
+pub fn seal_own(
     protector: &dyn KeyProtector,
     party: u16,
-    identity: &IdentityKey,
+    kind: BlobKind,
+    secret: &[u8; 32],
 ) -> Result<Vec<u8>, SealingError> {
-    Ok(quorate_hsm::seal(protector, &identity_context(party), identity.secret().as_slice())?)
+    Ok(quorate_hsm::seal(protector, &own_context(party, kind), secret)?)
 }
 
-/// Opens a party's identity key.
+fn open_own(
+    path: &Path,
+    protector: &dyn KeyProtector,
+    party: u16,
+    kind: BlobKind,
+) -> Result<Zeroizing<[u8; 32]>, SealingError> {
+    let blob = fs::read(path).map_err(|error| file(path, error))?;
+    let opened = quorate_hsm::open(protector, &own_context(party, kind), &blob)?;
+    let secret: [u8; 32] = opened
+        .as_slice()
+        .try_into()
+        .map_err(|_| HsmError::Corrupt { what: "a sealed secret (its length)" })?;
+    Ok(Zeroizing::new(secret))
+}
+
+/// Opens what hedges a party's generators.
+///
+/// # Errors
+/// [`SealingError`].
+pub fn open_hedge(
+    folder: &Folder,
+    config: &Config,
+    protector: &dyn KeyProtector,
+) -> Result<SecretBytes, SealingError> {
+    let secret = open_own(&folder.hedge(), protector, config.party, BlobKind::HedgeKey)?;
+    Ok(SecretBytes::new(*secret))
+}
+
+/// Opens a party's identity key: inside the HSM if it was made there, else its sealed file.
 ///
 /// # Errors
 /// [`SealingError`].
 pub fn open_identity(
     folder: &Folder,
     config: &Config,
-    protector: &dyn KeyProtector,
+    hsm: &OpenHsm,
 ) -> Result<IdentityKey, SealingError> {
-    let path = folder.identity();
-    let blob = fs::read(&path).map_err(|error| file(&path, error))?;
-    let seed = quorate_hsm::open(protector, &identity_context(config.party), &blob)?;
-    let seed: &[u8; 32] = seed
-        .as_slice()
-        .try_into()
-        .map_err(|_| HsmError::Corrupt { what: "identity key (its length)" })?;
-    let identity = IdentityKey::from_secret(seed);
+    let identity = match &hsm.signer {
+        Some(signer) => IdentityKey::Inside(Arc::clone(signer)),
+        None => IdentityKey::from_secret(&*open_own(
+            &folder.identity(),
+            &*hsm.protector,
+            config.party,
+            BlobKind::Identity,
+        )?),
+    };
     if identity.public() != config.identity {
         return Err(SealingError::OtherIdentity);
     }

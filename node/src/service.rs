@@ -96,6 +96,9 @@ pub struct Parts {
     pub identity: Arc<IdentityKey>,
     /// What seals its shares.
     pub protector: Arc<dyn KeyProtector>,
+    /// The long-term secret that hedges its generators: a dead or replayed entropy source alone
+    /// repeats nothing.
+    pub hedge: SecretBytes,
     /// Its durable state.
     pub store: Store,
     /// Its peers.
@@ -150,7 +153,7 @@ impl Service {
         let Parts { me, identity, mut entropy, clock, .. } = parts;
         let network_id = parts.membership.network();
         let hedge = SecretBytes::new(
-            Transcript::new("hedge").bytes(&*identity.secret()).bytes(&network_id).finish(),
+            Transcript::new("hedge").bytes(parts.hedge.expose()).bytes(&network_id).finish(),
         );
         let mut fresh = [0; 32];
         entropy.fill(&mut fresh).map_err(ServiceError::local)?;
@@ -373,8 +376,6 @@ impl Service {
     }
 
     fn identity_of(&self, party: PartyId) -> Option<Identity> {
-        self.membership
-            .identity_of(party.number())
-            .map(|public| Identity::Ed25519(*public.as_bytes()))
+        self.membership.identity_of(party.number()).map(crate::identity::IdentityPublic::key)
     }
 }

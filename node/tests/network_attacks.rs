@@ -112,7 +112,7 @@ async fn a_client_without_a_key_or_without_our_protocol_is_refused() {
     assert_eq!(alert(&raw.end().await), Some(Alert::CertificateRequired));
     let error = forger::connect_with_certificates(address).await.unwrap_err();
     assert_eq!(alert(&error), Some(Alert::HandshakeFailure));
-    let one = IdentityKey::from_secret(&scene.group.key(1).secret());
+    let one = IdentityKey::from_secret(&scene.group.key(1).secret().unwrap());
     let error = forger::connect_for(&one, &[b"http/1.1"], address).await.unwrap_err();
     assert_eq!(alert(&error), Some(Alert::NoApplicationProtocol));
     // Without any protocol TLS itself is content; we are not.

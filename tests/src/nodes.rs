@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorate_core::hash::Digest;
+use quorate_core::secret::SecretBytes;
 use quorate_hsm::KeyProtector;
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_node::entropy::Entropy;
@@ -156,6 +157,7 @@ impl World {
             membership: Arc::clone(&self.membership),
             identity: Arc::clone(&node.identity),
             protector: Arc::clone(&node.protector),
+            hedge: SecretBytes::new([party as u8; 32]),
             store,
             transport: Box::new(SimulatedTransport { me: party, wire: Arc::clone(&self.wire) }),
             entropy: if self.stuck { stuck() } else { seeded(entropy) },

@@ -8,14 +8,14 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use quorate_hsm::pkcs11::{self, Pkcs11Protector, TokenSelector};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
-use quorate_hsm::{HsmError, KeyProtector};
+use quorate_hsm::{BlobKind, HsmError, KeyProtector};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{CommandError, Global};
 use crate::config::{Config, Folder, HsmConfig};
 use crate::identity::IdentityKey;
-use crate::sealing::{SealingError, pin, seal_identity, write_private};
+use crate::sealing::{SealingError, pin, seal_own, write_private};
 use crate::store::Store;
 
 /// What seals the shares: there is no default, so that nobody runs an emulation by accident.
@@ -90,12 +90,15 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         Hsm::Pkcs11 => token(&place, args)?,
     };
     config.hsm = hsm;
-    let sealed = seal_identity(&*protector, args.party, &identity)?;
-    write_private(&place.identity(), &sealed)?;
+    if let Some(seed) = identity.secret() {
+        let sealed = seal_own(&*protector, args.party, BlobKind::Identity, &seed)?;
+        write_private(&place.identity(), &sealed)?;
+    }
+    let sealed = seal_own(&*protector, args.party, BlobKind::HedgeKey, &*fresh_secret()?)?;
+    write_private(&place.hedge(), &sealed)?;
     drop(Store::open(&place.store())?);
-    let mut token = Zeroizing::new([0; 32]);
-    getrandom::getrandom(token.as_mut_slice()).map_err(|e| CommandError::local("randomness", e))?;
-    write_private(&place.operator_token(), Zeroizing::new(hex::encode(*token)).as_bytes())?;
+    let token = Zeroizing::new(hex::encode(*fresh_secret()?));
+    write_private(&place.operator_token(), token.as_bytes())?;
     // Last, so that a crash before it leaves a folder that is no node yet.
     write_private(&place.config(), config.to_toml()?.as_bytes())?;
     let object = json!({
@@ -113,6 +116,13 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
     );
     global.print(&object, &text);
     Ok(())
+}
+
+fn fresh_secret() -> Result<Zeroizing<[u8; 32]>, CommandError> {
+    let mut secret = Zeroizing::new([0; 32]);
+    getrandom::getrandom(secret.as_mut_slice())
+        .map_err(|e| CommandError::local("randomness", e))?;
+    Ok(secret)
 }
 
 fn make_folder(place: &Folder) -> Result<(), CommandError> {

@@ -15,7 +15,7 @@ use crate::entropy::Entropy;
 use crate::handle::{Handle, ServiceError};
 use crate::membership::{Membership, MembershipError};
 use crate::network::{Network, Timing};
-use crate::sealing::{SealingError, open_identity, open_protector};
+use crate::sealing::{OpenHsm, SealingError, open_hedge, open_hsm, open_identity};
 use crate::service::{Parts, Service};
 use crate::store::Store;
 
@@ -39,8 +39,10 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         return Err(error.of(&membership_file).into());
     }
     // Everything that can fail with an exit code of its own comes before the network.
-    let protector = open_protector(&place, &config)?;
-    let identity = Arc::new(open_identity(&place, &config, &*protector)?);
+    let hsm = open_hsm(&place, &config)?;
+    let identity = Arc::new(open_identity(&place, &config, &hsm)?);
+    let hedge = open_hedge(&place, &config, &*hsm.protector)?;
+    let OpenHsm { protector, .. } = hsm;
     // A lost store means lost shares and fresh limits: never made anew by itself.
     if !place.store().exists() {
         return Err(SealingError::File {
@@ -82,6 +84,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
             membership,
             identity,
             protector: Arc::clone(&protector),
+            hedge,
             store,
             transport: Box::new(network.clone()),
             entropy: Entropy::os(),

@@ -1,5 +1,7 @@
-//! TLS 1.3 between pinned keys: both sides present raw Ed25519 public keys (RFC 7250), and each accepts
-//! only what the membership file pins. There are no certificates, names, tickets or early data.
+//! TLS 1.3 between pinned keys: both sides present raw public keys (RFC 7250), Ed25519 or, where the
+//! HSM signs, P-256, and each accepts only what the membership file pins. There are no certificates, names, tickets or early data.
+
+mod key;
 
 use std::fmt;
 use std::io;
@@ -8,16 +10,12 @@ use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
-use rustls::crypto::ring::sign::any_eddsa_type;
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls13_signature_with_raw_key,
 };
-use rustls::pki_types::{
-    CertificateDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
-use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
     ServerConfig, SignatureScheme,
@@ -27,14 +25,19 @@ use tokio_rustls::{TlsConnector, client};
 
 use crate::identity::{IdentityKey, IdentityPublic};
 use crate::membership::Membership;
+use key::certified;
 
 /// What both sides must agree on in the handshake.
 pub(super) const PROTOCOL: &[u8] = b"quorate/1";
 
+/// By the keys that a party may have.
+const SCHEMES: [SignatureScheme; 2] =
+    [SignatureScheme::ED25519, SignatureScheme::ECDSA_NISTP256_SHA256];
+
 /// A key that the verifier does not pin, as the handshake's error carries it.
 #[derive(Debug)]
 pub(super) struct NotPinned {
-    /// `None` for what is no Ed25519 key.
+    /// `None` for what is no key of a party.
     pub(super) presented: Option<IdentityPublic>,
 }
 
@@ -42,7 +45,7 @@ impl fmt::Display for NotPinned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.presented {
             Some(identity) => write!(f, "it presented {identity}, which is not pinned"),
-            None => f.write_str("it presented something else than an Ed25519 public key"),
+            None => f.write_str("it presented neither an Ed25519 nor a P-256 public key"),
         }
     }
 }
@@ -139,7 +142,7 @@ impl ServerCertVerifier for OnlyThis {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        SCHEMES.to_vec()
     }
 
     fn requires_raw_public_keys(&self) -> bool {
@@ -194,19 +197,12 @@ impl ClientCertVerifier for AnyOtherMember {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        vec![SignatureScheme::ED25519]
+        SCHEMES.to_vec()
     }
 
     fn requires_raw_public_keys(&self) -> bool {
         true
     }
-}
-
-fn certified(identity: &IdentityKey) -> Result<Arc<CertifiedKey>, rustls::Error> {
-    let pkcs8 = identity.to_pkcs8();
-    let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice()))?;
-    let public = CertificateDer::from(identity.public().to_spki());
-    Ok(Arc::new(CertifiedKey::new(vec![public], key)))
 }
 
 fn provider() -> (Arc<CryptoProvider>, RawKeys) {

@@ -362,10 +362,8 @@ impl Service {
             .seal_record(public, record)
             .map_err(|error| ServiceError::from_hsm(&name, &error))?;
         let mut confirmation = Confirmed::unsigned(public, self.me, record);
-        let signature = self
-            .identity
-            .sign(&confirmation.digest(public))
-            .map_err(|_| ServiceError::local("the identity key cannot sign"))?;
+        let signature =
+            self.identity.sign(&confirmation.digest(public)).map_err(ServiceError::local)?;
         confirmation.signature = Bytes64(signature);
         let row = KeyRow {
             key: public.terms.key,

@@ -115,7 +115,8 @@ fn builder(raw: bool) -> Builder {
 }
 
 fn certified(shown: IdentityPublic, signer: &IdentityKey) -> Arc<CertifiedKey> {
-    let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(signer.to_pkcs8().as_slice())).unwrap();
+    let key =
+        any_eddsa_type(&PrivatePkcs8KeyDer::from(signer.to_pkcs8().unwrap().as_slice())).unwrap();
     Arc::new(CertifiedKey::new(vec![CertificateDer::from(shown.to_spki())], key))
 }
 

@@ -63,19 +63,26 @@ impl Group {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let last = if cfg!(target_os = "linux") { NEXT.fetch_add(1, Ordering::Relaxed) } else { 0 };
         let host = if last == 0 { [127, 0, 0, 1] } else { [127, 9, last, 1] };
-        Self::with(size, host, |address| address.to_string())
+        Self::with(fresh_keys(size), host, |address| address.to_string())
+    }
+
+    /// Members with keys of their own kind.
+    pub(crate) fn of_keys(keys: Vec<IdentityKey>) -> Self {
+        Self::with(keys, [127, 0, 0, 1], |address| address.to_string())
     }
 
     /// Members whose addresses have a name.
     pub(crate) fn at_localhost(size: u16) -> Self {
-        Self::with(size, [127, 0, 0, 1], |address| format!("localhost:{}", address.port()))
+        Self::with(fresh_keys(size), [127, 0, 0, 1], |address| {
+            format!("localhost:{}", address.port())
+        })
     }
 
-    fn with(size: u16, host: [u8; 4], name: impl Fn(SocketAddr) -> String) -> Self {
+    fn with(keys: Vec<IdentityKey>, host: [u8; 4], name: impl Fn(SocketAddr) -> String) -> Self {
+        let size = keys.len() as u16;
         let reserve = |_| std::net::TcpListener::bind(SocketAddr::from((host, 0))).unwrap();
         let reserved = (0..size).map(reserve).collect::<Vec<_>>();
         let addresses = reserved.iter().map(|l| l.local_addr().unwrap()).collect::<Vec<_>>();
-        let keys = (0..size).map(|_| IdentityKey::generate().unwrap()).collect::<Vec<_>>();
         let member = |id: u16| Member {
             id,
             name: format!("p{id}"),
@@ -125,6 +132,10 @@ impl Group {
         assert_eq!(raw.read().await.unwrap(), Frame::Hello(self.hello(to)));
         raw
     }
+}
+
+fn fresh_keys(size: u16) -> Vec<IdentityKey> {
+    (0..size).map(|_| IdentityKey::generate().unwrap()).collect()
 }
 
 /// An honest party, whose events are always read.

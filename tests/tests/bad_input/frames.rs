@@ -38,7 +38,7 @@ impl Forger {
 fn broken_frames_are_named_and_cost_one_link() {
     let scene = Scene::with_key(DIALLER, false);
     let forger = Forger {
-        identity: IdentityKey::from_secret(&scene.identity.secret()),
+        identity: IdentityKey::from_secret(&scene.identity.secret().unwrap()),
         membership: Membership::load(&scene.root.path().join("membership.toml")).unwrap(),
         runtime: tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
     };

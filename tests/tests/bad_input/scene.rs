@@ -65,7 +65,7 @@ impl Scene {
         write_membership(root.path(), &nodes[0], &members);
         let file = root.path().join("membership.toml");
         let network_id = Membership::load(&file).unwrap().network();
-        let copy = IdentityKey::from_secret(&identity.secret());
+        let copy = IdentityKey::from_secret(&identity.secret().unwrap());
         let joined = join.then(|| Evil::join(liar, copy, &file, listen));
         nodes.iter_mut().for_each(Node::start);
         wait_for_links(&nodes, &honest);

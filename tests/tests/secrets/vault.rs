@@ -7,7 +7,7 @@ use quorate_core::curve::{Group as _, Secp256k1};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::{vss, wire};
 use quorate_node::config::{Config, Folder};
-use quorate_node::sealing::{open_identity, open_protector};
+use quorate_node::sealing::{open_hedge, open_hsm, open_identity};
 use quorate_node::service::records::{Public, Record, share_context};
 use quorate_node::store::Store;
 
@@ -27,15 +27,16 @@ impl Vault {
     pub fn open(node: &Node) -> Self {
         let folder = Folder::new(&node.folder);
         let config = Config::load(&folder).unwrap();
-        let protector = open_protector(&folder, &config).unwrap();
-        let identity = open_identity(&folder, &config, &*protector).unwrap();
+        let hsm = open_hsm(&folder, &config).unwrap();
+        let identity = open_identity(&folder, &config, &hsm).unwrap();
+        let hedge = open_hedge(&folder, &config, &*hsm.protector).unwrap();
         let store = Store::open(&folder.store()).unwrap();
         let rows = store.keys().unwrap();
         assert_eq!(rows.len(), 1);
         let (row, party) = (&rows[0], PartyId::new(node.party).unwrap());
         let public: Public = wire::decode(&row.public).unwrap();
         let context = share_context(public.terms.network, party, &public, row.sequence);
-        let plaintext = quorate_hsm::open(&*protector, &context, &row.sealed).unwrap();
+        let plaintext = quorate_hsm::open(&*hsm.protector, &context, &row.sealed).unwrap();
         let record: Record = wire::decode(&plaintext).unwrap();
         let mut secrets = Vec::new();
         let mut keep = |name: &str, bytes: &[u8; 32]| {
@@ -45,7 +46,8 @@ impl Vault {
         keep("share", record.share.expose());
         record.pair_seeds.iter().for_each(|seed| keep("pair seed", seed.expose()));
         record.nonce_keys.iter().for_each(|key| keep("nonce key", key.expose()));
-        keep("identity seed", &identity.secret());
+        keep("hedge key", hedge.expose());
+        keep("identity seed", &identity.secret().unwrap());
         Self { party, secrets, key: row.key, record: plaintext.to_vec() }
     }
 
