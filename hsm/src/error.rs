@@ -112,6 +112,13 @@ pub enum HsmError {
         /** Why. */
         reason: String,
     },
+    /// The operating system locks no more memory for this process.
+    MemoryLimit {
+        /** Bytes that were to be locked. */
+        size: usize,
+        /** Its words. */
+        reason: String,
+    },
     /// The operating system gave no randomness.
     Randomness,
 }
@@ -195,6 +202,10 @@ impl fmt::Display for HsmError {
                 write!(f, "{size} bytes are too many, the limit is {limit}")
             }
             Self::Storage { path, reason } => write!(f, "{path}: {reason}"),
+            Self::MemoryLimit { size, reason } => write!(
+                f,
+                "{size} bytes for an open share cannot be locked in memory ({reason}); raise the limit (LimitMEMLOCK= of the service, or ulimit -l)"
+            ),
             Self::Randomness => {
                 write!(f, "the operating system gave no randomness; nothing was written")
             }

@@ -127,17 +127,10 @@ pub fn main() -> ExitCode {
         // Help and version end with 0, wrong usage with 2.
         Err(error) => error.exit(),
     };
-    let result = match verb {
-        Verb::Init(args) => init::init(&global, &args),
-        Verb::Identity => identity::identity(&global),
-        Verb::Group(verb) => group::group(&global, &verb),
-        Verb::Run => run::run(&global),
-        Verb::Key(verb) => key::key(&global, &verb),
-        Verb::Sign(args) => sign::sign(&global, &args),
-        Verb::Client(verb) => client::client(&global, &verb),
-        Verb::Status => status::status(&global),
-        Verb::Demo(args) => crate::demo::run(&args, global.json).map_err(CommandError::Demo),
-    };
+    // Before any secret is read, whatever the command is.
+    let hardened = crate::hardening::harden()
+        .map_err(|error| CommandError::local("switching core files off", error));
+    let result = hardened.and_then(|()| run_verb(verb, &global));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -148,6 +141,20 @@ pub fn main() -> ExitCode {
             }
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+fn run_verb(verb: Verb, global: &Global) -> Result<(), CommandError> {
+    match verb {
+        Verb::Init(args) => init::init(global, &args),
+        Verb::Identity => identity::identity(global),
+        Verb::Group(verb) => group::group(global, &verb),
+        Verb::Run => run::run(global),
+        Verb::Key(verb) => key::key(global, &verb),
+        Verb::Sign(args) => sign::sign(global, &args),
+        Verb::Client(verb) => client::client(global, &verb),
+        Verb::Status => status::status(global),
+        Verb::Demo(args) => crate::demo::run(&args, global.json).map_err(CommandError::Demo),
     }
 }
 

@@ -8,7 +8,7 @@ use quorate_hsm::pkcs11;
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IdentityPublic;
-use crate::service::Deadlines;
+use crate::service::{Deadlines, Keeping};
 
 /// The file's name in a party's folder.
 pub const FILE: &str = "quorate.toml";
@@ -103,6 +103,27 @@ pub struct DeadlineConfig {
     pub sign_ms: u32,
 }
 
+/// Opened shares in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryConfig {
+    /// An open share that no session has needed for so many seconds is closed and wiped; with 0, as soon
+    /// as its session ends. Left out: 60.
+    #[serde(default = "sixty")]
+    pub close_after_seconds: u32,
+    /// Whether the pages of open shares are locked, so that they are never swapped out. Left out: yes.
+    #[serde(default = "yes")]
+    pub lock: bool,
+}
+
+const fn sixty() -> u32 {
+    60
+}
+
+const fn yes() -> bool {
+    true
+}
+
 /// The checked configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +145,9 @@ pub struct Config {
     /// How long it waits for others; left out, the defaults hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadlines: Option<DeadlineConfig>,
+    /// How it keeps opened shares in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryConfig>,
 }
 
 /// Why a configuration is refused.
@@ -210,6 +234,9 @@ impl Config {
         {
             return wrong("deadlines", "each must be 50 to 600000 milliseconds");
         }
+        if self.memory.is_some_and(|memory| memory.close_after_seconds > 86_400) {
+            return wrong("memory.close_after_seconds", "must be at most 86400, a day");
+        }
         if let HsmConfig::Pkcs11 { key_id, canary, .. } = &self.hsm {
             if !hex::decode(key_id).is_ok_and(|id| (1..=64).contains(&id.len())) {
                 return wrong("hsm.key_id", "must be 1 to 64 bytes in hexadecimal");
@@ -228,6 +255,15 @@ impl Config {
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string(self)
             .map_err(|error| ConfigError::Syntax { path: FILE.into(), reason: error.to_string() })
+    }
+
+    /// How opened shares are kept.
+    #[must_use]
+    pub fn keeping(&self) -> Keeping {
+        self.memory.map_or_else(Keeping::default, |memory| Keeping {
+            idle: Duration::from_secs(memory.close_after_seconds.into()),
+            lock: memory.lock,
+        })
     }
 
     /// The deadlines in force.
@@ -262,6 +298,7 @@ mod tests {
                 pin_file: None,
             },
             deadlines: None,
+            memory: None,
         }
     }
 

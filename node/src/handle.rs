@@ -137,6 +137,8 @@ pub struct Status {
     pub keys: usize,
     /// How many sessions are open.
     pub sessions: usize,
+    /// How many shares wait, open, for a next session.
+    pub open_shares: usize,
 }
 
 /// Why a command failed, by blame.

@@ -17,6 +17,7 @@ pub mod demo;
 pub mod entropy;
 pub mod exit;
 pub mod handle;
+pub mod hardening;
 pub mod identity;
 pub mod membership;
 pub mod message;

@@ -5,6 +5,7 @@ mod confirm;
 mod coordinate;
 mod incidents;
 mod keygen;
+mod open_keys;
 mod quorum;
 #[doc(hidden)]
 pub mod records;
@@ -36,8 +37,10 @@ use crate::store::Store;
 use coordinate::Coordination;
 use incidents::{Incidents, Remembered};
 use keygen::{KeyCoordination, KeyRun};
+use open_keys::OpenKeys;
 use signing::{Early, Participation};
 
+pub use open_keys::Keeping;
 pub use transport::Transport;
 
 /// The curve of today's keys.
@@ -109,6 +112,8 @@ pub struct Parts {
     pub clock: Box<dyn Clock>,
     /// How long it waits.
     pub deadlines: Deadlines,
+    /// How it keeps opened shares.
+    pub keeping: Keeping,
 }
 
 /// One party's state.
@@ -123,6 +128,7 @@ pub struct Service {
     entropy: Entropy,
     clock: Box<dyn Clock>,
     deadlines: Deadlines,
+    open_keys: OpenKeys,
     hedge: SecretBytes,
     counter: u64,
     session_key: SessionKey,
@@ -175,6 +181,7 @@ impl Service {
             last_prune: clock.instant(),
             clock,
             deadlines: parts.deadlines,
+            open_keys: OpenKeys::new(parts.keeping),
             hedge,
             counter: 0,
             session_key,
@@ -287,6 +294,7 @@ impl Service {
         self.expire_coordinations(at);
         self.participations.retain(|_, participation| participation.deadline > at);
         self.expire_early(at);
+        self.open_keys.close_idle(at);
         let due = |last: Instant, every: Duration| at.saturating_duration_since(last) >= every;
         if self.last_confirm.is_none_or(|last| due(last, CONFIRM_EVERY)) {
             self.last_confirm = Some(at);
@@ -372,6 +380,7 @@ impl Service {
             peers: self.transport.peers().into_iter().map(peer).collect(),
             keys: self.store.keys().map_or(0, |keys| keys.len()),
             sessions: self.participations.len() + self.key_runs.len(),
+            open_shares: self.open_keys.count(),
         }
     }
 

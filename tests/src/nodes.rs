@@ -20,7 +20,7 @@ use quorate_node::handle::KeyInfo;
 use quorate_node::identity::IdentityKey;
 use quorate_node::membership::Membership;
 use quorate_node::network::Event;
-use quorate_node::service::{Deadlines, Parts, Service};
+use quorate_node::service::{Deadlines, Keeping, Parts, Service};
 use quorate_node::store::{MAX_AUDIT_PAGE, Store};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -163,6 +163,7 @@ impl World {
             entropy: if self.stuck { stuck() } else { seeded(entropy) },
             clock: Box::new(node.clock.clone()),
             deadlines: self.deadlines,
+            keeping: Keeping::default(),
         };
         match Service::new(parts) {
             Ok(service) => node.service = Some(service),

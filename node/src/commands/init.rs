@@ -82,6 +82,7 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         membership: args.membership.clone(),
         hsm: HsmConfig::Software,
         deadlines: None,
+        memory: None,
     };
     config.check()?;
     make_folder(&place)?;

@@ -90,6 +90,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
             entropy: Entropy::os(),
             clock: Box::new(SystemClock),
             deadlines: config.deadlines(),
+            keeping: config.keeping(),
         })?;
         let (handle, commands) = Handle::new();
         let router = crate::api::router(handle, token.trim());

@@ -6,7 +6,7 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
     let status = global.client()?.status()?;
     let object = serde_json::to_value(&status).unwrap_or_default();
     let mut text = format!(
-        "party     {} ({}), quorate {}\nnetwork   {}\nmembers   {}\nsealed by {}\nlistens   {}\nkeys      {}, open sessions {}\npeers",
+        "party     {} ({}), quorate {}\nnetwork   {}\nmembers   {}\nsealed by {}\nlistens   {}\nkeys      {}, open shares {}, open sessions {}\npeers",
         status.party,
         status.name,
         status.version,
@@ -15,6 +15,7 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
         status.hsm,
         status.address,
         status.keys,
+        status.open_shares,
         status.sessions,
     );
     for peer in &status.peers {

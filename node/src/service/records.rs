@@ -9,6 +9,7 @@ use quorate_core::wire;
 use quorate_hsm::{BlobKind, Context, HsmError};
 use zeroize::Zeroizing;
 
+use super::open_keys::OpenShare;
 use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, Service};
 use crate::handle::{KeyInfo, ServiceError};
 use crate::store::{KeyRow, KeyState};
@@ -74,8 +75,19 @@ impl Service {
         quorate_hsm::seal(&*self.protector, &context, &plaintext)
     }
 
-    /// Opens a key for one session; what comes back is wiped when the session drops it.
-    pub(super) fn open_key(&self, row: &KeyRow) -> Result<Box<Opened>, ServiceError> {
+    /// This party's share of a key, for as long as a session holds it.
+    pub(super) fn open_key(&mut self, row: &KeyRow) -> Result<OpenShare, ServiceError> {
+        let now = self.clock.instant();
+        if let Some(share) = self.open_keys.get(row, now) {
+            return Ok(share);
+        }
+        let opened = self.unseal(row)?;
+        self.open_keys
+            .keep(row, opened, now)
+            .map_err(|error| ServiceError::from_hsm(&row.name, &error))
+    }
+
+    fn unseal(&self, row: &KeyRow) -> Result<Opened, ServiceError> {
         let public = Self::public_of(row)?;
         let context = share_context(self.network_id, self.me, &public, row.sequence);
         let plaintext = quorate_hsm::open(&*self.protector, &context, &row.sealed)
@@ -88,7 +100,6 @@ impl Service {
             .and_then(|bytes| wire::decode::<Confirmed>(bytes).ok())
             .ok_or_else(|| damaged(row, "its own confirmation is missing or malformed"))?;
         OpenedKey::open(&public, self.me, record, &own)
-            .map(Box::new)
             .map_err(|error| damaged(row, &error.to_string()))
     }
 

@@ -12,7 +12,8 @@ use quorate_core::request::SignedRequest;
 use quorate_core::session::{Abort, Header, Refusal};
 
 use super::incidents::UNKNOWN_SESSION;
-use super::records::{Opened, policy_of};
+use super::open_keys::OpenShare;
+use super::records::policy_of;
 use super::{Curve, MAX_QUORUM, SESSIONS_PER_PEER, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
@@ -37,7 +38,7 @@ pub(super) struct Early {
 }
 
 struct Running {
-    key: Box<Opened>,
+    key: OpenShare,
     signer: Box<Signer<Curve, MAX_QUORUM>>,
 }
 
@@ -246,7 +247,7 @@ impl Service {
     /// Everything up to the first message: judge again (time has passed), check terms and salts,
     /// count the spend and write the audit record in one durable transaction.
     fn start_signing(
-        &self,
+        &mut self,
         session: Digest,
         coordinator: PartyId,
         quorum: PartySet,

@@ -23,6 +23,13 @@ pub fn create_key(root: &Path, node: &Node) -> Value {
     node.ask(&[&make[..], &[&file("policy.json")]].concat()).object()
 }
 
+/// A transfer by the client key and the key `k` of [`create_key`].
+pub fn sign(root: &Path, node: &Node, more: &[&str]) -> Value {
+    let client = root.join("client.key").display().to_string();
+    let sign = ["sign", "--key", "k", "--client-key", &client, "--chain-id", "31337"];
+    node.ask(&[&sign[..], &["--to", RECIPIENT], more].concat()).object()
+}
+
 #[test]
 fn every_verb_speaks_one_json_object() {
     let root = tempfile::tempdir().unwrap();

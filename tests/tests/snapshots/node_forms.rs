@@ -103,6 +103,7 @@ fn answers() -> Vec<Form> {
         last_refusal: Some("a message".to_owned()),
     };
     let status = Status {
+        open_shares: 1,
         party: 1,
         name: "alice".to_owned(),
         network: "99".repeat(16),
