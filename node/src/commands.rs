@@ -8,6 +8,7 @@ mod group;
 mod identity;
 mod init;
 mod key;
+mod readmit;
 mod run;
 mod sign;
 mod status;
@@ -74,6 +75,8 @@ enum Verb {
     Client(client::ClientVerb),
     /// Show how the running node is
     Status,
+    /// Sign again after this folder was put back to an earlier state, at the price of all limits
+    Readmit(readmit::ReadmitArgs),
     /// Four parties on this machine make a key and sign with it
     Demo(crate::demo::DemoArgs),
 }
@@ -154,6 +157,7 @@ fn run_verb(verb: Verb, global: &Global) -> Result<(), CommandError> {
         Verb::Sign(args) => sign::sign(global, &args),
         Verb::Client(verb) => client::client(global, &verb),
         Verb::Status => status::status(global),
+        Verb::Readmit(args) => readmit::readmit(global, &args),
         Verb::Demo(args) => crate::demo::run(&args, global.json).map_err(CommandError::Demo),
     }
 }

@@ -139,6 +139,8 @@ pub struct Status {
     pub sessions: usize,
     /// How many shares wait, open, for a next session.
     pub open_shares: usize,
+    /// Whether a peer has shown that this party's folder is older than it was: nothing is signed then.
+    pub rolled_back: bool,
 }
 
 /// Why a command failed, by blame.

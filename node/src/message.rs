@@ -9,7 +9,7 @@ use quorate_core::wire::{self, Bytes64, DecodeError};
 use serde::{Deserialize, Serialize};
 
 /// Kinds of [`PeerMessage`]; the first byte after the version says which.
-const KINDS: u8 = 16;
+const KINDS: u8 = 18;
 
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
@@ -188,6 +188,53 @@ pub enum PeerMessage {
         /// The result.
         outcome: Outcome,
     },
+    /// The sender's log has grown to this head, before it releases what the last entry tells of.
+    Head(Box<SignedHead>),
+    /// The newest head of the receiver's own log that the sender has seen: said first on every link.
+    Recall(Option<Box<SignedHead>>),
+}
+
+/// How far a party's log was, in its own words: whoever puts its whole folder back to an earlier day
+/// cannot take these words back from its peers (`docs/PROTOCOL.md` §10.7).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedHead {
+    /// The session key that signs, certified for [`head_session`].
+    pub certificate: SessionKeyCertificate,
+    /// Times that the party's operator accepted a lost history.
+    pub generation: u32,
+    /// The number of the log's last entry.
+    pub number: u64,
+    /// Its hash.
+    pub hash: Digest,
+    /// By the session key, over [`SignedHead::digest`].
+    pub signature: Bytes64,
+}
+
+impl SignedHead {
+    /// What the session key signs.
+    #[must_use]
+    pub fn digest(&self, network: &[u8; 16]) -> Digest {
+        Transcript::new("audit-head")
+            .bytes(network)
+            .party(self.certificate.party)
+            .bytes(&self.certificate.boot)
+            .u32(self.generation)
+            .u64(self.number)
+            .bytes(&self.hash)
+            .finish()
+    }
+
+    /// By what heads are ordered.
+    #[must_use]
+    pub fn place(&self) -> (u32, u64) {
+        (self.generation, self.number)
+    }
+}
+
+/// What session keys that sign heads are certified for.
+#[must_use]
+pub fn head_session(network: &[u8; 16]) -> Digest {
+    Transcript::new("audit-head-session").bytes(network).finish()
 }
 
 /// A finished request.
@@ -299,7 +346,9 @@ mod tests {
             quorum: PartySet::first(3),
             session: [3; 32],
         };
-        let last = PeerMessage::Signed { session: [4; 32], request: vec![5], outcome };
+        let signed = PeerMessage::Signed { session: [4; 32], request: vec![5], outcome };
+        assert_eq!(PeerMessage::decode(&signed.encode()), Ok(signed));
+        let last = PeerMessage::Recall(None);
         let mut bytes = last.encode();
         assert_eq!(bytes.get(1), Some(&(KINDS - 1)));
         assert_eq!(PeerMessage::decode(&bytes), Ok(last));

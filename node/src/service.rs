@@ -11,6 +11,7 @@ mod quorum;
 pub mod records;
 mod signing;
 mod transport;
+mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,7 +31,7 @@ use crate::entropy::Entropy;
 use crate::handle::{Command, PeerInfo, ServiceError, Status};
 use crate::identity::IdentityKey;
 use crate::membership::Membership;
-use crate::message::{PeerMessage, SessionKeyCertificate};
+use crate::message::{PeerMessage, SessionKeyCertificate, head_session};
 use crate::network::Event;
 use crate::store::Store;
 
@@ -39,6 +40,7 @@ use incidents::{Incidents, Remembered};
 use keygen::{KeyCoordination, KeyRun};
 use open_keys::OpenKeys;
 use signing::{Early, Participation};
+use witness::Witness;
 
 pub use open_keys::Keeping;
 pub use transport::Transport;
@@ -82,11 +84,34 @@ impl Default for Deadlines {
 
 struct SessionKey(ed25519_dalek::SigningKey);
 
-impl SessionSigner for SessionKey {
-    fn sign(&self, digest: &Digest) -> Bytes64 {
+impl SessionKey {
+    fn public(&self) -> Identity {
+        Identity::Ed25519(self.0.verifying_key().to_bytes())
+    }
+
+    fn sign_digest(&self, digest: &Digest) -> Bytes64 {
         use ed25519_dalek::Signer as _;
         Bytes64(self.0.sign(digest).to_bytes())
     }
+}
+
+impl SessionSigner for SessionKey {
+    fn sign(&self, digest: &Digest) -> Bytes64 {
+        self.sign_digest(digest)
+    }
+}
+
+fn certify(
+    identity: &IdentityKey,
+    network: &[u8; 16],
+    party: PartyId,
+    boot: [u8; 16],
+    key: Identity,
+    session: &Digest,
+) -> Result<SessionKeyCertificate, ServiceError> {
+    let digest = session_key_digest(network, party, &boot, &key, session);
+    let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
+    Ok(SessionKeyCertificate { party, boot, key, signature })
 }
 
 /// What a node is made of.
@@ -145,6 +170,7 @@ pub struct Service {
     strikes: BTreeMap<PartyId, u32>,
     remembered: Remembered,
     incidents: Incidents,
+    witness: Witness,
     /// When pending keys were last asked about; `None` asks at the next tick.
     last_confirm: Option<Instant>,
     last_prune: Instant,
@@ -169,6 +195,9 @@ impl Service {
         rand_core::RngCore::fill_bytes(&mut rng, seed.as_mut_slice());
         rand_core::RngCore::fill_bytes(&mut rng, &mut boot);
         let session_key = SessionKey(ed25519_dalek::SigningKey::from_bytes(&seed));
+        let (public, session) = (session_key.public(), head_session(&network_id));
+        let certificate = certify(&identity, &network_id, me, boot, public, &session)?;
+        let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
         Ok(Self {
             me,
             network_id,
@@ -195,16 +224,15 @@ impl Service {
             strikes: BTreeMap::new(),
             remembered: Remembered::default(),
             incidents: Incidents::default(),
+            witness: Witness::new(certificate, rolled_back),
             last_confirm: None,
         })
     }
 
     /// This party's session key, certified for one session.
     fn certificate(&self, session: &Digest) -> Result<SessionKeyCertificate, ServiceError> {
-        let key = Identity::Ed25519(self.session_key.0.verifying_key().to_bytes());
-        let digest = session_key_digest(&self.network_id, self.me, &self.boot, &key, session);
-        let signature = Bytes64(self.identity.sign(&digest).map_err(ServiceError::local)?);
-        Ok(SessionKeyCertificate { party: self.me, boot: self.boot, key, signature })
+        let (key, network) = (self.session_key.public(), &self.network_id);
+        certify(&self.identity, network, self.me, self.boot, key, session)
     }
 
     /// Seconds since the Unix epoch by this party's own clock.
@@ -254,6 +282,7 @@ impl Service {
                 tracing::info!(party, "connected");
                 self.last_confirm = None;
                 if let Some(party) = PartyId::new(party) {
+                    self.recall_to(party);
                     self.propose_again(party);
                 }
             }
@@ -295,6 +324,8 @@ impl Service {
         self.participations.retain(|_, participation| participation.deadline > at);
         self.expire_early(at);
         self.open_keys.close_idle(at);
+        self.keep_heads();
+        self.witness.expire(at);
         let due = |last: Instant, every: Duration| at.saturating_duration_since(last) >= every;
         if self.last_confirm.is_none_or(|last| due(last, CONFIRM_EVERY)) {
             self.last_confirm = Some(at);
@@ -353,6 +384,8 @@ impl Service {
             PeerMessage::Signed { session, request, outcome } => {
                 self.handle_signed(from, session, &request, &outcome);
             }
+            PeerMessage::Head(head) => self.handle_head(from, head),
+            PeerMessage::Recall(head) => self.handle_recall(from, head.as_deref()),
         }
     }
 
@@ -381,6 +414,7 @@ impl Service {
             keys: self.store.keys().map_or(0, |keys| keys.len()),
             sessions: self.participations.len() + self.key_runs.len(),
             open_shares: self.open_keys.count(),
+            rolled_back: self.witness.is_rolled_back(),
         }
     }
 

@@ -7,6 +7,7 @@
 mod audit;
 mod error;
 mod evidence;
+mod heads;
 mod keys;
 mod open;
 mod rows;
@@ -18,6 +19,7 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTr
 
 pub use audit::{AuditEntry, MAX_AUDIT_PAGE};
 pub use error::{Contradiction, StoreError};
+pub use heads::AuditHead;
 pub use rows::{FORMAT, KeyRow, KeyState, RequestRow};
 pub use spend::{MAX_WINDOW, Spend, SpendOutcome};
 
@@ -39,6 +41,8 @@ pub const MAX_OUTCOME: usize = 4 * 1024;
 pub const MAX_EVIDENCE: usize = 64 * 1024;
 /// Of so many sessions evidence is kept.
 pub const MAX_EVIDENCES: u64 = 64;
+/// No signed head of a log is longer.
+pub const MAX_HEAD: usize = 1024;
 /// No audit record is longer.
 pub const MAX_AUDIT_RECORD: usize = 16 * 1024;
 

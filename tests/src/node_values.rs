@@ -7,7 +7,7 @@ use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartySet};
 use quorate_core::wire::Bytes64;
-use quorate_node::message::{Outcome, PeerMessage, Rejection, SessionKeyCertificate};
+use quorate_node::message::{Outcome, PeerMessage, Rejection, SessionKeyCertificate, SignedHead};
 use quorate_node::network::frame::{Frame, Hello};
 use quorate_node::store::{KeyRow, KeyState, RequestRow};
 
@@ -34,12 +34,6 @@ pub fn frames() -> Vec<(&'static str, Frame)> {
 #[expect(clippy::expect_used, reason = "a slip in a test, not input")]
 pub fn messages() -> Vec<(&'static str, PeerMessage)> {
     let session = [0x5e; 32];
-    let certificate = |number| SessionKeyCertificate {
-        party: id(number),
-        boot: [4; 16],
-        key: Identity::Ed25519([5; 32]),
-        signature: Bytes64([6; 64]),
-    };
     let holders = Holders::new(PartySet::first(4), 2).expect("2 of 4");
     let (suite, key) = (Secp256k1::SUITE, [2; 16]);
     let terms = KeyTerms { suite, network: [1; 16], key, epoch: 0, holders, context: [3; 32] };
@@ -68,7 +62,28 @@ pub fn messages() -> Vec<(&'static str, PeerMessage)> {
         ("cancel-sign", PeerMessage::CancelSign { session }),
         ("ecdsa", PeerMessage::Ecdsa(vec![1, 2, 3])),
         ("signed", PeerMessage::Signed { session, request: vec![1, 2], outcome: outcome() }),
+        ("head", PeerMessage::Head(Box::new(head()))),
+        ("recall", PeerMessage::Recall(Some(Box::new(head())))),
     ]
+}
+
+fn certificate(number: u16) -> SessionKeyCertificate {
+    SessionKeyCertificate {
+        party: id(number),
+        boot: [4; 16],
+        key: Identity::Ed25519([5; 32]),
+        signature: Bytes64([6; 64]),
+    }
+}
+
+fn head() -> SignedHead {
+    SignedHead {
+        certificate: certificate(3),
+        generation: 1,
+        number: 300,
+        hash: [0x31; 32],
+        signature: Bytes64([0x32; 64]),
+    }
 }
 
 /// An active key.

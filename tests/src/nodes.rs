@@ -70,6 +70,7 @@ pub struct World {
     wire: Arc<Mutex<Wire>>,
     stuck: bool,
     deadlines: Deadlines,
+    generations: u32,
     _keks: tempfile::TempDir,
 }
 
@@ -113,6 +114,7 @@ impl World {
             wire,
             stuck,
             deadlines: Deadlines::default(),
+            generations: 0,
             _keks: keks,
         };
         (1..=n).for_each(|party| world.boot(party));
@@ -217,6 +219,22 @@ impl World {
             }
         }
         self.boot(party);
+    }
+
+    /// The same by an operator who knows of it, and accepts the loss before the party starts again.
+    ///
+    /// # Panics
+    /// If the copy is no store.
+    pub fn roll_back_and_readmit(&mut self, party: u16, copy: &(Vec<u8>, Duration), clock: bool) {
+        // Beyond all that the peers have seen of this party.
+        self.generations += 1;
+        let disk = SimulatedDisk::from_bytes(copy.0.clone());
+        let readmitted = Store::with_backend(disk.clone())
+            .and_then(|store| store.readmit(self.generations, &[], 0, b"accepted".to_vec()));
+        if let Err(error) = readmitted {
+            panic!("party {party}'s old store does not open: {error}");
+        }
+        self.roll_back(party, &(disk.bytes(), copy.1), clock);
     }
 
     /// Both ends learn of a link.

@@ -277,7 +277,7 @@ fn a_folder_put_back_to_an_older_copy_never_reuses_a_nonce() {
                 (0..steps).for_each(|_| world.step());
                 let place = world.below(copies.len() as u32) as usize;
                 let (victim, copy) = &copies[place];
-                world.roll_back(*victim, copy, clock);
+                world.roll_back_and_readmit(*victim, copy, clock);
                 after += 1;
             }
             for answer in answers.drain(..) {
@@ -297,6 +297,44 @@ fn a_folder_put_back_to_an_older_copy_never_reuses_a_nonce() {
     println!("{after} roll-backs, {points} nonce points, {repeated} of them in two sessions");
     if seeds(40).len() > 1 {
         assert!(points > 500);
+    }
+}
+
+/// Nobody accepted the loss: what a party released after the copy was made, at least one honest peer knows.
+#[test]
+fn a_folder_put_back_signs_nothing_that_its_peers_know_better() {
+    for seed in seeds(10) {
+        let mut world = World::new(4, seed, false);
+        let key = world.create("witnessed", 100);
+        let victim = world.below(4) as u16 + 1;
+        let copy = world.snapshot(victim).unwrap();
+        let mut number = 0;
+        let mut sign = |world: &mut World, coordinator: u16| {
+            number += 1;
+            let request = transfer(world, &key, number);
+            let answer = world.start_sign(coordinator, request);
+            match world.await_answer(answer, |_| {}) {
+                Answer::Done(result) => result,
+                Answer::Died => panic!("seed {seed}: nobody crashes here"),
+            }
+        };
+        // Control: what nobody has seen more of than it knows itself is no roll-back.
+        world.roll_back(victim, &copy, false);
+        while !sign(&mut world, victim).unwrap().signers.contains(&victim) {}
+        world.roll_back(victim, &copy, false);
+        // The victim too may coordinate until it knows, and last of all it does.
+        for coordinator in [1, 2, 3, 4, victim] {
+            match sign(&mut world, coordinator) {
+                Ok(signed) => {
+                    assert!(!signed.signers.contains(&victim), "seed {seed}: {signed:?}");
+                }
+                Err(ServiceError::Sealed { reason }) if coordinator == victim => {
+                    assert!(reason.contains("earlier state"), "seed {seed}: {reason}");
+                }
+                other => panic!("seed {seed}: party {coordinator}: {other:?}"),
+            }
+        }
+        assert!(sign(&mut world, victim).is_err(), "seed {seed}");
     }
 }
 

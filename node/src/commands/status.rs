@@ -18,6 +18,12 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
         status.open_shares,
         status.sessions,
     );
+    if status.rolled_back {
+        text.insert_str(
+            0,
+            "ROLLBACK  this folder is older than what peers have seen: nothing is signed; see `quorate readmit --help`\n",
+        );
+    }
     for peer in &status.peers {
         let link = match (peer.connected, peer.round_trip_ms) {
             (true, Some(ms)) => format!("connected, {ms:.1} ms"),

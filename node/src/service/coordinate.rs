@@ -122,6 +122,9 @@ pub(super) fn answer(replies: Vec<SignReply>, result: &Result<Signed, ServiceErr
 
 impl Service {
     pub(super) fn coordinate_signature(&mut self, request: Vec<u8>, reply: SignReply) {
+        if self.witness.is_rolled_back() {
+            return answer(vec![reply], &Err(super::witness::rolled_back()));
+        }
         let started = self.clock.instant();
         let judged = match self.judge(&request) {
             Ok(judged) => judged,

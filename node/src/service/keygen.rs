@@ -134,6 +134,9 @@ impl Service {
         if strangers || !terms.holders.parties().contains(self.me) {
             return bad("the holders are not all members, or this party is not among them");
         }
+        if self.witness.is_rolled_back() {
+            return Err(Rejection::Fault);
+        }
         let taken = self.list_keys().map_err(|_| Rejection::Fault)?;
         if taken.iter().filter(|key| key.state == "pending").count() >= MAX_PENDING {
             return Err(Rejection::Busy);
@@ -214,7 +217,7 @@ impl Service {
         certificates.iter().map(peer).collect()
     }
 
-    fn is_certified(&self, c: &SessionKeyCertificate, session: &Digest) -> bool {
+    pub(super) fn is_certified(&self, c: &SessionKeyCertificate, session: &Digest) -> bool {
         let digest = session_key_digest(&self.network_id, c.party, &c.boot, &c.key, session);
         self.identity_of(c.party).is_some_and(|identity| identity.verify(&digest, &c.signature))
     }

@@ -37,6 +37,15 @@ pub(super) struct Early {
     deadline: Instant,
 }
 
+/// A coordinator's word that a session starts.
+pub(super) struct Start {
+    session: Digest,
+    pub(super) from: PartyId,
+    quorum: PartySet,
+    salts: Vec<(PartyId, Salt)>,
+    pub(super) deadline: Instant,
+}
+
 struct Running {
     key: OpenShare,
     signer: Box<Signer<Curve, MAX_QUORUM>>,
@@ -177,6 +186,9 @@ impl Service {
         if open >= SESSIONS_PER_PEER {
             return Err(Rejection::Busy);
         }
+        if self.witness.is_rolled_back() {
+            return Err(Rejection::Fault);
+        }
         let judged = self.judge(&request)?;
         if let Some(outcome) = judged.outcome {
             return Ok(PeerMessage::AlreadySigned { session, outcome });
@@ -214,8 +226,22 @@ impl Service {
         if waiting.session.is_some() {
             return self.incidents.add(from, "it started a session twice");
         }
-        let request = waiting.request.clone();
-        match self.start_signing(session, from, quorum, salts, &request, waiting.salt) {
+        let (salts, deadline) = (salts.to_vec(), waiting.deadline);
+        self.start_session(Start { session, from, quorum, salts, deadline });
+    }
+
+    /// Starts a session, now or as soon as enough peers have said what they know of this party.
+    pub(super) fn start_session(&mut self, start: Start) {
+        let Some(waiting) = self.participations.get(&start.session) else { return };
+        if waiting.session.is_some() {
+            return;
+        }
+        let (request, own_salt) = (waiting.request.clone(), waiting.salt);
+        if !self.is_witnessed(&request) {
+            return self.witness.wait(start);
+        }
+        let Start { session, from, quorum, salts, .. } = start;
+        match self.start_signing(session, from, quorum, &salts, &request, own_salt) {
             Ok((running, first)) => {
                 // The coordinator needs R_j too; this party itself only if it coordinates.
                 let receivers = quorum.without(self.me).with(from);
@@ -244,6 +270,15 @@ impl Service {
         }
     }
 
+    /// Whether enough holders of the key have been heard since this party started.
+    fn is_witnessed(&self, request: &[u8]) -> bool {
+        let Ok(request) = SignedRequest::parse(request) else { return true };
+        let Ok(Some(row)) = self.active_key(request.key().as_bytes()) else { return true };
+        // What cannot be read is refused, with its reason, by the start itself.
+        Self::public_of(&row)
+            .map_or(true, |public| self.witness.has_heard(self.me, &public.terms.holders))
+    }
+
     /// Everything up to the first message: judge again (time has passed), check terms and salts,
     /// count the spend and write the audit record in one durable transaction.
     fn start_signing(
@@ -255,6 +290,9 @@ impl Service {
         request: &[u8],
         own_salt: Salt,
     ) -> Result<(Running, Vec<u8>), Rejection> {
+        if self.witness.is_rolled_back() {
+            return Err(Rejection::Fault);
+        }
         let judged = self.judge(request)?;
         let key = self.open_key(&judged.row).map_err(|error| {
             tracing::error!(?error, "this party's share cannot be opened");
@@ -265,6 +303,7 @@ impl Service {
         let signer = Signer::new(&key, terms, salts, &own_salt)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         self.count(&judged, &session, quorum)?;
+        self.announce_head().map_err(|_| Rejection::Fault)?;
         let mut buffer = [0; MAX_MESSAGE];
         let first = signer.nonce_message(&mut buffer).map_err(|_| Rejection::Fault)?.to_vec();
         Ok((Running { key, signer: Box::new(signer) }, first))

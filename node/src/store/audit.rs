@@ -34,7 +34,7 @@ impl AuditEntry {
         [self.previous.as_slice(), &self.hash, &self.record].concat()
     }
 
-    fn decode(number: u64, bytes: &[u8]) -> Result<Self, StoreError> {
+    pub(super) fn decode(number: u64, bytes: &[u8]) -> Result<Self, StoreError> {
         let parts = bytes.split_first_chunk().and_then(|(previous, rest)| {
             rest.split_first_chunk().map(|(hash, record)| (*previous, *hash, record.to_vec()))
         });

@@ -139,7 +139,7 @@ impl std::fmt::Display for Contradiction {
 impl std::error::Error for StoreError {}
 
 impl StoreError {
-    pub(super) fn corrupt(what: impl Into<String>) -> Self {
+    pub(crate) fn corrupt(what: impl Into<String>) -> Self {
         Self::Corrupt { what: what.into() }
     }
 

@@ -8,7 +8,9 @@ use std::path::Path;
 use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
-use super::rows::{AUDIT, EVIDENCE, EXPIRIES, FORMAT, KEYS, META, META_FORMAT, REQUESTS, WINDOWS};
+use super::rows::{
+    AUDIT, EVIDENCE, EXPIRIES, FORMAT, HEADS, KEYS, META, META_FORMAT, REQUESTS, WINDOWS,
+};
 use super::{StoreError, begin_write};
 
 /// Everything in use fits; the database's own default is a gigabyte.
@@ -121,5 +123,6 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(WINDOWS)?;
     transaction.open_table(AUDIT)?;
     transaction.open_table(EVIDENCE)?;
+    transaction.open_table(HEADS)?;
     Ok(transaction.commit()?)
 }

@@ -12,6 +12,10 @@ use super::StoreError;
 pub const FORMAT: u32 = 1;
 
 pub(super) const META_FORMAT: &str = "format";
+/// Times that the operator accepted a lost history.
+pub(super) const META_GENERATION: &str = "generation";
+/// There if a peer has proved that this store is older than it was.
+pub(super) const META_ROLLBACK: &str = "rolled-back";
 pub(super) const META: TableDefinition<'_, &str, u32> = TableDefinition::new("meta");
 /// A key's id → [`KeyRow`].
 pub(super) const KEYS: TableDefinition<'_, [u8; 16], &[u8]> = TableDefinition::new("keys");
@@ -27,6 +31,9 @@ pub(super) const WINDOWS: TableDefinition<'_, ([u8; 16], u64, [u8; 32]), [u8; 32
 pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
 /// A session → evidence of who spoiled it. A store without this table has none.
 pub(super) const EVIDENCE: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("evidence");
+
+/// A party → the newest head of its log that it has shown. A store without this table has none.
+pub(super) const HEADS: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("heads");
 
 /// How far a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -53,11 +53,19 @@ impl Evil {
         let start = Network::start(membership, me, &identity, listen, Timing::default());
         let (network, mut events) = runtime.block_on(start).unwrap();
         let (sender, inbox) = channel();
+        let knows_nothing = network.clone();
         // Pongs wait behind messages, so it always reads.
         runtime.spawn(async move {
             while let Some(event) = events.recv().await {
-                if let Event::Message { party, bytes } = event {
-                    let _ = sender.send((party, PeerMessage::decode(&bytes).unwrap()));
+                match event {
+                    Event::Message { party, bytes } => {
+                        let _ = sender.send((party, PeerMessage::decode(&bytes).unwrap()));
+                    }
+                    // Who never says what it knows of a peer keeps it from signing for a while.
+                    Event::Up { party, .. } => {
+                        let _ = knows_nothing.send(party, PeerMessage::Recall(None).encode());
+                    }
+                    Event::Down { .. } => {}
                 }
             }
         });

@@ -1,11 +1,11 @@
 //! Messages that are none, or that belong to nothing.
 
 use quorate_core::curve::{Secp256k1, Suite};
-use quorate_core::dkg::Dkg;
+use quorate_core::dkg::{Dkg, SessionSigner as _};
 use quorate_core::key::Confirmation;
 use quorate_core::session::{Header, Protocol};
 use quorate_core::wire::{self, Bytes64};
-use quorate_node::message::PeerMessage;
+use quorate_node::message::{PeerMessage, SessionKeyCertificate, SignedHead, head_session};
 use quorate_node::service::{MAX_NONCE_KEYS, MAX_PARTIES};
 
 use crate::evil::id;
@@ -54,7 +54,7 @@ fn bytes_that_are_no_message_are_refused() {
         ("a malformed signing message", core(PeerMessage::Ecdsa(vec![9; 40]))),
         ("a signing message over its limit", core(PeerMessage::Ecdsa(ecdsa))),
         // As long as a frame may be, and none of it makes sense.
-        ("a message: malformed or truncated bytes", vec![wire::VERSION; 128 * 1024]),
+        ("a message: bytes after the end of the value", vec![wire::VERSION; 128 * 1024]),
     ];
     for (turn, (why, bytes)) in cases.into_iter().enumerate() {
         let party = 1 + turn as u16 % 3;
@@ -65,6 +65,46 @@ fn bytes_that_are_no_message_are_refused() {
     scene.sign_while(|| (1..=3).for_each(|party| scene.evil().send_bytes(party, good.clone())));
     let after: Vec<u64> = (1..=3).map(|party| scene.sees(party, LIAR).refused).collect();
     assert_eq!(before, after);
+    scene.nobody_honest_is_blamed();
+}
+
+/// A head of `party`'s log as it would sign it; by this scene's liar, whatever `party` is.
+fn head(scene: &Scene, party: u16, number: u64) -> SignedHead {
+    let evil = scene.evil();
+    let certificate = evil.certificate(&head_session(&evil.network_id));
+    let mut head = SignedHead {
+        certificate: SessionKeyCertificate { party: id(party), ..certificate },
+        generation: 0,
+        number,
+        hash: [6; 32],
+        signature: Bytes64([0; 64]),
+    };
+    head.signature = evil.session_key.sign(&head.digest(&evil.network_id));
+    head
+}
+
+#[test]
+fn nobody_can_talk_a_party_into_having_been_put_back() {
+    let scene = Scene::with_key(LIAR, true);
+    let recall = |party, number| PeerMessage::Recall(Some(Box::new(head(&scene, party, number))));
+    let never = "a head that this party never signed";
+    // Of the party itself, by the liar's keys; and the liar's own, truly signed.
+    for (party, message) in [(1, recall(1, 1_000)), (2, recall(LIAR, 1_000)), (3, recall(3, 0))] {
+        scene.refuses(party, never, |evil| evil.send(party, &message));
+        assert!(!scene.node(party).status().rolled_back);
+    }
+    let shown = |party, number| PeerMessage::Head(Box::new(head(&scene, party, number)));
+    let mut forged = head(&scene, LIAR, 9);
+    forged.number = 10;
+    let forged = PeerMessage::Head(Box::new(forged));
+    scene.refuses(1, "a head of another party's log", |evil| evil.send(1, &shown(2, 1)));
+    scene.refuses(2, "a head of its log that it did not sign", |evil| evil.send(2, &forged));
+    // A log that shrinks is noticed, one that grows is not worth a word.
+    let before = scene.sees(3, LIAR).refused;
+    scene.sign_while(|| scene.evil().send(3, &shown(LIAR, 5)));
+    scene.sign_while(|| scene.evil().send(3, &shown(LIAR, 6)));
+    assert_eq!(scene.sees(3, LIAR).refused, before);
+    scene.refuses(3, "its log is shorter than it was", |evil| evil.send(3, &shown(LIAR, 4)));
     scene.nobody_honest_is_blamed();
 }
 

@@ -62,6 +62,35 @@ fn a_folder_put_back_to_an_older_copy_signs_or_refuses_cleanly() {
     cluster.start(2);
     cluster.wait_linked();
 
+    // Its peers have seen more of its log than it has: it stops by itself, and stays so.
+    for _ in 0..2 {
+        cluster.wait_for("party 2 knows that it was put back", || {
+            let status = cluster.client(2).status().map_err(|error| error.to_string())?;
+            if status.rolled_back { Ok(()) } else { Err("not yet".to_owned()) }
+        });
+        let error = refused(cluster.client(2).sign(&known));
+        let ServiceError::Sealed { reason } = &error else { panic!("{error:?}") };
+        assert!(reason.contains("earlier state") && reason.contains("quorate readmit"), "{reason}");
+        cluster.terminate(2);
+        cluster.start(2);
+        cluster.wait_linked();
+    }
+    let other = cluster.request(&old_key, &Transfer::number(7));
+    cluster.kill(4);
+    let error = refused(cluster.client(1).sign(&other));
+    let ServiceError::NotEnoughParties { have, reasons, .. } = &error else { panic!("{error:?}") };
+    assert_eq!((have.as_slice(), reasons[0].0), ([1, 3].as_slice(), 2), "{error:?}");
+    cluster.start(4);
+    cluster.wait_linked();
+    cluster.terminate(2);
+    let unsure = cluster.command(2, &["readmit"]).error(2).to_string();
+    assert!(unsure.contains("--accept-loss") && unsure.contains("fully spent"), "{unsure}");
+    let readmitted = cluster.command(2, &["readmit", "--accept-loss"]).json();
+    assert_eq!((&readmitted["readmitted"], &readmitted["generation"]), (&true.into(), &1.into()));
+    cluster.start(2);
+    cluster.wait_linked();
+    assert!(!cluster.client(2).status().unwrap().rolled_back);
+
     // Repeated, through the party that forgot it: the others have the record.
     let (again, _) = good(&old_key, cluster.client(2).sign(&known));
     assert_eq!((again.repeated, &again.raw_transaction), (true, &signed.raw_transaction));

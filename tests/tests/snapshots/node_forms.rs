@@ -104,6 +104,7 @@ fn answers() -> Vec<Form> {
     };
     let status = Status {
         open_shares: 1,
+        rolled_back: false,
         party: 1,
         name: "alice".to_owned(),
         network: "99".repeat(16),
