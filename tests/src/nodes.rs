@@ -225,6 +225,7 @@ impl World {
     ///
     /// # Panics
     /// If the copy is no store.
+    #[expect(clippy::panic, reason = "a slip in a test, not input")]
     pub fn roll_back_and_readmit(&mut self, party: u16, copy: &(Vec<u8>, Duration), clock: bool) {
         // Beyond all that the peers have seen of this party.
         self.generations += 1;
