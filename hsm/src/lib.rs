@@ -6,7 +6,7 @@
 //!
 //! - [`KeyProtector`]: wraps and unwraps a DEK; one implementation per kind of HSM.
 //! - [`blob`]: the sealed blob, bound to network, party, key, epoch, policy and sequence.
-//! - [`pkcs11`]: any PKCS#11 token that does AES-GCM with associated data.
+//! - [`pkcs11`]: PKCS#11 tokens, by whichever of five ways of wrapping really works in them.
 //! - [`software`]: a KEK in a file. An emulation for rehearsals, **not** an HSM.
 //!
 //! What sealing cannot do: the context stops swaps, not the replay of an older blob to a node that
@@ -17,6 +17,7 @@ extern crate alloc;
 pub mod blob;
 mod codec;
 mod error;
+mod kdf;
 pub mod pkcs11;
 mod protector;
 mod signer;

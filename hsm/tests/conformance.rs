@@ -5,13 +5,17 @@
 
 #[path = "support/isolated.rs"]
 mod isolated;
+#[path = "support/tokens.rs"]
+mod tokens;
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use isolated::{PIN, config, create, module};
-use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, provision};
+use tokens::{Kind, Token};
+
+use isolated::{PIN, create, module, wanted};
+use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, Wanted, provision};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{
     BlobKind, Context, Dek, HsmError, KekReference, KeyProtector, Profile, inspect, open, seal,
@@ -23,19 +27,30 @@ type Make<'a> = dyn Fn(&str) -> Box<dyn KeyProtector> + 'a;
 
 macro_rules! over_every_backend {
     ($($test:ident),* $(,)?) => {
-        mod softhsm {
-            $(#[test]
-            fn $test() {
-                if super::isolated::isolated(concat!("softhsm::", stringify!($test)), &[]).is_some() {
-                    super::$test(&super::softhsm_kek);
-                }
-            })*
-        }
+        in_a_token!(softhsm_gcm, SoftHsm, TokenGcm, $($test),*);
+        in_a_token!(softhsm_hmac_kdf, SoftHsm, HmacKdf, $($test),*);
+        in_a_token!(softhsm_cbc_hmac, SoftHsm, CbcHmac, $($test),*);
+        in_a_token!(softhsm_oaep, SoftHsm, Oaep, $($test),*);
         mod software_emulation {
             $(#[test]
             fn $test() {
                 let dir = tempfile::tempdir().unwrap();
                 super::$test(&|name| super::software_kek(dir.path(), name));
+            })*
+        }
+    };
+}
+
+macro_rules! in_a_token {
+    ($module:ident, $kind:ident, $profile:ident, $($test:ident),*) => {
+        mod $module {
+            $(#[test]
+            fn $test() {
+                let name = concat!(stringify!($module), "::", stringify!($test));
+                if let Some(token) = super::Token::isolated(super::Kind::$kind, name) {
+                    let profile = quorate_hsm::Profile::$profile;
+                    super::$test(&|label| token.kek(label, profile));
+                }
             })*
         }
     };
@@ -368,7 +383,11 @@ impl KeyProtector for Faulty {
 
 fn softhsm_kek(label: &str) -> Box<dyn KeyProtector> {
     create(label);
-    let made = provision(config(module(), label), Pin::new(PIN)).unwrap();
+    kek(wanted(module(), label))
+}
+
+fn kek(wanted: Wanted) -> Box<dyn KeyProtector> {
+    let made = provision(wanted, Pin::new(PIN)).unwrap();
     Box::new(Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap())
 }
 

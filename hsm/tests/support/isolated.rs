@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use quorate_hsm::pkcs11::{Config, Pin, TokenSelector, softhsm};
+use quorate_hsm::Profile;
+use quorate_hsm::pkcs11::{Config, Location, Pin, TokenSelector, Wanted, softhsm};
 
 pub(crate) const SO_PIN: &str = "12345678";
 pub(crate) const PIN: &str = "4711-user";
@@ -49,12 +50,27 @@ pub(crate) fn module() -> PathBuf {
         .expect("SoftHSM is not installed: run tests/run, it installs what tests need")
 }
 
+#[allow(dead_code)] // Not every test that is run so provisions.
+pub(crate) fn wanted(module: PathBuf, label: &str) -> Wanted {
+    Wanted {
+        location: Location { module, token: TokenSelector::Label(label.into()) },
+        key_id: vec![1, 2, 3, 4],
+        key_version: 1,
+        profile: Some(Profile::TokenGcm),
+        identity: None,
+    }
+}
+
+/// For opening a KEK that is not ours.
+#[allow(dead_code)]
 pub(crate) fn config(module: PathBuf, label: &str) -> Config {
     Config {
         module,
         token: TokenSelector::Label(label.into()),
         key_id: vec![1, 2, 3, 4],
         key_version: 1,
+        profile: Profile::TokenGcm,
+        identity: None,
     }
 }
 
