@@ -220,6 +220,7 @@ fn unavailable(error: &cryptoki::error::Error) -> HsmError {
     // The long form of a PKCS#11 error is a paragraph of the standard; its name says enough.
     let reason = match error {
         cryptoki::error::Error::Pkcs11(code, function) => format!("{function}: {code:?}"),
+        cryptoki::error::Error::NullFunctionPointer => "the library lacks this call".to_owned(),
         other => other.to_string(),
     };
     HsmError::Unavailable { reason }

@@ -21,6 +21,8 @@ pub(super) enum Part {
     CbcAes,
     /// For HMAC-SHA256.
     Hmac,
+    /// For HMAC-SHA256 beside CBC.
+    CbcHmac,
     /// For OAEP.
     Rsa,
     /// For signatures.
@@ -78,7 +80,7 @@ impl Part {
         match profile {
             Profile::TokenGcm | Profile::MessageGcm => &[Self::Aes],
             Profile::HmacKdf => &[Self::Hmac],
-            Profile::CbcHmac => &[Self::CbcAes, Self::Hmac],
+            Profile::CbcHmac => &[Self::CbcAes, Self::CbcHmac],
             Profile::Oaep => &[Self::Rsa],
             Profile::WrapData | Profile::SoftwareEmulation => &[],
         }
@@ -88,16 +90,25 @@ impl Part {
         match self {
             Self::Aes => format!("quorate KEK v{version}"),
             Self::CbcAes => format!("quorate KEK v{version} cbc"),
-            Self::Hmac => format!("quorate KEK v{version} hmac"),
+            Self::Hmac | Self::CbcHmac => format!("quorate KEK v{version} hmac"),
             Self::Rsa => format!("quorate KEK v{version} rsa"),
             Self::Identity(_) => "quorate identity".to_owned(),
+        }
+    }
+
+    /// Its `CKA_ID`. Two secret keys, or two private keys, never share one: NSS would replace the first
+    /// by the second.
+    fn id(self, key_id: &[u8]) -> Vec<u8> {
+        match self {
+            Self::CbcHmac | Self::Rsa => second_id(key_id),
+            Self::Aes | Self::CbcAes | Self::Hmac | Self::Identity(_) => key_id.to_vec(),
         }
     }
 
     fn kind(self) -> &'static str {
         match self {
             Self::Aes | Self::CbcAes => "AES",
-            Self::Hmac => "HMAC",
+            Self::Hmac | Self::CbcHmac => "HMAC",
             Self::Rsa => "RSA",
             Self::Identity(Curve::P256) => "P-256",
             Self::Identity(Curve::Ed25519) => "Ed25519",
@@ -107,7 +118,7 @@ impl Part {
     fn key_type(self) -> KeyType {
         match self {
             Self::Aes | Self::CbcAes => KeyType::AES,
-            Self::Hmac => KeyType::GENERIC_SECRET,
+            Self::Hmac | Self::CbcHmac => KeyType::GENERIC_SECRET,
             Self::Rsa => KeyType::RSA,
             Self::Identity(Curve::P256) => KeyType::EC,
             Self::Identity(Curve::Ed25519) => KeyType::EC_EDWARDS,
@@ -125,7 +136,7 @@ impl Part {
                 matches!(usage, AttributeType::Encrypt | AttributeType::Decrypt)
             }
             Self::Rsa => usage == AttributeType::Decrypt,
-            Self::Hmac | Self::Identity(_) => usage == AttributeType::Sign,
+            Self::Hmac | Self::CbcHmac | Self::Identity(_) => usage == AttributeType::Sign,
         }
     }
 
@@ -166,7 +177,7 @@ impl Part {
     ) -> Result<Handles, Error> {
         let name = [
             Attribute::Token(lifetime == Lifetime::Token),
-            Attribute::Id(id.to_vec()),
+            Attribute::Id(self.id(id)),
             Attribute::Label(label.as_bytes().to_vec()),
         ];
         let guarded =
@@ -188,7 +199,7 @@ impl Part {
             Self::Aes | Self::CbcAes => {
                 session.generate_key(&Mechanism::AesKeyGen, &sized(32)).map(one)
             }
-            Self::Hmac => {
+            Self::Hmac | Self::CbcHmac => {
                 session.generate_key(&Mechanism::GenericSecretKeyGen, &sized(32)).map(one)
             }
             Self::Rsa => {
@@ -254,7 +265,7 @@ impl Part {
         let template = [
             Attribute::Class(class),
             Attribute::KeyType(self.key_type()),
-            Attribute::Id(id.to_vec()),
+            Attribute::Id(self.id(id)),
         ];
         let mut found = session.find_objects(&template)?;
         let key = found.pop().ok_or_else(|| HsmError::KeyMissing { kek: owner.to_owned() })?;
@@ -316,10 +327,27 @@ impl Part {
     }
 }
 
-/// Everything that has this identifier, in words and by handle.
-pub(super) fn present(session: &Session, id: &[u8]) -> Result<Vec<Present>, HsmError> {
+/// The other `CKA_ID` that belongs to a node with this one: as long, since some tokens know one length
+/// only.
+pub(super) fn second_id(key_id: &[u8]) -> Vec<u8> {
+    let mut id = key_id.to_vec();
+    if let Some(last) = id.last_mut() {
+        *last ^= 0x80;
+    }
+    id
+}
+
+/// Everything that has one of a node's identifiers, in words and by handle.
+pub(super) fn present(session: &Session, key_id: &[u8]) -> Result<Vec<Present>, HsmError> {
+    let mut found = with_id(session, key_id.to_vec())?;
+    found.extend(with_id(session, second_id(key_id))?);
+    Ok(found)
+}
+
+/// Everything that has this `CKA_ID`.
+pub(super) fn with_id(session: &Session, id: Vec<u8>) -> Result<Vec<Present>, HsmError> {
     let fail = |error: Error| unavailable(&error);
-    let found = session.find_objects(&[Attribute::Id(id.to_vec())]).map_err(fail)?;
+    let found = session.find_objects(&[Attribute::Id(id)]).map_err(fail)?;
     let describe = |handle| {
         let kinds = [AttributeType::Class, AttributeType::Label];
         let said = session.get_attributes(handle, &kinds).map_err(fail)?;

@@ -1,7 +1,7 @@
 //! Making the keys of a node, and clearing away what a cut-off attempt left behind.
 //!
-//! Nothing can make two objects in a token at once, so a kill between them leaves some. They are under one
-//! `CKA_ID` and carry our labels: the next attempt under that identifier names them and changes nothing,
+//! Nothing can make two objects in a token at once, so a kill between them leaves some. They are under
+//! the node's `CKA_ID`s and carry our labels: the next attempt under that identifier names them and changes nothing,
 //! and [`discard`] removes them. No blob can need them, since the canary, without which nobody can open a
 //! KEK, is returned last.
 
@@ -9,7 +9,9 @@ use cryptoki::object::{Attribute, AttributeType};
 use serde::Serialize;
 
 use super::identity::{Curve, read_public, sign, verify};
-use super::keys::{Handles, KeyReport, LABEL, Lifetime, Part, Present, present};
+use super::keys::{
+    Handles, KeyReport, LABEL, Lifetime, Part, Present, present, second_id, with_id,
+};
 use super::probe::{Bench, Capabilities, with_session};
 use super::token::{self, Failure};
 use super::wrapping::{Trial, assemble, attempt};
@@ -23,7 +25,8 @@ use crate::{HsmError, KekReference, Profile, PublicKey};
 pub struct Wanted {
     /// Where.
     pub location: Location,
-    /// `CKA_ID` for all keys of the node; nothing in the token may have it yet.
+    /// `CKA_ID` for the keys of the node (a few get a second one, made from it); nothing in the token may
+    /// have it yet.
     pub key_id: Vec<u8>,
     /// Counts the KEK's rotations.
     pub key_version: u32,
@@ -238,7 +241,7 @@ pub fn list(location: &Location, pin: Pin) -> Result<Vec<Listed>, HsmError> {
         }
         let mut listed = Vec::new();
         for id in ids {
-            let ours = present(&bench.session, &id)?;
+            let ours = with_id(&bench.session, id.clone())?;
             let ours = ours.iter().filter(|object| object.label.starts_with(LABEL));
             listed.extend(ours.map(|object| Listed { id: id.clone(), object: object.to_string() }));
         }
@@ -264,7 +267,8 @@ pub fn discard(
     if key_id.is_empty() {
         return refuse("an empty id names nothing".to_owned());
     }
-    if let Some(kept) = kept.iter().find(|kept| kept.key_id == key_id) {
+    let related = |kept: &&Config| kept.key_id == key_id || second_id(&kept.key_id) == key_id;
+    if let Some(kept) = kept.iter().find(related) {
         return refuse(format!("a configuration names it (token {})", kept.token));
     }
     with_session(location, &pin, |bench| {

@@ -38,6 +38,7 @@ fn child(name: &str, dir: &Path, environment: &[(&str, &str)]) -> Output {
         .env("QUORATE_TEST_CHILD", name)
         .env("QUORATE_TEST_DIR", dir)
         .env("SOFTHSM2_CONF", config)
+        .env("KRYOPTIC_CONF", dir.join("kryoptic.toml"))
         .env("PKCS11SPY", module())
         .env("PKCS11SPY_OUTPUT", dir.join("spy.log"))
         .envs(environment.iter().copied())
