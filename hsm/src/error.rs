@@ -45,6 +45,13 @@ pub enum HsmError {
     PinLocked,
     /// One more wrong PIN would lock the token, so none was tried.
     FinalTry,
+    /// A PIN guard does not let the PIN be tried.
+    PinHeld {
+        /** The guard's file. */
+        file: String,
+        /** What happened before. */
+        why: &'static str,
+    },
     /// The token has no such key.
     KeyMissing {
         /** The KEK. */
@@ -54,6 +61,15 @@ pub enum HsmError {
     KeyExists {
         /** The KEK. */
         kek: String,
+        /** What was found; nothing for a file. */
+        objects: Vec<String>,
+    },
+    /// Keys were to be discarded, and none was.
+    NotDiscarded {
+        /** Their identifier, hexadecimal. */
+        id: String,
+        /** Why. */
+        why: String,
     },
     /// More than one key has this identifier.
     AmbiguousKey {
@@ -125,6 +141,13 @@ pub enum HsmError {
 
 impl core::error::Error for HsmError {}
 
+impl HsmError {
+    /// Whether the PIN must not be tried again.
+    pub fn is_about_the_pin(&self) -> bool {
+        matches!(self, Self::Auth | Self::PinLocked | Self::FinalTry | Self::PinHeld { .. })
+    }
+}
+
 impl fmt::Display for HsmError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -159,14 +182,26 @@ impl fmt::Display for HsmError {
                 f,
                 "the token allows one last PIN try, so none was made; log in by hand with the vendor's tool to reset the counter"
             ),
+            Self::PinHeld { file, why } => write!(
+                f,
+                "{why}, so no PIN was tried now; put the PIN right, see with the vendor's tool that the token accepts it, then remove {file}"
+            ),
             Self::KeyMissing { kek } => {
                 write!(
                     f,
                     "KEK {kek} is not there; check the token and the key id, or restore the key from the HSM's backup"
                 )
             }
-            Self::KeyExists { kek } => {
+            Self::KeyExists { kek, objects } if objects.is_empty() => {
                 write!(f, "KEK {kek} exists already; nothing was changed: choose another id")
+            }
+            Self::KeyExists { kek, objects } => write!(
+                f,
+                "KEK {kek} exists already ({}); nothing was changed: choose another id, or, if no node's configuration names this one, discard what a cut-off provisioning left there",
+                list(objects)
+            ),
+            Self::NotDiscarded { id, why } => {
+                write!(f, "nothing with the id {id} was removed: {why}")
             }
             Self::AmbiguousKey { kek } => {
                 write!(f, "several keys answer to KEK {kek}; remove or rename the strangers")

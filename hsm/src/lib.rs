@@ -6,7 +6,7 @@
 //!
 //! - [`KeyProtector`]: wraps and unwraps a DEK; one implementation per kind of HSM.
 //! - [`blob`]: the sealed blob, bound to network, party, key, epoch, policy and sequence.
-//! - [`pkcs11`]: any PKCS#11 token that does AES-GCM with associated data.
+//! - [`pkcs11`]: PKCS#11 tokens, by whichever of five ways of wrapping really works in them.
 //! - [`memory`]: where opened shares live.
 //! - [`software`]: a KEK in a file. An emulation for rehearsals, **not** an HSM.
 //!
@@ -18,6 +18,7 @@ extern crate alloc;
 pub mod blob;
 mod codec;
 mod error;
+mod kdf;
 pub mod memory;
 pub mod pkcs11;
 mod protector;

@@ -100,6 +100,7 @@ const MAX_ID: usize = 64;
 
 /// How a KEK wraps. The codes are frozen: they are in blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Profile {

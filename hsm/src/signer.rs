@@ -1,12 +1,18 @@
 //! Identity keys that never leave an HSM.
 
-use alloc::string::String;
+use alloc::borrow::ToOwned as _;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 use core::fmt;
+use core::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::HsmError;
 
 /// The public half of a key inside an HSM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub enum PublicKey {
     /// Ed25519 (RFC 8032): the compressed point.
     Ed25519([u8; 32]),
@@ -22,6 +28,45 @@ impl fmt::Display for PublicKey {
         };
         write!(f, "{name}:{}", crate::codec::hex(bytes))
     }
+}
+
+/// The reverse of its text; whether the point is on its curve is seen when it is used.
+impl FromStr for PublicKey {
+    type Err = HsmError;
+
+    fn from_str(text: &str) -> Result<Self, HsmError> {
+        let odd = || HsmError::Unsupported {
+            what: "a public key that is not ed25519:<hex> or p256:<hex>".to_owned(),
+        };
+        let (name, digits) = text.split_once(':').ok_or_else(odd)?;
+        let bytes = unhex(digits).ok_or_else(odd)?;
+        match name {
+            "ed25519" => bytes.as_slice().try_into().map(Self::Ed25519).map_err(|_| odd()),
+            "p256" => bytes.as_slice().try_into().map(Self::P256).map_err(|_| odd()),
+            _ => Err(odd()),
+        }
+    }
+}
+
+impl From<PublicKey> for String {
+    fn from(key: PublicKey) -> Self {
+        key.to_string()
+    }
+}
+
+impl TryFrom<String> for PublicKey {
+    type Error = HsmError;
+
+    fn try_from(text: String) -> Result<Self, HsmError> {
+        text.parse()
+    }
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    let pair = |pair: &[u8]| u8::from_str_radix(core::str::from_utf8(pair).ok()?, 16).ok();
+    let even =
+        digits.bytes().all(|digit| digit.is_ascii_hexdigit()) && digits.len().is_multiple_of(2);
+    even.then(|| digits.as_bytes().chunks(2).map(pair).collect())?
 }
 
 /// A private key that was made inside an HSM and signs there.

@@ -44,7 +44,10 @@ impl SoftwareProtector {
     /// Makes a KEK and its file. An existing file is never replaced: it may be the only key to a share.
     pub fn create(path: &Path, secret: SoftwareSecret) -> Result<Self, HsmError> {
         if path.exists() {
-            return Err(HsmError::KeyExists { kek: path.display().to_string() });
+            return Err(HsmError::KeyExists {
+                kek: path.display().to_string(),
+                objects: Vec::new(),
+            });
         }
         let mut record = Record {
             mode: secret.mode(),
@@ -236,7 +239,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), HsmError> {
     let _ = fs::remove_file(&temporary);
     written.map_err(|error| match error.kind() {
         std::io::ErrorKind::AlreadyExists => {
-            HsmError::KeyExists { kek: path.display().to_string() }
+            HsmError::KeyExists { kek: path.display().to_string(), objects: Vec::new() }
         }
         _ => HsmError::Storage { path: path.display().to_string(), reason: error.to_string() },
     })

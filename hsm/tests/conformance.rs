@@ -5,16 +5,21 @@
 
 #[path = "support/isolated.rs"]
 mod isolated;
+#[path = "support/tokens.rs"]
+mod tokens;
 
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use isolated::{PIN, config, create, module};
-use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, provision};
+use tokens::{Kind, Token};
+
+use isolated::{PIN, create, module, wanted};
+use quorate_hsm::pkcs11::{Curve, Pin, Pkcs11Protector, Pkcs11Signer, Wanted, probe, provision};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{
-    BlobKind, Context, Dek, HsmError, KekReference, KeyProtector, Profile, inspect, open, seal,
+    BlobKind, Context, Dek, HsmError, HsmSigner, KekReference, KeyProtector, Profile, inspect,
+    open, seal,
 };
 use zeroize::Zeroizing;
 
@@ -23,19 +28,42 @@ type Make<'a> = dyn Fn(&str) -> Box<dyn KeyProtector> + 'a;
 
 macro_rules! over_every_backend {
     ($($test:ident),* $(,)?) => {
-        mod softhsm {
-            $(#[test]
-            fn $test() {
-                if super::isolated::isolated(concat!("softhsm::", stringify!($test)), &[]).is_some() {
-                    super::$test(&super::softhsm_kek);
-                }
-            })*
-        }
+        in_a_token!(softhsm_gcm, SoftHsm, TokenGcm, $($test),*);
+        in_a_token!(softhsm_hmac_kdf, SoftHsm, HmacKdf, $($test),*);
+        in_a_token!(softhsm_cbc_hmac, SoftHsm, CbcHmac, $($test),*);
+        in_a_token!(softhsm_oaep, SoftHsm, Oaep, $($test),*);
+        in_a_token!(without_gcm_hmac_kdf, SoftHsmNoGcm, HmacKdf, $($test),*);
+        in_a_token!(without_gcm_cbc_hmac, SoftHsmNoGcm, CbcHmac, $($test),*);
+        in_a_token!(rsa_only_oaep, SoftHsmRsaOnly, Oaep, $($test),*);
+        in_a_token!(nss_message_gcm, Nss, MessageGcm, $($test),*);
+        in_a_token!(nss_hmac_kdf, Nss, HmacKdf, $($test),*);
+        in_a_token!(nss_cbc_hmac, Nss, CbcHmac, $($test),*);
+        in_a_token!(nss_oaep, Nss, Oaep, $($test),*);
+        in_a_token!(kryoptic_gcm, Kryoptic, TokenGcm, $($test),*);
+        in_a_token!(kryoptic_message_gcm, Kryoptic, MessageGcm, $($test),*);
+        in_a_token!(kryoptic_hmac_kdf, Kryoptic, HmacKdf, $($test),*);
+        in_a_token!(kryoptic_cbc_hmac, Kryoptic, CbcHmac, $($test),*);
+        in_a_token!(kryoptic_oaep, Kryoptic, Oaep, $($test),*);
         mod software_emulation {
             $(#[test]
             fn $test() {
                 let dir = tempfile::tempdir().unwrap();
                 super::$test(&|name| super::software_kek(dir.path(), name));
+            })*
+        }
+    };
+}
+
+macro_rules! in_a_token {
+    ($module:ident, $kind:ident, $profile:ident, $($test:ident),*) => {
+        mod $module {
+            $(#[test]
+            fn $test() {
+                let name = concat!(stringify!($module), "::", stringify!($test));
+                if let Some(token) = super::Token::isolated(super::Kind::$kind, name) {
+                    let profile = quorate_hsm::Profile::$profile;
+                    super::$test(&|label| token.kek(label, profile));
+                }
             })*
         }
     };
@@ -76,7 +104,10 @@ fn every_size_round_trips(make: &Make<'_>) {
 fn no_flipped_bit_opens(make: &Make<'_>) {
     let kek = make("a");
     let blob = seal(&*kek, &context(), b"share").unwrap();
-    for (index, bit) in (0..blob.len()).flat_map(|index| [(index, 1), (index, 0x80)]) {
+    // RSA is slow, and its blobs are long: there each byte once, low and high bits by turns.
+    let slow = kek.profile() == Profile::Oaep;
+    let places = (0..blob.len()).flat_map(|index| [(index, 1), (index, 0x80)]);
+    for (index, bit) in places.filter(|(index, bit)| !slow || (index % 2 == 0) == (*bit == 1)) {
         let mut altered = blob.clone();
         altered[index] ^= bit;
         let error = open(&*kek, &context(), &altered).expect_err("an altered blob opened");
@@ -368,7 +399,124 @@ impl KeyProtector for Faulty {
 
 fn softhsm_kek(label: &str) -> Box<dyn KeyProtector> {
     create(label);
-    let made = provision(config(module(), label), Pin::new(PIN)).unwrap();
+    kek(wanted(module(), label))
+}
+
+/// What each software token can, as known. The probe must find exactly this, and what is missing from the
+/// suite above is missing here with a word of the reason.
+struct Expected {
+    kind: Kind,
+    works: &'static [Profile],
+    refused: &'static [(Profile, &'static str)],
+    oaep: &'static str,
+    ed25519: bool,
+}
+
+use Profile::{CbcHmac, HmacKdf, MessageGcm, Oaep, TokenGcm};
+
+const SOFTHSM: Expected = Expected {
+    kind: Kind::SoftHsm,
+    works: &[TokenGcm, HmacKdf, CbcHmac, Oaep],
+    refused: &[(MessageGcm, "the library lacks this call")],
+    oaep: "OAEP with SHA-1",
+    ed25519: true,
+};
+
+const SOFTHSM_WITHOUT_GCM: Expected = Expected {
+    kind: Kind::SoftHsmNoGcm,
+    works: &[HmacKdf, CbcHmac, Oaep],
+    refused: &[(TokenGcm, "MechanismInvalid"), (MessageGcm, "the library lacks this call")],
+    ed25519: false,
+    ..SOFTHSM
+};
+
+const SOFTHSM_RSA_ONLY: Expected = Expected {
+    kind: Kind::SoftHsmRsaOnly,
+    works: &[Oaep],
+    refused: &[
+        (TokenGcm, "MechanismInvalid"),
+        (MessageGcm, "the library lacks this call"),
+        (HmacKdf, "MechanismInvalid"),
+        (CbcHmac, "MechanismInvalid"),
+    ],
+    ..SOFTHSM_WITHOUT_GCM
+};
+
+const NSS: Expected = Expected {
+    kind: Kind::Nss,
+    works: &[MessageGcm, HmacKdf, CbcHmac, Oaep],
+    refused: &[(TokenGcm, "BufferTooSmall")],
+    oaep: "OAEP with SHA-256",
+    ed25519: false,
+};
+
+const KRYOPTIC: Expected = Expected {
+    kind: Kind::Kryoptic,
+    works: &[TokenGcm, MessageGcm, HmacKdf, CbcHmac, Oaep],
+    refused: &[],
+    ..NSS
+};
+
+#[test]
+fn softhsm_can_what_is_known() {
+    the_probe_finds("softhsm_can_what_is_known", &SOFTHSM);
+}
+
+#[test]
+fn softhsm_without_gcm_can_what_is_known() {
+    the_probe_finds("softhsm_without_gcm_can_what_is_known", &SOFTHSM_WITHOUT_GCM);
+}
+
+#[test]
+fn softhsm_with_rsa_only_can_what_is_known() {
+    the_probe_finds("softhsm_with_rsa_only_can_what_is_known", &SOFTHSM_RSA_ONLY);
+}
+
+#[test]
+fn nss_can_what_is_known() {
+    the_probe_finds("nss_can_what_is_known", &NSS);
+}
+
+#[test]
+fn kryoptic_can_what_is_known() {
+    the_probe_finds("kryoptic_can_what_is_known", &KRYOPTIC);
+}
+
+fn the_probe_finds(name: &str, expected: &Expected) {
+    let Some(token) = Token::isolated(expected.kind, name) else { return };
+    let wanted = token.wanted("a");
+    let found = probe(&wanted.location, Pin::new(PIN)).unwrap();
+    for trial in &found.profiles {
+        println!("{}: {}: {trial:?}", found.token, trial.profile);
+    }
+    let works = found.profiles.iter().filter(|trial| trial.works());
+    assert_eq!(works.map(|trial| trial.profile).collect::<Vec<_>>(), expected.works);
+    let refused: Vec<_> = found
+        .profiles
+        .iter()
+        .filter_map(|trial| Some((trial.profile, trial.refused.clone()?)))
+        .collect();
+    assert_eq!(refused.len(), expected.refused.len(), "{refused:?}");
+    for ((profile, why), (known, word)) in refused.iter().zip(expected.refused) {
+        assert!(profile == known && why.contains(word), "{profile}: {why}, not {word}");
+    }
+    let oaep = found.profiles.last().unwrap();
+    assert_eq!(oaep.note.as_deref(), Some(expected.oaep));
+    assert!(found.can_sign(Curve::P256));
+    assert_eq!(found.can_sign(Curve::Ed25519), expected.ed25519);
+    // Provisioning without a wish takes the first that works, and what it makes opens.
+    let wanted = Wanted { identity: Some(Curve::P256), ..wanted };
+    let made = provision(wanted, Pin::new(PIN)).unwrap();
+    println!("{}", made.report.join("\n"));
+    assert_eq!(made.config.profile, expected.works[0]);
+    assert_eq!(found.choice().unwrap().0, expected.works[0]);
+    let signer = Pkcs11Signer::open(&made.config, Pin::new(PIN)).unwrap();
+    signer.sign(b"message").unwrap();
+    Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap();
+}
+
+fn kek(wanted: Wanted) -> Box<dyn KeyProtector> {
+    let made = provision(wanted, Pin::new(PIN)).unwrap();
     Box::new(Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap())
 }
 

@@ -11,8 +11,8 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use isolated::{PIN, config, create, isolated, module};
-use quorate_hsm::pkcs11::{Config, Pin, Pkcs11Protector, Provisioned, provision};
+use isolated::{PIN, create, isolated, module, wanted};
+use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, Provisioned, Wanted, provision};
 use quorate_hsm::{BlobKind, Context, Dek, HsmError, KeyProtector, open, seal};
 
 #[test]
@@ -56,7 +56,7 @@ fn a_token_that_cannot_be_trusted_is_refused_and_keeps_no_key() {
         ("ignore-aad", "ignores associated data"),
         ("ignore-tag", "ignores the tag"),
         // It encrypts what nobody will ever decrypt.
-        ("opens-nothing", "AES-GCM in this token"),
+        ("opens-nothing", "AES-256-GCM in this token"),
         // What a token does not say about the key counts as no.
         ("hide-token", "stored in the token"),
         ("hide-private", "hidden until login"),
@@ -129,7 +129,7 @@ fn nobody_waits_for_ever_for_a_session() {
 /// A token with a misbehaving module before it.
 struct Faulty {
     dir: PathBuf,
-    config: Config,
+    wanted: Wanted,
 }
 
 impl Faulty {
@@ -146,7 +146,7 @@ impl Faulty {
             .expect("cc is not installed: run tests/run");
         assert!(compiled.success());
         create("a");
-        let faulty = Self { config: config(library, "a"), dir };
+        let faulty = Self { wanted: wanted(library, "a"), dir };
         faulty.set("");
         assert!(module().is_file());
         Some(faulty)
@@ -165,7 +165,7 @@ impl Faulty {
     }
 
     fn provision(&self) -> Result<Provisioned, HsmError> {
-        provision(self.config.clone(), Pin::new(PIN))
+        provision(self.wanted.clone(), Pin::new(PIN))
     }
 
     fn open(&self, made: &Provisioned) -> Result<Pkcs11Protector, HsmError> {

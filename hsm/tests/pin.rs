@@ -8,15 +8,17 @@ mod isolated;
 
 use std::path::{Path, PathBuf};
 
-use isolated::{PIN, config, create, isolated, module};
-use quorate_hsm::pkcs11::{Config, Pin, Pkcs11Protector, TokenSelector, provision, softhsm};
+use isolated::{PIN, config, create, isolated, module, wanted};
+use quorate_hsm::pkcs11::{
+    Location, Pin, Pkcs11Protector, TokenSelector, Wanted, provision, softhsm,
+};
 use quorate_hsm::{HsmError, KeyProtector};
 
 #[test]
 fn a_wrong_pin_is_tried_once() {
     let Some(dir) = isolated("a_wrong_pin_is_tried_once", &[]) else { return };
     create("a");
-    let made = provision(config(module(), "a"), Pin::new(PIN)).unwrap();
+    let made = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap();
     let before = logins(&dir);
     let error = Pkcs11Protector::open(config(spy(), "a"), Pin::new("wrong"), made.canary.clone())
         .unwrap_err();
@@ -31,10 +33,10 @@ fn a_wrong_pin_is_tried_once() {
 fn provisioning_tries_a_wrong_pin_once() {
     let Some(dir) = isolated("provisioning_tries_a_wrong_pin_once", &[]) else { return };
     create("a");
-    assert_eq!(provision(config(spy(), "a"), Pin::new("wrong")).unwrap_err(), HsmError::Auth);
+    assert_eq!(provision(wanted(spy(), "a"), Pin::new("wrong")).unwrap_err(), HsmError::Auth);
     assert_eq!(logins(&dir), 1);
     // An empty PIN would ask for a keypad.
-    assert_eq!(provision(config(spy(), "a"), Pin::new("")).unwrap_err(), HsmError::Auth);
+    assert_eq!(provision(wanted(spy(), "a"), Pin::new("")).unwrap_err(), HsmError::Auth);
     assert_eq!(logins(&dir), 1);
 }
 
@@ -42,7 +44,7 @@ fn provisioning_tries_a_wrong_pin_once() {
 fn recovery_does_not_repeat_a_refused_pin() {
     let Some(dir) = isolated("recovery_does_not_repeat_a_refused_pin", &[]) else { return };
     create("a");
-    let made = provision(config(module(), "a"), Pin::new(PIN)).unwrap();
+    let made = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap();
     let kek = Pkcs11Protector::open(config(spy(), "a"), Pin::new(PIN), made.canary).unwrap();
     let changed = std::process::Command::new("pkcs11-tool")
         .arg("--module")
@@ -97,8 +99,8 @@ fn what_is_missing_is_named() {
 fn existing_keys_and_bad_canaries_are_refused() {
     let Some(_) = isolated("existing_keys_and_bad_canaries_are_refused", &[]) else { return };
     create("a");
-    let made = provision(config(module(), "a"), Pin::new(PIN)).unwrap();
-    let again = provision(config(module(), "a"), Pin::new(PIN)).unwrap_err();
+    let made = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap();
+    let again = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap_err();
     assert!(matches!(again, HsmError::KeyExists { .. }), "{again:?}");
     let mut canary = made.canary;
     canary[20] ^= 1;
@@ -129,7 +131,7 @@ fn duplicate_labels_are_ambiguous() {
         assert!(made.success());
     }
     create("other");
-    let error = provision(config(module(), "twin"), Pin::new(PIN)).unwrap_err();
+    let error = provision(wanted(module(), "twin"), Pin::new(PIN)).unwrap_err();
     let HsmError::AmbiguousToken { matches, .. } = &error else { panic!("{error:?}") };
     // Only the twins, with what tells them apart.
     assert_eq!(matches.len(), 2, "{error}");
@@ -137,7 +139,8 @@ fn duplicate_labels_are_ambiguous() {
     let serial =
         |name: &str| name.split_once("serial ").unwrap().1.trim_end_matches(')').to_owned();
     let token = TokenSelector::Serial(serial(&matches[0]));
-    let made = provision(Config { token, ..config(module(), "") }, Pin::new(PIN)).unwrap();
+    let location = Location { module: module(), token };
+    let made = provision(Wanted { location, ..wanted(module(), "") }, Pin::new(PIN)).unwrap();
     Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap();
 }
 

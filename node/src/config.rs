@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use quorate_hsm::pkcs11;
+use quorate_hsm::{Profile, PublicKey, pkcs11};
 use serde::{Deserialize, Serialize};
 
 use crate::identity::IdentityPublic;
@@ -83,6 +83,12 @@ pub enum HsmConfig {
         key_id: String,
         /// Counts its rotations.
         key_version: u32,
+        /// How it wraps, as chosen when it was made: `token-gcm`, `message-gcm`, `hmac-kdf`, `cbc-hmac`
+        /// or `oaep`.
+        profile: Profile,
+        /// The public half of an identity key inside the token, if there is one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity_key: Option<PublicKey>,
         /// A wrapped key of known value, hexadecimal: tells whether the token works.
         canary: String,
         /// A file with the PIN, readable by its owner alone; without it the PIN is asked for.
@@ -294,6 +300,8 @@ mod tests {
                 token: pkcs11::TokenSelector::Label("a".into()),
                 key_id: "01".into(),
                 key_version: 1,
+                profile: Profile::TokenGcm,
+                identity_key: None,
                 canary: "00".into(),
                 pin_file: None,
             },

@@ -25,7 +25,7 @@ pub enum Exit {
     Deadline = 9,
     /// HSM, library, token or key are not there.
     Hsm = 10,
-    /// Wrong PIN; never retried.
+    /// Wrong PIN, or one that is held since it was refused; never retried.
     Pin = 11,
     /// The PIN is locked, or the token says it is the last try.
     PinLocked = 12,
@@ -48,13 +48,15 @@ impl Exit {
     #[must_use]
     pub fn of_hsm(error: &HsmError) -> Self {
         match error {
-            HsmError::Auth => Self::Pin,
+            HsmError::Auth | HsmError::PinHeld { .. } => Self::Pin,
             HsmError::PinLocked | HsmError::FinalTry => Self::PinLocked,
             HsmError::Corrupt { .. }
             | HsmError::WrongContext { .. }
             | HsmError::Rollback { .. }
             | HsmError::WrongKek { .. } => Self::Sealed,
-            HsmError::KeyExists { .. } | HsmError::TokenExists { .. } => Self::Conflict,
+            HsmError::KeyExists { .. }
+            | HsmError::NotDiscarded { .. }
+            | HsmError::TokenExists { .. } => Self::Conflict,
             HsmError::Randomness | HsmError::Storage { .. } | HsmError::TooLarge { .. } => {
                 Self::Local
             }

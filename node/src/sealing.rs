@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate_core::secret::SecretBytes;
-use quorate_hsm::pkcs11::{self, Pin, Pkcs11Protector};
+use quorate_hsm::pkcs11::{self, Pin, PinGuard, Pkcs11Protector, Pkcs11Signer};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, KeyProtector};
 use zeroize::Zeroizing;
@@ -122,19 +122,68 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
             let kek = SoftwareProtector::open(&folder.software_kek(), SoftwareSecret::KeyFile)?;
             Ok(OpenHsm { protector: Arc::new(kek), signer: None })
         }
-        HsmConfig::Pkcs11 { module, token, key_id, key_version, canary, pin_file } => {
+        HsmConfig::Pkcs11 { canary, pin_file, .. } => {
             let wrong = |field, what| ConfigError::Field { field, what };
-            let key_id =
-                hex::decode(key_id).map_err(|_| wrong("hsm.key_id", "must be hexadecimal"))?;
             let canary =
                 hex::decode(canary).map_err(|_| wrong("hsm.canary", "must be hexadecimal"))?;
-            let (module, token, key_version) = (module.clone(), token.clone(), *key_version);
-            let where_it_is = pkcs11::Config { module, token, key_id, key_version };
-            let pin = pin(pin_file.as_deref().map(|path| folder.path().join(path)).as_deref())?;
+            let where_it_is = where_it_is(&config.hsm)?;
+            let inside = where_it_is.identity.is_some();
+            let pin_file = pin_file.as_deref().map(|path| folder.path().join(path));
+            let pin = guarded_pin(folder, pin_file.as_deref())?;
             let kek = Pkcs11Protector::open(where_it_is, pin, canary)?;
-            Ok(OpenHsm { protector: Arc::new(kek), signer: None })
+            let signer: Option<Arc<dyn HsmSigner>> = match inside {
+                true => Some(Arc::new(Pkcs11Signer::beside(&kek)?)),
+                false => None,
+            };
+            Ok(OpenHsm { protector: Arc::new(kek), signer })
         }
     }
+}
+
+/// What the configuration says about the token.
+///
+/// # Errors
+/// [`SealingError::Config`].
+fn where_it_is(hsm: &HsmConfig) -> Result<pkcs11::Config, SealingError> {
+    let wrong = |field, what| SealingError::from(ConfigError::Field { field, what });
+    let HsmConfig::Pkcs11 { module, token, key_id, key_version, profile, identity_key, .. } = hsm
+    else {
+        return Err(wrong("hsm.backend", "must be pkcs11"));
+    };
+    Ok(pkcs11::Config {
+        module: module.clone(),
+        token: token.clone(),
+        key_id: hex::decode(key_id).map_err(|_| wrong("hsm.key_id", "must be hexadecimal"))?,
+        key_version: *key_version,
+        profile: *profile,
+        identity: *identity_key,
+    })
+}
+
+/// The PIN under a guard in the party's folder: refused once, it is not tried again, after a restart
+/// neither, until a person clears the guard.
+///
+/// # Errors
+/// [`SealingError::NoPin`], or the file is open to others.
+pub fn guarded_pin(folder: &Folder, pin_file: Option<&Path>) -> Result<Pin, SealingError> {
+    use std::os::unix::fs::MetadataExt as _;
+    let source = match pin_file {
+        Some(path) => {
+            let seen = fs::metadata(path).map_err(|error| SealingError::PinFile {
+                path: path.to_owned(),
+                reason: error.to_string(),
+            })?;
+            let (inode, time, nanos) = (seen.ino(), seen.mtime(), seen.mtime_nsec());
+            format!("{}:{}:{inode}:{time}.{nanos}", path.display(), seen.dev())
+        }
+        // What a person types may differ each time, so it is never known to be good.
+        None => {
+            let mut fresh = [0; 16];
+            getrandom::getrandom(&mut fresh).map_err(|_| HsmError::Randomness)?;
+            hex::encode(fresh)
+        }
+    };
+    Ok(pin(pin_file)?.guarded(PinGuard::new(folder.path(), &source)))
 }
 
 /// A party's own secrets belong to it before it belongs to a network, so the network is all zero.

@@ -1,22 +1,14 @@
-//! One token: selecting it, logging in once, finding its KEK, and the GCM calls.
+//! One token: selecting it, and logging in once.
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
-use cryptoki::mechanism::Mechanism;
-use cryptoki::mechanism::aead::GcmParams;
-use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
-use zeroize::Zeroizing;
 
-use super::{Config, Pin, TokenSelector, unavailable};
-use crate::protector::random;
-use crate::{Dek, HsmError, KekReference};
-
-pub(super) const IV: usize = 12;
-/// IV, encrypted DEK, tag.
-pub(super) const WRAPPED: usize = IV + 32 + 16;
+use super::guard::{Outcome, PinGuard};
+use super::{Pin, TokenSelector, unavailable};
+use crate::HsmError;
 
 /// The one token that matches: duplicate labels are accepted by tokens, but not by us.
 pub(super) fn select(
@@ -63,127 +55,31 @@ pub(super) fn login(session: &Session, info: &TokenInfo, pin: &Pin) -> Result<()
     if pin.expose().is_empty() {
         return Err(HsmError::Auth);
     }
+    let attempt = pin.guard().map(PinGuard::begin).transpose()?;
     let raw = RawAuthPin::new(Box::new(pin.expose().as_bytes().to_vec()));
-    match session.login_with_raw(UserType::User, &raw) {
-        // Login belongs to the token and the process, so another protector may hold it already.
-        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => Ok(()),
+    let (outcome, result) = match session.login_with_raw(UserType::User, &raw) {
+        Ok(()) => (Outcome::Accepted, Ok(())),
+        // Login belongs to the token and the process, so another connection may hold it already: then
+        // nobody looked at this PIN.
+        Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => (Outcome::NotTried, Ok(())),
         Err(Error::Pkcs11(
             RvError::PinIncorrect
             | RvError::PinInvalid
             | RvError::PinLenRange
             | RvError::PinExpired,
             _,
-        )) => Err(HsmError::Auth),
-        Err(Error::Pkcs11(RvError::PinLocked, _)) => Err(HsmError::PinLocked),
-        Err(error) => Err(unavailable(&error)),
-    }
-}
-
-/// Finds the KEK and refuses one that could leave the token.
-pub(super) fn find_key(session: &Session, kek: &KekReference) -> Result<ObjectHandle, Failure> {
-    let template = [
-        Attribute::Class(ObjectClass::SECRET_KEY),
-        Attribute::KeyType(KeyType::AES),
-        Attribute::Id(kek.id.clone()),
-    ];
-    let mut found = session.find_objects(&template)?;
-    let key = found.pop().ok_or_else(|| HsmError::KeyMissing { kek: kek.to_string() })?;
-    if !found.is_empty() {
-        return Err(HsmError::AmbiguousKey { kek: kek.to_string() }.into());
-    }
-    // What the token does not say counts as no: an attribute that it cannot tell is left out here.
-    let said = session.get_attributes(key, &REQUIRED.map(|(kind, _, _)| kind))?;
-    let lacking = REQUIRED.iter().filter(|(_, attribute, _)| !said.contains(attribute));
-    let lacking: Vec<&str> = lacking.map(|(_, _, words)| *words).collect();
-    if !lacking.is_empty() {
-        let lacking = lacking.join(", ");
-        return Err(HsmError::Unsupported {
-            what: format!(
-                "KEK {kek}: the token does not confirm that it is {lacking}; make a new one"
-            ),
-        }
-        .into());
-    }
-    Ok(key)
-}
-
-/// What a KEK must be, by the token's own word.
-const REQUIRED: [(AttributeType, Attribute, &str); 4] = [
-    (AttributeType::Token, Attribute::Token(true), "stored in the token"),
-    (AttributeType::Private, Attribute::Private(true), "hidden until login"),
-    (AttributeType::Sensitive, Attribute::Sensitive(true), "sensitive"),
-    (AttributeType::Extractable, Attribute::Extractable(false), "not extractable"),
-];
-
-/// Makes the KEK, where nothing has its identifier yet.
-pub(super) fn generate_key(
-    session: &Session,
-    config: &Config,
-    kek: &KekReference,
-) -> Result<ObjectHandle, HsmError> {
-    let taken = session
-        .find_objects(&[Attribute::Id(kek.id.clone())])
-        .map_err(|error| unavailable(&error))?;
-    if !taken.is_empty() {
-        return Err(HsmError::KeyExists { kek: kek.to_string() });
-    }
-    let template = [
-        Attribute::Token(true),
-        Attribute::Private(true),
-        Attribute::Sensitive(true),
-        Attribute::Extractable(false),
-        Attribute::ValueLen(32.into()),
-        Attribute::Encrypt(true),
-        Attribute::Decrypt(true),
-        Attribute::Id(config.key_id.clone()),
-        Attribute::Label(format!("quorate KEK v{}", config.key_version).into_bytes()),
-    ];
-    session.generate_key(&Mechanism::AesKeyGen, &template).map_err(|error| match error {
-        Error::Pkcs11(RvError::MechanismInvalid, _) => {
-            HsmError::Unsupported { what: "the token makes no AES keys".to_owned() }
-        }
-        other => unavailable(&other),
-    })
-}
-
-pub(super) fn encrypt(
-    session: &Session,
-    key: ObjectHandle,
-    dek: &Dek,
-    aad: &[u8],
-) -> Result<Vec<u8>, Failure> {
-    let mut iv = [0; IV];
-    random(&mut iv)?;
-    let sealed = {
-        let parameters = GcmParams::new(&mut iv, aad, 128.into())?;
-        session.encrypt(&Mechanism::AesGcm(parameters), key, dek.expose())?
+        )) => (Outcome::Refused, Err(HsmError::Auth)),
+        Err(Error::Pkcs11(RvError::PinLocked, _)) => (Outcome::Refused, Err(HsmError::PinLocked)),
+        Err(error) => (Outcome::Unknown, Err(unavailable(&error))),
     };
-    // Some tokens write an IV of their own into the parameters: store what was used, not what was offered.
-    let wrapped = [iv.as_slice(), &sealed].concat();
-    if wrapped.len() != WRAPPED {
-        return Err(HsmError::Unsupported {
-            what: format!("AES-GCM output of {} bytes", sealed.len()),
-        }
-        .into());
+    if let Some(attempt) = attempt {
+        attempt.end(outcome)?;
     }
-    Ok(wrapped)
+    result
 }
 
-pub(super) fn decrypt(
-    session: &Session,
-    key: ObjectHandle,
-    wrapped: &[u8],
-    aad: &[u8],
-) -> Result<Dek, Failure> {
-    let corrupt = HsmError::Corrupt { what: "wrapped key" };
-    if wrapped.len() != WRAPPED {
-        return Err(corrupt.into());
-    }
-    let (iv, sealed) = wrapped.split_first_chunk::<IV>().ok_or(corrupt.clone())?;
-    let mut iv = *iv;
-    let parameters = GcmParams::new(&mut iv, aad, 128.into())?;
-    let plain = Zeroizing::new(session.decrypt(&Mechanism::AesGcm(parameters), key, sealed)?);
-    Ok(Dek::from_slice(&plain).ok_or(corrupt)?)
+pub(super) fn describe(info: &TokenInfo) -> String {
+    format!("{}, token {}", info.model(), name(info))
 }
 
 /// Why a call failed, and whether finalising and initialising the library could mend it.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use quorate_hsm::pkcs11::{Config, Pin, TokenSelector, softhsm};
+use quorate_hsm::Profile;
+use quorate_hsm::pkcs11::{Config, Location, Pin, TokenSelector, Wanted, softhsm};
 
 pub(crate) const SO_PIN: &str = "12345678";
 pub(crate) const PIN: &str = "4711-user";
@@ -37,6 +38,7 @@ fn child(name: &str, dir: &Path, environment: &[(&str, &str)]) -> Output {
         .env("QUORATE_TEST_CHILD", name)
         .env("QUORATE_TEST_DIR", dir)
         .env("SOFTHSM2_CONF", config)
+        .env("KRYOPTIC_CONF", dir.join("kryoptic.toml"))
         .env("PKCS11SPY", module())
         .env("PKCS11SPY_OUTPUT", dir.join("spy.log"))
         .envs(environment.iter().copied())
@@ -49,12 +51,27 @@ pub(crate) fn module() -> PathBuf {
         .expect("SoftHSM is not installed: run tests/run, it installs what tests need")
 }
 
+#[allow(dead_code)] // Not every test that is run so provisions.
+pub(crate) fn wanted(module: PathBuf, label: &str) -> Wanted {
+    Wanted {
+        location: Location { module, token: TokenSelector::Label(label.into()) },
+        key_id: vec![1, 2, 3, 4],
+        key_version: 1,
+        profile: Some(Profile::TokenGcm),
+        identity: None,
+    }
+}
+
+/// For opening a KEK that is not ours.
+#[allow(dead_code)]
 pub(crate) fn config(module: PathBuf, label: &str) -> Config {
     Config {
         module,
         token: TokenSelector::Label(label.into()),
         key_id: vec![1, 2, 3, 4],
         key_version: 1,
+        profile: Profile::TokenGcm,
+        identity: None,
     }
 }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::{CommandError, Global};
 use crate::config::{Config, Folder, HsmConfig};
 use crate::identity::IdentityKey;
-use crate::sealing::{SealingError, pin, seal_own, write_private};
+use crate::sealing::{SealingError, guarded_pin, seal_own, write_private};
 use crate::store::Store;
 
 /// What seals the shares: there is no default, so that nobody runs an emulation by accident.
@@ -174,25 +174,26 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
         ),
         None => None,
     };
-    let where_it_is =
-        pkcs11::Config { module: module.clone(), token: token.clone(), key_id, key_version: 1 };
-    let made =
-        pkcs11::provision(where_it_is, pin(pin_file.as_deref())?).map_err(SealingError::Hsm)?;
+    let location = pkcs11::Location { module: module.clone(), token: token.clone() };
+    let wanted = pkcs11::Wanted { location, key_id, key_version: 1, profile: None, identity: None };
+    let pin = guarded_pin(place, pin_file.as_deref())?;
+    let made = pkcs11::provision(wanted, pin).map_err(SealingError::Hsm)?;
     let config = HsmConfig::Pkcs11 {
         module,
         token,
         key_id: hex::encode(&made.config.key_id),
         key_version: made.config.key_version,
+        profile: made.config.profile,
+        identity_key: made.config.identity,
         canary: hex::encode(&made.canary),
         pin_file: pin_file.clone(),
     };
     // A PIN that a person typed is not asked for twice: this process is logged in already, and the
     // token keeps one login for the whole process.
     let again = match pin_file {
-        Some(_) => pin(pin_file.as_deref())?,
+        Some(_) => guarded_pin(place, pin_file.as_deref())?,
         None => pkcs11::Pin::new("-"),
     };
-    let _ = place;
     let protector =
         Pkcs11Protector::open(made.config, again, made.canary).map_err(SealingError::Hsm)?;
     Ok((config, Box::new(protector), made.report))
