@@ -69,7 +69,6 @@ pub struct Config {
     /// How the KEK wraps, as chosen at provisioning.
     pub profile: Profile,
     /// The public half of the identity key under the same `CKA_ID`, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<PublicKey>,
 }
 

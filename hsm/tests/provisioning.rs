@@ -224,7 +224,10 @@ fn what_is_there_is_named_and_only_ours_is_discarded() {
     tool(&["--delete-object", "--type", "secrkey", "--label", "theirs"]);
     Pkcs11Protector::open(made.config.clone(), pin(), made.canary.clone()).unwrap();
     let second = provision(other(2, Some(Profile::TokenGcm), None), pin()).unwrap();
-    assert_eq!(discard(&location, &[1; 4], &[second.config.clone()], pin()).unwrap().len(), 4);
+    assert_eq!(
+        discard(&location, &[1; 4], std::slice::from_ref(&second.config), pin()).unwrap().len(),
+        4
+    );
     assert_eq!(objects(), ["secret key \"quorate KEK v1\""]);
     Pkcs11Protector::open(second.config, pin(), second.canary).unwrap();
     let gone = Pkcs11Protector::open(made.config, pin(), made.canary).unwrap_err();
