@@ -24,6 +24,7 @@ mod probe;
 mod provision;
 pub mod softhsm;
 mod token;
+mod uri;
 mod wrapping;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use identity::{Curve, Pkcs11Signer};
 pub use keys::KeyReport;
 pub use probe::{Capabilities, PREFERENCE, PinState, probe};
 pub use provision::{Listed, Provisioned, Wanted, discard, list, provision};
+pub use uri::Uri;
 pub use wrapping::Trial;
 
 /// Which token, through which library.

@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use faulty::Faulty;
-use quorate_hsm::pkcs11::Wanted;
+use quorate_hsm::pkcs11::{Pin, Wanted, provision};
 use quorate_hsm::{BlobKind, Context, Dek, HsmError, KeyProtector, Profile, open, seal};
 
 #[test]
@@ -67,6 +67,14 @@ fn a_token_that_cannot_be_trusted_is_refused_and_keeps_no_key() {
         let error = faulty.provision().unwrap_err();
         assert!(matches!(error, HsmError::Unsupported { .. }), "{fault}: {error:?}");
         assert!(error.to_string().contains(words), "{fault}: {error}");
+    }
+    // A round trip would not show that every blob has the same key.
+    faulty.set("constant-sign");
+    for profile in [Profile::HmacKdf, Profile::CbcHmac] {
+        let wanted = Wanted { profile: Some(profile), ..faulty.wanted.clone() };
+        let error = provision(wanted, Pin::new(isolated::PIN)).unwrap_err().to_string();
+        let words = ["the same for every message", "ignores"];
+        assert!(words.iter().any(|words| error.contains(words)), "{profile}: {error}");
     }
     faulty.set("");
     // Each time the useless key was destroyed, or its identifier would be taken.
@@ -182,6 +190,32 @@ fn survives_a_fault_in_any_call(name: &str, profile: Profile) {
     println!("{profile}: {tried} faults, {recovered} without anybody noticing");
     assert!(tried > 50, "{tried}");
     assert!(recovered * 2 > tried, "{recovered} of {tried}");
+}
+
+/// Attack: whoever can write the files has the token decrypt bytes of their choice, and learns from its
+/// answers (padding, timing). What is not authentic never reaches the key.
+#[test]
+fn nothing_is_decrypted_before_it_is_verified() {
+    let name = "nothing_is_decrypted_before_it_is_verified";
+    let Some(faulty) = Faulty::new(name) else { return };
+    for (id, profile) in [(1, Profile::CbcHmac), (2, Profile::Oaep)] {
+        let wanted =
+            Wanted { key_id: vec![id; 4], profile: Some(profile), ..faulty.wanted.clone() };
+        let made = provision(wanted, Pin::new(isolated::PIN)).unwrap();
+        let kek = faulty.open(&made).unwrap();
+        let dek = Dek::random().unwrap();
+        let wrapped = kek.wrap(&dek, b"aad").unwrap();
+        let before = faulty.count("C_Decrypt");
+        for at in 0..wrapped.len() {
+            let mut altered = wrapped.clone();
+            altered[at] ^= 1;
+            assert!(kek.unwrap(&altered, b"aad").is_err(), "{profile}, byte {at}");
+        }
+        assert!(kek.unwrap(&wrapped, b"other").is_err());
+        assert_eq!(faulty.count("C_Decrypt"), before, "{profile}");
+        assert_eq!(kek.unwrap(&wrapped, b"aad").unwrap().expose(), dek.expose());
+        assert!(faulty.count("C_Decrypt") > before);
+    }
 }
 
 /// A device that thinks for long keeps nobody else waiting.

@@ -65,6 +65,25 @@ fn three_starts_try_a_wrong_pin_once() {
     assert_eq!(logins(&dir), 2);
 }
 
+/// The token is asked once for the whole process, so that the second PIN is looked at by nobody.
+#[test]
+fn a_pin_that_nobody_judged_is_not_known_to_be_good() {
+    let name = "a_pin_that_nobody_judged_is_not_known_to_be_good";
+    let Some(dir) = isolated(name, &[]) else { return };
+    create("a");
+    let made = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap();
+    let open =
+        |pin: Pin| Pkcs11Protector::open(config(module(), "a"), pin, made.canary.clone()).unwrap();
+    let guard = || PinGuard::new(&dir, "file");
+    let record = || std::fs::read_to_string(dir.join(PinGuard::FILE)).unwrap().lines().count();
+    let first = open(Pin::new(PIN));
+    open(Pin::new("wrong").guarded(guard()));
+    assert_eq!(record(), 2, "a source is noted as good");
+    drop(first);
+    open(Pin::new(PIN).guarded(guard()));
+    assert_eq!(record(), 3, "the source is not noted");
+}
+
 #[test]
 fn provisioning_tries_a_wrong_pin_once() {
     let Some(dir) = isolated("provisioning_tries_a_wrong_pin_once", &[]) else { return };

@@ -26,7 +26,7 @@ struct mechanism { ulong_t type; void *parameter; ulong_t length; };
 struct gcm { unsigned char *iv; ulong_t iv_length, iv_bits; unsigned char *aad; ulong_t aad_length, tag_bits; };
 
 enum { INITIALIZE = 0, FINALIZE = 1, GET_FUNCTION_LIST = 3, TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18, ATTRIBUTES = 24,
-       ENCRYPT_INIT = 29, ENCRYPT = 30, DECRYPT_INIT = 33, DECRYPT = 34 };
+       ENCRYPT_INIT = 29, ENCRYPT = 30, DECRYPT_INIT = 33, DECRYPT = 34, SIGN = 43 };
 enum { AES_GCM = 0x1087 };
 enum { OK = 0, GENERAL_ERROR = 0x05, ATTRIBUTE_TYPE_INVALID = 0x12, DEVICE_ERROR = 0x30,
        DEVICE_REMOVED = 0x32, PIN_LOCKED = 0xa4 };
@@ -205,6 +205,7 @@ static ulong_t call(int index, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong
     while (stands()) usleep(1000);
   }
   ulong_t answer = inner.call[index](a, b, c, d, e, f, g, h);
+  if (index == SIGN && answer == OK && d && fault("constant-sign")) memset((void *)d, 7, *(ulong_t *)e);
   if (hit && strcmp(rule.action, "after") == 0) raise(SIGKILL);
   if (hit && strcmp(rule.action, "late") == 0) return rule.code;
   return answer;
