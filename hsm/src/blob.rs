@@ -125,7 +125,13 @@ pub fn open(
         // Error codes cannot tell a corrupt blob from a broken HSM; the canary can.
         Err(HsmError::Corrupt { .. } | HsmError::Unavailable { .. }) => {
             protector.health()?;
-            return Err(HsmError::Corrupt { what: "wrapped key or header" });
+            // Once more, since a fault may have passed between the two.
+            match protector.unwrap(parts.wrapped, &aad) {
+                Err(HsmError::Corrupt { .. } | HsmError::Unavailable { .. }) => {
+                    return Err(HsmError::Corrupt { what: "wrapped key or header" });
+                }
+                other => other?,
+            }
         }
         Err(exact) => return Err(exact),
     };

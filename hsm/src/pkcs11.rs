@@ -24,6 +24,7 @@ mod probe;
 mod provision;
 pub mod softhsm;
 mod token;
+mod uri;
 mod wrapping;
 
 use std::fmt;
@@ -42,6 +43,7 @@ pub use identity::{Curve, Pkcs11Signer};
 pub use keys::KeyReport;
 pub use probe::{Capabilities, PREFERENCE, PinState, probe};
 pub use provision::{Listed, Provisioned, Wanted, discard, list, provision};
+pub use uri::Uri;
 pub use wrapping::Trial;
 
 /// Which token, through which library.
@@ -69,7 +71,6 @@ pub struct Config {
     /// How the KEK wraps, as chosen at provisioning.
     pub profile: Profile,
     /// The public half of the identity key under the same `CKA_ID`, if there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<PublicKey>,
 }
 

@@ -3,17 +3,17 @@
 // What stands outside `#[test]` functions is test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/faulty.rs"]
+mod faulty;
 #[path = "support/isolated.rs"]
 mod isolated;
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use isolated::{PIN, create, isolated, module, wanted};
-use quorate_hsm::pkcs11::{Pin, Pkcs11Protector, Provisioned, Wanted, provision};
-use quorate_hsm::{BlobKind, Context, Dek, HsmError, KeyProtector, open, seal};
+use faulty::Faulty;
+use quorate_hsm::pkcs11::{Pin, Wanted, provision};
+use quorate_hsm::{BlobKind, Context, Dek, HsmError, KeyProtector, Profile, open, seal};
 
 #[test]
 fn before_the_final_try_no_pin_is_tried() {
@@ -67,6 +67,14 @@ fn a_token_that_cannot_be_trusted_is_refused_and_keeps_no_key() {
         let error = faulty.provision().unwrap_err();
         assert!(matches!(error, HsmError::Unsupported { .. }), "{fault}: {error:?}");
         assert!(error.to_string().contains(words), "{fault}: {error}");
+    }
+    // A round trip would not show that every blob has the same key.
+    faulty.set("constant-sign");
+    for profile in [Profile::HmacKdf, Profile::CbcHmac] {
+        let wanted = Wanted { profile: Some(profile), ..faulty.wanted.clone() };
+        let error = provision(wanted, Pin::new(isolated::PIN)).unwrap_err().to_string();
+        let words = ["the same for every message", "ignores"];
+        assert!(words.iter().any(|words| error.contains(words)), "{profile}: {error}");
     }
     faulty.set("");
     // Each time the useless key was destroyed, or its identifier would be taken.
@@ -126,51 +134,111 @@ fn nobody_waits_for_ever_for_a_session() {
     kek.health().unwrap();
 }
 
-/// A token with a misbehaving module before it.
-struct Faulty {
-    dir: PathBuf,
-    wanted: Wanted,
+#[test]
+fn gcm_survives_a_fault_in_any_call() {
+    survives_a_fault_in_any_call("gcm_survives_a_fault_in_any_call", Profile::TokenGcm);
 }
 
-impl Faulty {
-    /// `None` in the parent process, see [`isolated`].
-    fn new(test: &str) -> Option<Self> {
-        let dir = isolated(test, &[])?;
-        let library = dir.join("faults.so");
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/faults.c");
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-o"])
-            .args([&library, &source])
-            .args(["-ldl", "-lpthread"])
-            .status()
-            .expect("cc is not installed: run tests/run");
-        assert!(compiled.success());
-        create("a");
-        let faulty = Self { wanted: wanted(library, "a"), dir };
-        faulty.set("");
-        assert!(module().is_file());
-        Some(faulty)
-    }
+#[test]
+fn hmac_kdf_survives_a_fault_in_any_call() {
+    survives_a_fault_in_any_call("hmac_kdf_survives_a_fault_in_any_call", Profile::HmacKdf);
+}
 
-    /// In one step, since the module may be looking.
-    fn set(&self, faults: &str) {
-        let next = self.dir.join("faults.next");
-        std::fs::write(&next, faults).unwrap();
-        std::fs::rename(next, self.dir.join("faults")).unwrap();
-    }
+#[test]
+fn cbc_hmac_survives_a_fault_in_any_call() {
+    survives_a_fault_in_any_call("cbc_hmac_survives_a_fault_in_any_call", Profile::CbcHmac);
+}
 
-    fn count(&self, call: &str) -> usize {
-        let log = std::fs::read_to_string(self.dir.join("faults.log")).unwrap_or_default();
-        log.lines().filter(|line| *line == call).count()
+/// Each call in turn fails once, before or after the token did it: what is asked for succeeds, or is
+/// refused as unavailable. A good blob is never called corrupt, and afterwards everything opens.
+fn survives_a_fault_in_any_call(name: &str, profile: Profile) {
+    let Some(mut faulty) = Faulty::new(name) else { return };
+    faulty.wanted = Wanted { profile: Some(profile), ..faulty.wanted };
+    let kek = faulty.open(&faulty.provision().unwrap()).unwrap();
+    let old = seal(&kek, &context(), b"old").unwrap();
+    let excused = |error: &HsmError| {
+        matches!(error, HsmError::Unavailable { .. } | HsmError::TokenMissing { .. })
+    };
+    let (mut tried, mut recovered) = (0, 0);
+    // GENERAL_ERROR, DEVICE_ERROR, DEVICE_REMOVED, SESSION_HANDLE_INVALID.
+    for (action, code) in ["fail", "late"].into_iter().flat_map(|action| {
+        ["0x05", "0x30", "0x32", "0xb3"].into_iter().map(move |code| (action, code))
+    }) {
+        for call in 1.. {
+            let before = faulty.count("hit");
+            faulty.rule(&format!("{action} any {call} {code}"));
+            let sealed = seal(&kek, &context(), b"new");
+            let opened = open(&kek, &context(), &old);
+            faulty.rule("");
+            if faulty.count("hit") == before {
+                break;
+            }
+            let what = format!("{action} {code} at call {call}");
+            tried += 1;
+            recovered += usize::from(sealed.is_ok() && opened.is_ok());
+            match &opened {
+                Ok(plain) => assert_eq!(plain.as_slice(), b"old", "{what}"),
+                Err(error) => assert!(excused(error), "{what}: {error:?}"),
+            }
+            assert_eq!(*open(&kek, &context(), &old).expect(&what), b"old");
+            match sealed {
+                Ok(blob) => assert_eq!(*open(&kek, &context(), &blob).expect(&what), b"new"),
+                Err(error) => assert!(excused(&error), "{what}: {error:?}"),
+            }
+        }
     }
+    println!("{profile}: {tried} faults, {recovered} without anybody noticing");
+    assert!(tried > 50, "{tried}");
+    assert!(recovered * 2 > tried, "{recovered} of {tried}");
+}
 
-    fn provision(&self) -> Result<Provisioned, HsmError> {
-        provision(self.wanted.clone(), Pin::new(PIN))
+/// Attack: whoever can write the files has the token decrypt bytes of their choice, and learns from its
+/// answers (padding, timing). What is not authentic never reaches the key.
+#[test]
+fn nothing_is_decrypted_before_it_is_verified() {
+    let name = "nothing_is_decrypted_before_it_is_verified";
+    let Some(faulty) = Faulty::new(name) else { return };
+    for (id, profile) in [(1, Profile::CbcHmac), (2, Profile::Oaep)] {
+        let wanted =
+            Wanted { key_id: vec![id; 4], profile: Some(profile), ..faulty.wanted.clone() };
+        let made = provision(wanted, Pin::new(isolated::PIN)).unwrap();
+        let kek = faulty.open(&made).unwrap();
+        let dek = Dek::random().unwrap();
+        let wrapped = kek.wrap(&dek, b"aad").unwrap();
+        let before = faulty.count("C_Decrypt");
+        for at in 0..wrapped.len() {
+            let mut altered = wrapped.clone();
+            altered[at] ^= 1;
+            assert!(kek.unwrap(&altered, b"aad").is_err(), "{profile}, byte {at}");
+        }
+        assert!(kek.unwrap(&wrapped, b"other").is_err());
+        assert_eq!(faulty.count("C_Decrypt"), before, "{profile}");
+        assert_eq!(kek.unwrap(&wrapped, b"aad").unwrap().expose(), dek.expose());
+        assert!(faulty.count("C_Decrypt") > before);
     }
+}
 
-    fn open(&self, made: &Provisioned) -> Result<Pkcs11Protector, HsmError> {
-        Pkcs11Protector::open(made.config.clone(), Pin::new(PIN), made.canary.clone())
-    }
+/// A device that thinks for long keeps nobody else waiting.
+#[test]
+fn a_slow_call_holds_nobody_up() {
+    let Some(faulty) = Faulty::new("a_slow_call_holds_nobody_up") else { return };
+    let kek = faulty.open(&faulty.provision().unwrap()).unwrap();
+    let blob = seal(&kek, &context(), b"share").unwrap();
+    faulty.rule("hold Decrypt 1");
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| open(&kek, &context(), &blob));
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while faulty.count("held") == 0 {
+            assert!(Instant::now() < deadline, "nobody is in the token");
+            std::thread::yield_now();
+        }
+        for _ in 0..20 {
+            assert_eq!(*open(&kek, &context(), &blob).unwrap(), b"share");
+        }
+        assert!(!slow.is_finished());
+        faulty.rule("");
+        assert_eq!(*slow.join().unwrap().unwrap(), b"share");
+    });
 }
 
 fn context() -> Context {

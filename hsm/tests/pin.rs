@@ -8,9 +8,9 @@ mod isolated;
 
 use std::path::{Path, PathBuf};
 
-use isolated::{PIN, config, create, isolated, module, wanted};
+use isolated::{PIN, config, create, isolated, job, module, wanted, work};
 use quorate_hsm::pkcs11::{
-    Location, Pin, Pkcs11Protector, TokenSelector, Wanted, provision, softhsm,
+    Location, Pin, PinGuard, Pkcs11Protector, TokenSelector, Wanted, probe, provision, softhsm,
 };
 use quorate_hsm::{HsmError, KeyProtector};
 
@@ -27,6 +27,61 @@ fn a_wrong_pin_is_tried_once() {
     let before = logins(&dir);
     Pkcs11Protector::open(config(spy(), "a"), Pin::new(PIN), made.canary).unwrap();
     assert_eq!(logins(&dir) - before, 1);
+}
+
+/// What a service manager does that restarts what failed: each start is a process of its own.
+#[test]
+fn three_starts_try_a_wrong_pin_once() {
+    let open = |dir: &Path, pin: &str, source: &str| {
+        let pin = Pin::new(pin).guarded(PinGuard::new(dir, source));
+        let canary = std::fs::read(dir.join("canary")).unwrap();
+        Pkcs11Protector::open(config(spy(), "a"), pin, canary)
+    };
+    if let Some((dir, source)) = job() {
+        let expected = if logins(&dir) == 0 { "wrong PIN" } else { "no PIN was tried now" };
+        let error = open(&dir, "wrong", &source).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+        return;
+    }
+    let Some(dir) = isolated("three_starts_try_a_wrong_pin_once", &[]) else { return };
+    create("a");
+    let made = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap();
+    std::fs::write(dir.join("canary"), &made.canary).unwrap();
+    // The last one has another source: a person must say so all the same.
+    for source in ["file 1", "file 1", "file 2"] {
+        let done = work(source);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        assert_eq!(logins(&dir), 1);
+    }
+    // Provisioning and probing are held as well, and the token is not even looked at.
+    let held = || Pin::new(PIN).guarded(PinGuard::new(&dir, "file 2"));
+    let refused = provision(wanted("/nowhere".into(), "a"), held()).unwrap_err();
+    assert!(matches!(refused, HsmError::PinHeld { .. }), "{refused:?}");
+    let refused = probe(&wanted(spy(), "a").location, held()).unwrap_err();
+    assert!(matches!(refused, HsmError::PinHeld { .. }), "{refused:?}");
+    assert_eq!(logins(&dir), 1);
+    assert_eq!(PinGuard::new(&dir, "file 2").clear(), Ok(true));
+    open(&dir, PIN, "file 2").unwrap();
+    assert_eq!(logins(&dir), 2);
+}
+
+/// The token is asked once for the whole process, so that the second PIN is looked at by nobody.
+#[test]
+fn a_pin_that_nobody_judged_is_not_known_to_be_good() {
+    let name = "a_pin_that_nobody_judged_is_not_known_to_be_good";
+    let Some(dir) = isolated(name, &[]) else { return };
+    create("a");
+    let made = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap();
+    let open =
+        |pin: Pin| Pkcs11Protector::open(config(module(), "a"), pin, made.canary.clone()).unwrap();
+    let guard = || PinGuard::new(&dir, "file");
+    let record = || std::fs::read_to_string(dir.join(PinGuard::FILE)).unwrap().lines().count();
+    let first = open(Pin::new(PIN));
+    open(Pin::new("wrong").guarded(guard()));
+    assert_eq!(record(), 2, "a source is noted as good");
+    drop(first);
+    open(Pin::new(PIN).guarded(guard()));
+    assert_eq!(record(), 3, "the source is not noted");
 }
 
 #[test]

@@ -38,6 +38,17 @@ pub(super) enum Lifetime {
     Token,
 }
 
+/// How much a template says about usages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    /// What the key may do, and that it may do nothing else.
+    Denying,
+    /// What it may do.
+    Allowing,
+    /// Nothing: the token decides.
+    None,
+}
+
 /// Handles hold until the next login.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Handles {
@@ -146,8 +157,8 @@ impl Part {
         !(self.is_pair() && of_public.contains(&usage))
     }
 
-    /// Makes it. Tokens differ in what they let a template deny, so a refused denial is left out, and
-    /// reported as unprotected when it is read back.
+    /// Makes it. Tokens differ in what a template may say about usages, so one that is refused is tried
+    /// again with fewer words; what the key may do then is seen when it is read back.
     pub(super) fn generate(
         self,
         session: &Session,
@@ -155,16 +166,27 @@ impl Part {
         label: &str,
         lifetime: Lifetime,
     ) -> Result<Handles, Failure> {
-        match self.generate_once(session, id, label, lifetime, true) {
-            Err(Error::Pkcs11(
-                RvError::TemplateInconsistent
-                | RvError::AttributeTypeInvalid
-                | RvError::AttributeValueInvalid
-                | RvError::AttributeReadOnly,
-                _,
-            )) => Ok(self.generate_once(session, id, label, lifetime, false)?),
-            other => Ok(other?),
+        let mut result = Err(Error::InvalidValue);
+        for words in [Words::Denying, Words::Allowing, Words::None] {
+            result = self.generate_once(session, id, label, lifetime, words);
+            let about_the_template = matches!(
+                &result,
+                Err(Error::Pkcs11(
+                    RvError::TemplateInconsistent
+                        | RvError::TemplateIncomplete
+                        | RvError::AttributeTypeInvalid
+                        | RvError::AttributeValueInvalid
+                        | RvError::AttributeReadOnly
+                        | RvError::ArgumentsBad
+                        | RvError::GeneralError,
+                    _
+                ))
+            );
+            if !about_the_template {
+                break;
+            }
         }
+        Ok(result?)
     }
 
     fn generate_once(
@@ -173,7 +195,7 @@ impl Part {
         id: &[u8],
         label: &str,
         lifetime: Lifetime,
-        deny: bool,
+        words: Words,
     ) -> Result<Handles, Error> {
         let name = [
             Attribute::Token(lifetime == Lifetime::Token),
@@ -184,11 +206,18 @@ impl Part {
             [Attribute::Private(true), Attribute::Sensitive(true), Attribute::Extractable(false)];
         let usages = USAGES
             .iter()
-            .filter(|(usage, ..)| self.may(*usage) || (deny && self.could(*usage)))
+            .filter(|(usage, ..)| match words {
+                Words::Denying => self.could(*usage),
+                Words::Allowing => self.may(*usage),
+                Words::None => false,
+            })
             .map(|(usage, make, _)| make(self.may(*usage)));
         let secret: Vec<Attribute> = name.iter().chain(&guarded).cloned().chain(usages).collect();
-        let public =
-            |own: &[Attribute]| [name.as_slice(), &[Attribute::Private(false)], own].concat();
+        let public = |usage: Attribute, own: &[Attribute]| {
+            let usage = if words == Words::None { None } else { Some(usage) };
+            let own = own.iter().cloned().chain(usage);
+            name.iter().cloned().chain([Attribute::Private(false)]).chain(own).collect::<Vec<_>>()
+        };
         let sized = |bytes: u64| {
             let size = Attribute::ValueLen(bytes.into());
             [secret.as_slice(), &[size]].concat()
@@ -205,19 +234,20 @@ impl Part {
             Self::Rsa => {
                 let make = |bits: u64| {
                     let own = [
-                        Attribute::Encrypt(true),
                         Attribute::ModulusBits(bits.into()),
                         Attribute::PublicExponent(vec![1, 0, 1]),
                     ];
-                    session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public(&own), &secret)
+                    let public = public(Attribute::Encrypt(true), &own);
+                    session.generate_key_pair(&Mechanism::RsaPkcsKeyPairGen, &public, &secret)
                 };
                 make(3072).or_else(|_| make(2048)).map(pair)
             }
             Self::Identity(curve) => {
                 let mut last = Error::InvalidValue;
                 for parameters in curve.parameters() {
-                    let own = [Attribute::Verify(true), Attribute::EcParams(parameters.to_vec())];
-                    match session.generate_key_pair(&curve.generation(), &public(&own), &secret) {
+                    let own = [Attribute::EcParams(parameters.to_vec())];
+                    let public = public(Attribute::Verify(true), &own);
+                    match session.generate_key_pair(&curve.generation(), &public, &secret) {
                         Ok(made) => return Ok(pair(made)),
                         Err(error) => last = error,
                     }

@@ -46,6 +46,41 @@ fn child(name: &str, dir: &Path, environment: &[(&str, &str)]) -> Output {
         .unwrap()
 }
 
+/// What this process is to do, if a test has started it for a part of its work: see [`work`].
+#[allow(dead_code)]
+pub(crate) fn job() -> Option<(PathBuf, String)> {
+    let job = std::env::var("QUORATE_TEST_JOB").ok()?;
+    Some((PathBuf::from(std::env::var_os("QUORATE_TEST_DIR").unwrap()), job))
+}
+
+/// From inside an isolated test: starts this test once more as a process that finds `job`.
+#[allow(dead_code)]
+pub(crate) fn work(job: &str) -> Output {
+    let name = std::env::var("QUORATE_TEST_CHILD").unwrap();
+    Command::new("timeout")
+        .args(["--kill-after=5", "60"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", &name, "--nocapture"])
+        .env("QUORATE_TEST_JOB", job)
+        .output()
+        .unwrap()
+}
+
+/// Compiles a PKCS#11 module of ours.
+#[allow(dead_code)]
+pub(crate) fn compile(dir: &Path, name: &str) -> PathBuf {
+    let library = dir.join(format!("{name}.so"));
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/support/{name}.c"));
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .args([&library, &source])
+        .args(["-ldl", "-lpthread"])
+        .status()
+        .expect("cc is not installed: run tests/run");
+    assert!(compiled.success());
+    library
+}
+
 pub(crate) fn module() -> PathBuf {
     softhsm::find_module()
         .expect("SoftHSM is not installed: run tests/run, it installs what tests need")

@@ -1,7 +1,6 @@
 //! Software tokens that differ in what they can.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::session::UserType;
@@ -11,7 +10,7 @@ use quorate_hsm::pkcs11::{
 };
 use quorate_hsm::{KeyProtector, Profile};
 
-use crate::isolated::{PIN, SO_PIN, isolated, module};
+use crate::isolated::{PIN, SO_PIN, compile, isolated, module};
 
 /// Which software.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,20 +87,6 @@ fn only(dir: &Path, mechanisms: &str) -> PathBuf {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{text}slots.mechanisms = {mechanisms}\n")).unwrap();
     module()
-}
-
-/// Compiles a module of ours.
-pub(crate) fn compile(dir: &Path, name: &str) -> PathBuf {
-    let library = dir.join(format!("{name}.so"));
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/support/{name}.c"));
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([&library, &source])
-        .args(["-ldl", "-lpthread"])
-        .status()
-        .expect("cc is not installed: run tests/run");
-    assert!(compiled.success());
-    library
 }
 
 fn nss() -> PathBuf {
