@@ -86,6 +86,7 @@
 //! ```
 
 mod aggregate;
+mod binding;
 mod convert;
 mod key;
 mod limit;
@@ -217,8 +218,8 @@ impl core::error::Error for SignError {}
 
 /// What both ends compute from the terms.
 struct Prepared<G: FrostSuite> {
-    /// Y with its shares, where it is not X itself.
-    target: Option<Target<G>>,
+    /// Y with its shares.
+    target: Target<G>,
     /// Everything that is signed, for whom and by whom.
     digest: Digest,
 }
@@ -238,15 +239,12 @@ impl<G: FrostSuite> Prepared<G> {
             .party(terms.coordinator)
             .u32(message.len() as u32)
             .bytes(&Transcript::new("message").bytes(message).finish());
-        let (target, end) = match &terms.tweak {
-            Tweak::None => (None, start),
-            tweak => {
-                let point = public.commitment().first().ok_or(SignError::Degenerate)?;
-                let target =
-                    Target::new(point, public.group_key(), tweak).map_err(|_| SignError::Tweak)?;
-                let end = target.bind(start);
-                (Some(target), end)
-            }
+        let point = public.commitment().first().ok_or(SignError::Degenerate)?;
+        let target =
+            Target::new(point, public.group_key(), &terms.tweak).map_err(|_| SignError::Tweak)?;
+        let end = match terms.tweak {
+            Tweak::None => start,
+            Tweak::Taproot { .. } => target.bind(start),
         };
         Ok(Self { target, digest: end.finish() })
     }
