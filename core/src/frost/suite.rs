@@ -1,5 +1,6 @@
 //! Which of our groups is which ciphersuite of `frost-core`, and how values pass between the two: by
-//! their encodings alone, so neither side depends on the other's arithmetic.
+//! their encodings alone, so neither side depends on the other's arithmetic. Its hashes are used for
+//! every signature, its keys where one comes or goes, its verification where a culprit is sought.
 
 use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::traits::VartimeMultiscalarMul as _;

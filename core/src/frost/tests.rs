@@ -259,6 +259,42 @@ fn a_taken_over_key_is_checked_against_its_terms() {
     assert_eq!(import(&dealt::<G>(4, 3, 2).0[0]), Err(KeyError::OtherKey));
 }
 
+/// A signature of the first `signers` of 14 holders, T = 3, as `frost-core` itself judges it.
+fn signed_by<G: FrostSuite>(signers: u8) {
+    let (record, keys) = taken_over::<G>(14, 3, 6);
+    let public = FrostPublic::<G>::open(&record).unwrap();
+    let mut offers = Offers::new(&public, id(1));
+    let mut buffer = vec![0; MAX_LIST];
+    let mut pools = Vec::new();
+    for key in &keys {
+        let pool = NoncePool::generate(key, 0, 1, &mut hedged(key.party().number() as u8)).unwrap();
+        offers.take(key.party(), pool.offer(id(1), &mut buffer).unwrap()).unwrap();
+        pools.push(pool);
+    }
+    let terms = sign_terms(PartySet::first(signers), b"many");
+    let mut aggregator = Aggregator::new(&public, terms.clone(), &mut offers).unwrap();
+    let list = aggregator.list_message(&mut buffer).unwrap();
+    let mut signature = None;
+    for (key, pool) in keys.iter().zip(&mut pools).take(signers.into()) {
+        let listed = Signer::new(key, terms.clone()).unwrap().handle_list(id(1), list).unwrap();
+        let consumed = listed.reserve(key, pool).unwrap().persist(|_| Ok::<(), ()>(())).unwrap();
+        let mut share = [0; MAX_MESSAGE];
+        let share = consumed.sign(key).unwrap().encode(&mut share).unwrap().to_vec();
+        signature = aggregator.handle_share(key.party(), &share).unwrap();
+    }
+    let signature = frost_core::Signature::<C<G>>::deserialize(&signature.unwrap().0).unwrap();
+    let package = public.to_frost().unwrap();
+    package.verifying_key().verify(b"many", &signature).unwrap();
+}
+
+#[test]
+fn more_members_sign_than_integer_fractions_have_room_for() {
+    for signers in [3, 11, 12, 14] {
+        signed_by::<SchnorrSecp256k1>(signers);
+        signed_by::<Ed25519>(signers);
+    }
+}
+
 #[test]
 fn packages_go_out_and_come_back_as_the_same_key() {
     fn there_and_back<G: FrostSuite>() {
