@@ -151,8 +151,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
     /// would. `frost-core` judges.
     fn blame(&self) -> Abort {
         let unnamed = Abort::InvalidSignature(self.terms.quorum);
-        let judged = self.judged().and_then(Result::err);
-        let Some(Error::InvalidSignatureShare { culprits }) = judged else { return unnamed };
+        let Some(Error::InvalidSignatureShare { culprits }) = self.judged() else { return unnamed };
         let culprits: PartySet = culprits.iter().filter_map(suite::party::<G>).collect();
         if culprits.is_empty() {
             return unnamed;
@@ -160,7 +159,8 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
         Abort::Culprits(culprits, Fault::BadSignatureShare)
     }
 
-    fn judged(&self) -> Option<Result<frost_core::Signature<C<G>>, Error<C<G>>>> {
+    /// What `frost-core` has against the shares.
+    fn judged(&self) -> Option<Error<C<G>>> {
         let target = &self.prepared.target;
         let (mut commitments, mut keys) = (BTreeMap::new(), BTreeMap::new());
         for Entry { party, nonce, .. } in &self.entries {
@@ -178,6 +178,6 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
         let public = PublicKeyPackage::new(keys, key, least);
         let package = SigningPackage::new(commitments, self.terms.message.as_ref());
         let all = CheaterDetection::AllCheaters;
-        Some(frost_core::aggregate_custom(&package, &shares, &public, all))
+        frost_core::aggregate_custom(&package, &shares, &public, all).err()
     }
 }
