@@ -12,6 +12,7 @@ mod early;
 mod evidence;
 mod message;
 mod rounds;
+mod session_key;
 
 use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
@@ -31,6 +32,7 @@ use message::{Echo, OpenTree, Signed, Told, Views};
 pub use early::Early;
 pub use evidence::{Evidence, NotProven};
 pub use message::{Commit, Complaint, Contributions, Kept, Lent, Seen, SignedOpen};
+pub use session_key::SessionKey;
 
 /// A holder as the others see it in one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +75,26 @@ impl core::fmt::Debug for Output<'_> {
         }
     }
 }
+
+/// Why [`Dkg::drive`] stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriveError {
+    /// The run failed. Nothing of it may be kept but [`Dkg::take_evidence`].
+    Failed(Abort),
+    /// The buffer is shorter than [`Dkg::MAX_MESSAGE`].
+    NoRoom(NoRoom),
+}
+
+impl core::fmt::Display for DriveError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Failed(abort) => abort.fmt(f),
+            Self::NoRoom(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for DriveError {}
 
 /// What is still to be put out, in the order of the fields.
 #[derive(Default)]
@@ -355,6 +377,28 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return Ok(outbox.failed.take().map(Output::Failed));
         };
         Ok(Some(Output::Send { to, bytes }))
+    }
+
+    /// Puts out all that is due, in order: `send` gets each message with its receiver (`None`: all other
+    /// holders). The finished key comes back when it is made; seal and store it as PENDING, durably, and
+    /// only then confirm it. For a driver that needs no more control than this.
+    ///
+    /// # Errors
+    /// [`DriveError`]: the run failed, or `buffer` is too short.
+    pub fn drive(
+        &mut self,
+        signer: &impl SessionSigner,
+        buffer: &mut [u8],
+        mut send: impl FnMut(Option<PartyId>, &[u8]),
+    ) -> Result<Option<(PublicKey<N>, ShareRecord<N, K>)>, DriveError> {
+        while let Some(output) = self.poll_output(signer, buffer).map_err(DriveError::NoRoom)? {
+            match output {
+                Output::Send { to, bytes } => send(to, bytes),
+                Output::Persist => return Ok(self.take_key()),
+                Output::Failed(abort) => return Err(DriveError::Failed(abort)),
+            }
+        }
+        Ok(None)
     }
 
     fn write_commit<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {

@@ -15,88 +15,67 @@
 //!   stored and used once.
 //! - [`request`], [`policy`]: what a client wants, and whether a party's own rules allow it.
 //!
-//! Four parties in one thread make a key, and three of them sign with it:
+//! Three parties in one thread make a key and sign with it:
 //!
 //! ```
-//! use ed25519_dalek::{Signer as _, SigningKey};
-//! use quorate_core::curve::{EcdsaGroup, Secp256k1 as C, Suite};
-//! use quorate_core::dkg::{Dkg, Output, Peer, SessionSigner};
-//! use quorate_core::ecdsa::{Combiner, MAX_MESSAGE, SignTerms, Signer};
-//! use quorate_core::key::{Confirmation, KeyTerms, OpenedKey, check_certificate};
-//! use quorate_core::party::{Holders, PartySet};
-//! use quorate_core::{derive::Derivation, hash::Digest, identity::Identity, wire::Bytes64};
+//! # use std::collections::{BTreeMap, VecDeque};
+//! # use quorate_core::curve::{Secp256k1 as C, Suite};
+//! # use quorate_core::derive::Derivation;
+//! # use quorate_core::dkg::{Dkg, SessionKey, SessionSigner as _};
+//! # use quorate_core::ecdsa::{Combiner, MAX_MESSAGE, SignTerms, Signer};
+//! # use quorate_core::key::{Confirmation, KeyTerms, OpenedKey, check_certificate};
+//! # use quorate_core::party::{Holders, PartySet};
+//! # use quorate_core::secret::SecretBytes;
 //! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 //! # let mut rng = ChaCha20Rng::from_seed([1; 32]); // In earnest: `secret::HedgedRng`.
-//! struct Key(SigningKey); // Of one boot; here it stands for the long-term identity key as well.
-//! impl SessionSigner for Key {
-//!     fn sign(&self, digest: &Digest) -> Bytes64 { Bytes64(self.0.sign(digest).to_bytes()) }
+//! // Two shares of three are the key. Session keys sign in place of long-term identity keys too.
+//! let parties = PartySet::first(3);
+//! let (suite, network, key, context) = (Suite::EcdsaSecp256k1, [1; 16], [2; 16], [3; 32]);
+//! let holders = Holders::new(parties, 2)?;
+//! let terms = KeyTerms { suite, network, key, epoch: 0, holders, context };
+//! let signers = [1, 2, 3].map(|i| SessionKey::new(&SecretBytes::new([i; 32])));
+//! let peers: Vec<_> = parties.iter().zip(&signers).map(|(id, key)| key.peer(id)).collect();
+//! let (mut runs, mut keys, mut channels) = (Vec::new(), BTreeMap::new(), VecDeque::new());
+//! for (id, key) in parties.iter().zip(&signers) {
+//!     runs.push((id, key, Dkg::<C, 3, 2>::new(terms, [9; 32], id, &peers, key, &mut rng)?));
 //! }
-//! let holders = Holders::new(PartySet::first(4), 2)?;
-//! let keys: Vec<Key> = (1..=4).map(|i| Key(SigningKey::from_bytes(&[i; 32]))).collect();
-//! let identity = |i: usize| Identity::Ed25519(keys[i].0.verifying_key().to_bytes());
-//! let peer = |(i, party)| Peer { party, session_key: identity(i) };
-//! let peers: Vec<Peer> = holders.parties().iter().enumerate().map(peer).collect();
-//! let (network, key, context) = ([1; 16], [2; 16], [3; 32]);
-//! let terms = KeyTerms { suite: Suite::EcdsaSecp256k1, network, key, epoch: 0, holders, context };
-//!
-//! // Key generation: 4 holders and 3 nonce keys at most.
-//! let mut start = |(me, key): (&Peer, &Key)| Dkg::<C, 4, 3>::new(terms, [9; 32], me.party, &peers, key, &mut rng);
-//! let mut runs = peers.iter().zip(&keys).map(&mut start).collect::<Result<Vec<_>, _>>()?;
-//! let (mut made, mut buffer) = (Vec::new(), [0; Dkg::<C, 4, 3>::MAX_MESSAGE]);
-//! while made.len() < 4 {
-//!     let mut sent = Vec::new(); // One round of all; in earnest each message goes over a channel.
-//!     for (me, run) in runs.iter_mut().enumerate() {
-//!         while let Some(output) = run.poll_output(&keys[me], &mut buffer)? {
-//!             match output {
-//!                 Output::Send { to, bytes } => sent.push((me, to, bytes.to_vec())),
-//!                 Output::Persist => made.extend(run.take_key()), // Seal and store it now.
-//!                 Output::Failed(abort) => return Err(abort.into()),
-//!             }
-//!         }
+//! loop {
+//!     for (me, key, run) in &mut runs {
+//!         let send = |to, bytes: &[u8]| channels.push_back((*me, to, bytes.to_vec()));
+//!         let made = run.drive(*key, &mut [0; Dkg::<C, 3, 2>::MAX_MESSAGE], send)?;
+//!         keys.extend(made.map(|made| (*me, made))); // It is sealed and stored, and then confirmed.
 //!     }
-//!     for (from, to, bytes) in &sent {
-//!         for me in (0..4).filter(|me| me != from && to.is_none_or(|to| to == peers[*me].party)) {
-//!             runs[me].handle_message(peers[*from].party, bytes, &keys[me])?;
-//!         }
+//!     let Some((from, to, bytes)) = channels.pop_front() else { break };
+//!     let receives = |me| me != from && to.is_none_or(|to| to == me);
+//!     for (_, key, run) in runs.iter_mut().filter(|(me, ..)| receives(*me)) {
+//!         run.handle_message(from, &bytes, *key)?;
 //!     }
 //! }
-//! // All confirm: the key is active when everybody has everybody's word.
-//! let mut words: Vec<Confirmation<4, 3>> = Vec::new();
-//! for (i, (public, record)) in made.iter().enumerate() {
-//!     let word = Confirmation::unsigned(public, peers[i].party, record);
-//!     words.push(Confirmation { signature: keys[i].sign(&word.digest(public)), ..word });
-//! }
-//! let public = made[0].0.clone();
-//! check_certificate(&public, &words, |party| Some(identity(party.number() as usize - 1)))?;
+//! let words = keys.iter().zip(&signers).map(|((me, (public, record)), key)| {
+//!     Confirmation::signed(public, *me, record, |digest| key.sign(digest))
+//! });
+//! let (words, public) = (words.collect::<Vec<_>>(), keys[&peers[0].party].0.clone());
+//! check_certificate(&public, &words, |id| Some(signers[parties.position(id)?].identity()))?;
 //!
-//! // A signature by parties 1, 2 and 4 on a digest that each has computed itself.
-//! let quorum: PartySet = peers.iter().map(|peer| peer.party).filter(|p| p.number() != 3).collect();
-//! let (coordinator, derivation, digest) = (peers[0].party, Derivation::Root, [7; 32]);
-//! let terms = SignTerms { quorum, coordinator, derivation, digest };
-//! let salts: Vec<_> = quorum.iter().map(|p| (p, [p.number() as u8; 32])).collect(); // Fresh ones.
-//! let mut members = Vec::new();
-//! for (word, (public, record)) in words.iter().zip(made).filter(|(w, _)| quorum.contains(w.party)) {
-//!     let key = OpenedKey::<C, 4, 3>::open(&public, word.party, record, word)?;
-//!     let signer = Signer::<C, 3>::new(&key, terms, &salts, &[word.party.number() as u8; 32])?;
-//!     members.push((key, signer));
-//! }
-//! let (mut combiner, mut buffer) = (Combiner::<C, 3>::new(&public, terms, &salts)?, [0; MAX_MESSAGE]);
-//! let (mut nonces, mut signature) = (Vec::new(), None);
-//! for (key, signer) in &members {
-//!     let nonce = signer.nonce_message(&mut buffer)?.to_vec(); // Count and audit the signature first.
-//!     signature = combiner.handle_nonce(key.party(), &nonce)?;
-//!     nonces.push((key.party(), nonce));
+//! // All three sign a digest that each has computed itself. Salts are fresh in earnest.
+//! let (quorum, coordinator, derivation) = (parties, peers[0].party, Derivation::Root);
+//! let terms = SignTerms { quorum, coordinator, derivation, digest: [7; 32] };
+//! let salts: Vec<_> = quorum.iter().map(|id| (id, [id.number() as u8; 32])).collect();
+//! let mut combiner = Combiner::<C, 3>::new(&public, terms, &salts)?;
+//! let (mut members, mut nonces, mut signature) = (Vec::new(), Vec::new(), None);
+//! for (((me, (public, record)), word), (_, salt)) in keys.into_iter().zip(&words).zip(&salts) {
+//!     let key = OpenedKey::<C, 3, 2>::open(&public, me, record, word)?;
+//!     let signer = Signer::<C, 3>::new(&key, terms, &salts, salt)?;
+//!     // The policy's counters and the audit record are durable before the nonce is sent.
+//!     let nonce = signer.nonce_message(&mut [0; MAX_MESSAGE])?.to_vec();
+//!     combiner.handle_nonce(me, &nonce)?;
+//!     (nonces.push((me, nonce)), members.push((key, signer)));
 //! }
 //! for (key, signer) in &mut members {
-//!     for (from, nonce) in nonces.iter().filter(|(from, _)| *from != key.party()) {
-//!         let Some(share) = signer.handle_nonce(key, *from, nonce)? else { continue };
-//!         signature = combiner.handle_share(key.party(), share.encode(&mut buffer)?)?;
-//!     }
+//!     let share = signer.handle_nonces(key, &nonces)?.expect("all others' nonces were there");
+//!     signature = combiner.handle_share(key.party(), share.encode(&mut [0; MAX_MESSAGE])?)?;
 //! }
-//! let signature = signature.expect("three shares are a signature");
-//! # use quorate_core::curve::Group;
-//! let [r, s] = [signature.r, signature.s].map(|bytes| C::scalar_from_bytes(&bytes).unwrap());
-//! assert!(C::verify(&public.points::<C>().unwrap()[0], &digest, &r, &s));
+//! assert!(signature.is_some(), "and the combiner has verified it");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!

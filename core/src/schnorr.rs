@@ -185,7 +185,7 @@ pub fn verify<G: SchnorrGroup>(key: &[u8; 32], message: &[u8], signature: &Signa
 }
 
 /// Whether z·G − c·Y is the point that `nonce` names: compared encoded, as the standards say.
-fn holds<G: SchnorrGroup>(
+pub(crate) fn holds<G: SchnorrGroup>(
     key: &G::Point,
     nonce: &[u8; 32],
     challenge: &G::Scalar,

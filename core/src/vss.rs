@@ -52,6 +52,9 @@ pub(crate) fn encoded<G: Group, const N: usize>(points: &[G::Point]) -> Vec<Poin
     encodings.iter().take(points.len()).flatten().copied().collect()
 }
 
+/// [`lagrange`] is exact for no more signers than this.
+pub const MAX_SIGNERS: usize = 11;
+
 /// A reduced fraction of two public integers, the denominator positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fraction {
@@ -62,7 +65,7 @@ struct Fraction {
 impl Fraction {
     const ONE: Self = Self { numerator: 1, denominator: 1 };
 
-    /// The product with `a/b`. Identifiers have 8 bits and there are at most 11 signers, so 2^88
+    /// The product with `a/b`. Identifiers have 8 bits and there are at most [`MAX_SIGNERS`], so 2^88
     /// bounds both parts.
     fn times(self, a: i128, b: i128) -> Self {
         let numerator = self.numerator.saturating_mul(a);

@@ -118,14 +118,14 @@ fn our_key_goes_to_frost_core_and_back_as_the_same_key() {
             let stored = &group[&id(1)].public;
             let keys = ours(&group).unwrap();
             let public = keys[0].public().to_frost().unwrap();
-            let packages: Vec<_> = keys.iter().map(FrostKey::to_frost).collect();
+            let packages: Vec<_> = keys.iter().map(|key| key.to_frost().unwrap()).collect();
 
             let terms = key_terms::<G>(4, 2);
             let record = PublicRecord::<N>::import::<G>(terms, &public).unwrap();
             assert_eq!(record.commitment, stored.commitment);
             let back = taken_over::<G>(terms, &(packages, public)).unwrap();
             for (ours, back) in keys.iter().zip(&back) {
-                assert_eq!(ours.to_frost(), back.to_frost());
+                assert_eq!(ours.to_frost().unwrap(), back.to_frost().unwrap());
             }
             let key = signs(&mut Scene::new(back, 1, 1), PartySet::first(2), b"m", Tweak::None);
             assert_eq!(
@@ -144,7 +144,7 @@ fn our_packages_sign_in_frost_core_itself() {
         for seed in 1..5 {
             let keys = ours(&group_on::<G>(PartySet::first(3), 2, seed)).unwrap();
             let mut rng = ChaCha20Rng::seed_from_u64(seed);
-            let packages: Vec<_> = keys[1..].iter().map(FrostKey::to_frost).collect();
+            let packages: Vec<_> = keys[1..].iter().map(|key| key.to_frost().unwrap()).collect();
             let nonces: Vec<_> = packages
                 .iter()
                 .map(|package| frost_core::round1::commit(package.signing_share(), &mut rng).0)

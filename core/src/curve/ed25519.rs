@@ -55,9 +55,16 @@ fn on_curve(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
     (y.iter().rev().lt(PRIME.iter().rev()) && !point.is_small_order()).then_some(point)
 }
 
+/// Whether (ℓ−1)·P = −P for the subgroup's order ℓ: so ℓ·P = O. dalek's own check takes the time of a
+/// secret factor; these points are public.
+fn in_subgroup(point: &EdwardsPoint) -> bool {
+    let (minus_one, zero) = (-Scalar::ONE, Scalar::ZERO);
+    EdwardsPoint::vartime_double_scalar_mul_basepoint(&minus_one, point, &zero) == -point
+}
+
 /// In the subgroup besides.
 fn decompress(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
-    on_curve(bytes).filter(EdwardsPoint::is_torsion_free)
+    on_curve(bytes).filter(in_subgroup)
 }
 
 impl Group for Ed25519 {

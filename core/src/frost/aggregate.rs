@@ -5,17 +5,19 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use frost_core::keys::PublicKeyPackage;
-use frost_core::round2;
-use frost_core::{CheaterDetection, Error, VerifyingKey};
+use frost_core::{CheaterDetection, Error, SigningPackage};
 
+use super::binding;
 use super::offers::{Entry, Offers};
-use super::sign::{Package, package};
+use super::sign::list_digest;
 use super::suite::{self, C, FrostSuite};
 use super::{
     CommitmentList, FrostPublic, Prepared, SignError, SignTerms, Signature, SignatureShare,
 };
+use crate::hash::Digest;
 use crate::nonce::{Failure, check_header};
 use crate::party::{PartyId, PartySet};
+use crate::schnorr::holds;
 use crate::session::{Abort, Fault, Refusal};
 use crate::wire::{self, Bytes64, NoRoom};
 
@@ -29,8 +31,9 @@ pub struct Aggregator<G: FrostSuite, M> {
     public: FrostPublic<G>,
     prepared: Prepared<G>,
     entries: Vec<Entry>,
-    package: Package<G>,
-    shares: Vec<(PartyId, SignatureShare, round2::SignatureShare<C<G>>)>,
+    /// D.
+    inputs: Digest,
+    shares: Vec<(PartyId, SignatureShare, G::Scalar)>,
     over: bool,
 }
 
@@ -51,10 +54,9 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
         }
         let prepared = Prepared::new(public, &terms)?;
         let entries = offers.draw(terms.quorum).map_err(SignError::NoCommitment)?;
-        let package = package(&prepared.digest, terms.message.as_ref(), &entries)
-            .map_err(|party| SignError::NoCommitment(PartySet::EMPTY.with(party)))?;
-        let (public, shares) = (public.clone(), Vec::new());
-        Ok(Self { terms, public, prepared, entries, package, shares, over: false })
+        let inputs = list_digest(&prepared.digest, &entries);
+        let (public, shares) = (public.clone(), Vec::with_capacity(entries.len()));
+        Ok(Self { terms, public, prepared, entries, inputs, shares, over: false })
     }
 
     /// R2, to all members.
@@ -110,65 +112,72 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
                 blame(Fault::Equivocation)
             });
         }
-        if share.inputs != self.package.inputs {
+        if share.inputs != self.inputs {
             return Err(Failure::Aborted(Abort::Disagreement(from)));
         }
-        let response = suite::response::<G>(&share.response).ok_or(blame(Fault::Malformed))?;
+        let response = G::scalar_from_bytes(&share.response).ok_or(blame(Fault::Malformed))?;
         self.shares.push((from, share, response));
         Ok(())
     }
 
     fn finish(&self) -> Result<Signature, Failure> {
-        let unnamed = Failure::Aborted(Abort::InvalidSignature(self.terms.quorum));
-        let mut shares = BTreeMap::new();
-        for (id, _, response) in &self.shares {
-            shares.insert(suite::identifier::<G>(*id).ok_or(unnamed)?, *response);
-        }
-        let key = self.verifying_key().ok_or(Failure::Aborted(Abort::Degenerate))?;
-        let least = u16::try_from(self.public.threshold()).ok();
-        let public = PublicKeyPackage::new(BTreeMap::new(), key, least);
-        // Verifies the signature; the parties' keys are needed only to find who lied.
-        let made = frost_core::aggregate_custom(
-            &self.package.inner,
-            &shares,
-            &public,
-            CheaterDetection::Disabled,
-        );
-        let Ok(signature) = made else { return Err(Failure::Aborted(self.blame(&shares, key))) };
-        let bytes = signature.serialize().ok().and_then(|bytes| bytes.try_into().ok());
-        bytes.map(Bytes64).ok_or(unnamed)
+        self.signature().ok_or_else(|| Failure::Aborted(self.blame()))
     }
 
-    fn verifying_key(&self) -> Option<VerifyingKey<C<G>>> {
-        match &self.prepared.target {
-            None => Some(self.public.verifying_key()),
-            Some(target) => suite::verifying_key::<G>(&G::point_to_bytes(target.point())?),
+    /// R and z, if they verify.
+    fn signature(&self) -> Option<Signature> {
+        let (target, message) = (&self.prepared.target, self.terms.message.as_ref());
+        let factors = binding::factors(target, message, &self.entries)?;
+        let members = self.entries.iter().zip(factors).map(|(Entry { nonce, .. }, factor)| {
+            // Whether they are in the subgroup was checked when they were offered.
+            let [hiding, binding] = [&nonce.hiding, &nonce.binding].map(G::nonce_from_bytes);
+            Some((hiding?, binding?, factor))
+        });
+        let commitment = binding::commitment::<G>(&members.collect::<Option<Vec<_>>>()?);
+        let (name, _) = G::name(&commitment)?;
+        let zero = G::Scalar::default();
+        let response = self.shares.iter().fold(zero, |sum, (.., response)| sum + *response);
+        let challenge = G::challenge(&name, target.name(), message);
+        if !holds::<G>(target.point(), &name, &challenge, &response) {
+            return None;
         }
+        let mut signature = [0; 64];
+        let bytes = name.into_iter().chain(G::response_to_bytes(&response));
+        signature.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        Some(Bytes64(signature))
     }
 
     /// All members whose share does not fit, however many they are: if every one fitted, the signature
-    /// would.
-    fn blame(
-        &self,
-        shares: &BTreeMap<frost_core::Identifier<C<G>>, round2::SignatureShare<C<G>>>,
-        key: VerifyingKey<C<G>>,
-    ) -> Abort {
+    /// would. `frost-core` judges.
+    fn blame(&self) -> Abort {
         let unnamed = Abort::InvalidSignature(self.terms.quorum);
-        let keys = self.terms.quorum.iter().map(|party| {
-            let key = self.public.party_key(party);
-            let key = self.prepared.target.as_ref().map_or(key, |target| target.party_key(key));
-            Some((suite::identifier::<G>(party)?, suite::verifying_share::<G>(&key)?))
-        });
-        let Some(keys) = keys.collect::<Option<BTreeMap<_, _>>>() else { return unnamed };
-        let least = u16::try_from(self.public.threshold()).ok();
-        let public = PublicKeyPackage::new(keys, key, least);
-        let all = CheaterDetection::AllCheaters;
-        let judged = frost_core::aggregate_custom(&self.package.inner, shares, &public, all);
-        let Err(Error::InvalidSignatureShare { culprits }) = judged else { return unnamed };
+        let Some(Error::InvalidSignatureShare { culprits }) = self.judged() else { return unnamed };
         let culprits: PartySet = culprits.iter().filter_map(suite::party::<G>).collect();
         if culprits.is_empty() {
             return unnamed;
         }
         Abort::Culprits(culprits, Fault::BadSignatureShare)
+    }
+
+    /// What `frost-core` has against the shares.
+    fn judged(&self) -> Option<Error<C<G>>> {
+        let target = &self.prepared.target;
+        let (mut commitments, mut keys) = (BTreeMap::new(), BTreeMap::new());
+        for Entry { party, nonce, .. } in &self.entries {
+            let id = suite::identifier::<G>(*party)?;
+            commitments.insert(id, suite::commitments::<G>(&nonce.hiding, &nonce.binding)?);
+            let key = target.party_key(self.public.party_key(*party));
+            keys.insert(id, suite::verifying_share::<G>(&key)?);
+        }
+        let shares = self.shares.iter().map(|(party, _, response)| {
+            Some((suite::identifier::<G>(*party)?, suite::response::<G>(response)?))
+        });
+        let shares = shares.collect::<Option<BTreeMap<_, _>>>()?;
+        let key = suite::verifying_key::<G>(&G::encoding(target.name()))?;
+        let least = u16::try_from(self.public.threshold()).ok();
+        let public = PublicKeyPackage::new(keys, key, least);
+        let package = SigningPackage::new(commitments, self.terms.message.as_ref());
+        let all = CheaterDetection::AllCheaters;
+        frost_core::aggregate_custom(&package, &shares, &public, all).err()
     }
 }

@@ -100,15 +100,22 @@ impl<G: FrostSuite> FrostPublic<G> {
         });
         let shares: Option<BTreeMap<_, _>> = shares.collect();
         let least = u16::try_from(self.threshold()).ok();
-        Some(PublicKeyPackage::new(shares?, self.verifying_key(), least))
+        Some(PublicKeyPackage::new(shares?, suite::verifying_key::<G>(self.group_key())?, least))
     }
 }
 
 impl<G: FrostSuite> FrostKey<G> {
     /// This party's package for `frost-core`. It holds the share: every call is a place to review.
+    /// `None` does not happen.
     #[must_use]
-    pub fn to_frost(&self) -> KeyPackage<C<G>> {
-        self.package().clone()
+    pub fn to_frost(&self) -> Option<KeyPackage<C<G>>> {
+        let public = self.public();
+        let identifier = suite::identifier::<G>(self.party())?;
+        let signing = suite::signing_share(self.share())?;
+        let verifying = suite::verifying_share::<G>(&public.party_key(self.party()))?;
+        let key = suite::verifying_key::<G>(public.group_key())?;
+        let least = u16::try_from(public.threshold()).ok()?;
+        Some(KeyPackage::new(identifier, signing, verifying, key, least))
     }
 }
 

@@ -3,11 +3,9 @@
 
 use alloc::vec::Vec;
 
-use frost_core::VerifyingKey;
-use frost_core::keys::KeyPackage;
 use serde::{Deserialize, Serialize};
 
-use super::suite::{self, C, FrostSuite};
+use super::suite::FrostSuite;
 use crate::curve::{PointBytes, Suite};
 use crate::hash::{Digest, Transcript};
 use crate::key::{self, KeyTerms, OpenedKey};
@@ -172,7 +170,6 @@ pub struct FrostPublic<G: FrostSuite> {
     threshold: u8,
     group_key: PointBytes,
     commitment: Vec<G::Point>,
-    verifying_key: VerifyingKey<C<G>>,
 }
 
 impl<G: FrostSuite> FrostPublic<G> {
@@ -217,8 +214,7 @@ impl<G: FrostSuite> FrostPublic<G> {
         let points: Option<Vec<_>> = commitment.iter().map(G::point_from_bytes).collect();
         let points = points.ok_or(KeyError::PublicRecord)?;
         let group_key = *commitment.first().ok_or(KeyError::PublicRecord)?;
-        let verifying_key = suite::verifying_key::<G>(&group_key).ok_or(KeyError::PublicRecord)?;
-        Ok(Self { name, parties, threshold, group_key, commitment: points, verifying_key })
+        Ok(Self { name, parties, threshold, group_key, commitment: points })
     }
 
     /// N.
@@ -258,10 +254,6 @@ impl<G: FrostSuite> FrostPublic<G> {
     pub(super) fn commitment(&self) -> &[G::Point] {
         &self.commitment
     }
-
-    pub(super) fn verifying_key(&self) -> VerifyingKey<C<G>> {
-        self.verifying_key
-    }
 }
 
 impl<G: FrostSuite> core::fmt::Debug for FrostPublic<G> {
@@ -280,7 +272,6 @@ pub struct FrostKey<G: FrostSuite> {
     public: FrostPublic<G>,
     me: PartyId,
     share: SecretScalar<G>,
-    package: KeyPackage<C<G>>,
 }
 
 impl<G: FrostSuite> FrostKey<G> {
@@ -335,13 +326,11 @@ impl<G: FrostSuite> FrostKey<G> {
         }
         // A stale or flipped share must not sign: z_i with it, and one with the right share under the
         // same nonces, are two equations.
-        if G::mul_base(share.expose()) != public.party_key(me) {
+        let found = G::mul_base(share.expose());
+        if found != public.party_key(me) || found == G::Point::default() {
             return Err(KeyError::Share);
         }
-        let verifying_key = public.verifying_key;
-        let package =
-            key_package(me, &share, verifying_key, public.threshold).ok_or(KeyError::Share)?;
-        Ok(Self { public, me, share, package })
+        Ok(Self { public, me, share })
     }
 
     /// The public side.
@@ -359,10 +348,6 @@ impl<G: FrostSuite> FrostKey<G> {
     pub(super) fn share(&self) -> &SecretScalar<G> {
         &self.share
     }
-
-    pub(super) fn package(&self) -> &KeyPackage<C<G>> {
-        &self.package
-    }
 }
 
 impl<G: FrostSuite> core::fmt::Debug for FrostKey<G> {
@@ -373,17 +358,4 @@ impl<G: FrostSuite> core::fmt::Debug for FrostKey<G> {
             .field("share", &self.share)
             .finish_non_exhaustive()
     }
-}
-
-/// What `frost-core` signs with; `None` for a share that is 0.
-pub(super) fn key_package<G: FrostSuite>(
-    party: PartyId,
-    share: &SecretScalar<G>,
-    key: VerifyingKey<C<G>>,
-    threshold: u8,
-) -> Option<KeyPackage<C<G>>> {
-    let verifying_share = suite::verifying_share::<G>(&G::mul_base(share.expose()))?;
-    let identifier = suite::identifier::<G>(party)?;
-    let signing_share = suite::signing_share(share)?;
-    Some(KeyPackage::new(identifier, signing_share, verifying_share, key, threshold.into()))
 }

@@ -7,18 +7,18 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
-use frost_core::round1::SigningNonces;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::key::{FrostKey, KeyName};
 use super::limit::at_most;
-use super::suite::{self, C, FrostSuite};
+use super::suite::{self, FrostSuite};
 use crate::curve::PointBytes;
 use crate::hash::{Digest, Transcript};
 use crate::party::PartyId;
-use crate::secret::{HedgedRng, SecretBytes};
+use crate::secret::{HedgedRng, SecretBytes, SecretScalar};
 use crate::session::{Header, Protocol};
 use crate::wire::{self, DecodeError, NoRoom};
 
@@ -121,9 +121,10 @@ pub(super) fn offer_header<G: FrostSuite>(pool: Digest, from: PartyId, to: Party
     }
 }
 
-/// A pool as it is stored: sealed by the caller.
+/// A pool as it is stored: sealed by the caller. S is a nonce, borrowed where the pool is written.
 #[derive(Serialize, Deserialize)]
-struct Record {
+#[serde(bound(deserialize = "S: Deserialize<'de>"))]
+struct Record<S> {
     version: u8,
     name: KeyName,
     party: PartyId,
@@ -133,11 +134,41 @@ struct Record {
     taken: u16,
     /// (d, e) by index; taken ones are gone.
     #[serde(deserialize_with = "at_most::<_, _, MAX_NONCES>")]
-    nonces: Vec<Option<(SecretBytes, SecretBytes)>>,
+    nonces: Vec<Option<(S, S)>>,
 }
 
-/// (d, e) with their commitments. Boxed: taking them out moves a pointer and leaves no copy behind.
-pub(super) type Nonces<G> = Box<SigningNonces<C<G>>>;
+/// (d, e) as they are stored and, encoded, D = d·G and E = e·G.
+pub(super) struct Pair {
+    hiding: SecretBytes,
+    binding: SecretBytes,
+    pub(super) commitments: (PointBytes, PointBytes),
+}
+
+/// Boxed: taking a pair out moves a pointer and leaves no copy behind.
+pub(super) type Nonces = Box<Pair>;
+
+impl Pair {
+    /// `None` if a nonce is 0.
+    fn new<G: FrostSuite>(nonces: [SecretScalar<G>; 2]) -> Option<Nonces> {
+        let points = nonces.each_ref().map(|nonce| G::mul_base(nonce.expose()));
+        let mut encoded = [None; 2];
+        G::points_to_bytes(&points, &mut encoded);
+        let [hiding, binding] = encoded;
+        let commitments = hiding.zip(binding)?;
+        let [hiding, binding] = nonces.each_ref().map(SecretBytes::of_scalar);
+        Some(Box::new(Self { hiding, binding, commitments }))
+    }
+
+    fn scalar<G: FrostSuite>(stored: &SecretBytes) -> Option<SecretScalar<G>> {
+        G::scalar_from_bytes(stored.expose()).map(SecretScalar::new)
+    }
+
+    /// d + ρ·e, the secret of D + ρ·E.
+    pub(super) fn bound<G: FrostSuite>(self, factor: &G::Scalar) -> Option<SecretScalar<G>> {
+        let [hiding, binding] = [Self::scalar::<G>(&self.hiding)?, Self::scalar(&self.binding)?];
+        Some(SecretScalar::new(*hiding.expose() + *factor * *binding.expose()))
+    }
+}
 
 /// Nonces of one party, key, epoch and incarnation. Not `Clone`; none leaves but by
 /// [`Listed::reserve`](super::Listed::reserve).
@@ -148,8 +179,9 @@ pub struct NoncePool<G: FrostSuite> {
     id: Digest,
     taken: u16,
     /// By index; `None` where one was taken.
-    nonces: Vec<Option<Nonces<G>>>,
+    nonces: Vec<Option<Nonces>>,
     unsaved: bool,
+    suite: PhantomData<G>,
 }
 
 /// A changed pool on its way to the store.
@@ -180,7 +212,7 @@ impl Change {
     /// pool are in use; each of them could take what the other has taken.
     #[must_use]
     pub fn replaces(&self, stored: &[u8]) -> bool {
-        wire::decode::<Record>(stored)
+        wire::decode::<Record<SecretBytes>>(stored)
             .is_ok_and(|old| old.id == self.id && old.taken.checked_add(1) == Some(self.taken))
     }
 }
@@ -228,15 +260,23 @@ impl<G: FrostSuite> NoncePool<G> {
         for _ in 0..count {
             let hiding = suite::generate_nonce::<G>(key.share(), &random());
             let binding = suite::generate_nonce::<G>(key.share(), &random());
-            let (hiding, binding) = hiding.zip(binding).ok_or(PoolError::Degenerate)?;
-            let pair = Box::new(SigningNonces::from_nonces(hiding, binding));
-            let bytes = suite::commitment_bytes::<G>(pair.commitments());
-            let (hiding, binding) = bytes.ok_or(PoolError::Degenerate)?;
+            let pair = hiding.zip(binding).and_then(|(d, e)| Pair::new([d, e]));
+            let pair = pair.ok_or(PoolError::Degenerate)?;
+            let (hiding, binding) = &pair.commitments;
             id = id.bytes(&hiding.0).bytes(&binding.0);
             nonces.push(Some(pair));
         }
         let (party, id) = (key.party(), id.finish());
-        Ok(Self { name, party, incarnation, id, taken: 0, nonces, unsaved: false })
+        Ok(Self {
+            name,
+            party,
+            incarnation,
+            id,
+            taken: 0,
+            nonces,
+            unsaved: false,
+            suite: PhantomData,
+        })
     }
 
     /// Takes over an unsealed record of this `key` and of this party's present incarnation.
@@ -251,13 +291,22 @@ impl<G: FrostSuite> NoncePool<G> {
             Some(&wire::VERSION) | None => {}
             Some(&version) => return Err(PoolError::Decode(DecodeError::Version(version))),
         }
-        let record: Record = wire::decode(record).map_err(PoolError::Decode)?;
+        let record: Record<SecretBytes> = wire::decode(record).map_err(PoolError::Decode)?;
         if record.nonces.is_empty() {
             return Err(PoolError::Size);
         }
         let Record { name, party, id, taken, nonces: stored, .. } = record;
         let (nonces, found) = (Vec::with_capacity(stored.len()), record.incarnation);
-        let mut pool = Self { name, party, incarnation: found, id, taken, nonces, unsaved: false };
+        let mut pool = Self {
+            name,
+            party,
+            incarnation: found,
+            id,
+            taken,
+            nonces,
+            unsaved: false,
+            suite: PhantomData,
+        };
         pool.check(key)?;
         if found != incarnation {
             return Err(PoolError::OtherIncarnation { expected: incarnation, found });
@@ -268,10 +317,10 @@ impl<G: FrostSuite> NoncePool<G> {
                 pool.nonces.push(None);
                 continue;
             };
-            let hiding = suite::nonce::<G>(&hiding).ok_or(malformed)?;
-            let binding = suite::nonce::<G>(&binding).ok_or(malformed)?;
+            let nonces = Pair::scalar::<G>(&hiding).zip(Pair::scalar(&binding));
             // The commitments are computed again, not believed.
-            pool.nonces.push(Some(Box::new(SigningNonces::from_nonces(hiding, binding))));
+            let pair = nonces.and_then(|(d, e)| Pair::new([d, e]));
+            pool.nonces.push(Some(pair.ok_or(malformed)?));
         }
         Ok(pool)
     }
@@ -297,12 +346,9 @@ impl<G: FrostSuite> NoncePool<G> {
     }
 
     fn encode_record(&self) -> Result<Zeroizing<Vec<u8>>, PoolError> {
-        let stored = self.nonces.iter().map(|pair| {
-            let Some(pair) = pair else { return Some(None) };
-            let hiding = suite::nonce_bytes::<G>(pair.hiding())?;
-            Some(Some((hiding, suite::nonce_bytes::<G>(pair.binding())?)))
-        });
-        let nonces: Option<Vec<_>> = stored.collect();
+        let stored =
+            self.nonces.iter().map(|pair| Some((&pair.as_ref()?.hiding, &pair.as_ref()?.binding)));
+        let room = MAX_POOL.min(256 + self.nonces.len() + self.remaining() * 64);
         let record = Record {
             version: wire::VERSION,
             name: self.name,
@@ -310,9 +356,9 @@ impl<G: FrostSuite> NoncePool<G> {
             incarnation: self.incarnation,
             id: self.id,
             taken: self.taken,
-            nonces: nonces.ok_or(PoolError::Degenerate)?,
+            nonces: stored.collect(),
         };
-        let mut buffer = Zeroizing::new(alloc::vec![0; MAX_POOL]);
+        let mut buffer = Zeroizing::new(alloc::vec![0; room]);
         let length = wire::encode(&record, &mut buffer).map_err(|NoRoom| PoolError::Size)?.len();
         buffer.truncate(length);
         Ok(buffer)
@@ -324,7 +370,7 @@ impl<G: FrostSuite> NoncePool<G> {
     /// [`NoRoom`] if `buffer` is shorter than [`MAX_OFFER`].
     pub fn offer<'b>(&self, to: PartyId, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let nonces = self.nonces.iter().enumerate().filter_map(|(index, pair)| {
-            let (hiding, binding) = suite::commitment_bytes::<G>(pair.as_ref()?.commitments())?;
+            let (hiding, binding) = pair.as_ref()?.commitments;
             Some(Offered { index: index as u16, hiding, binding })
         });
         let offer = Offer {
@@ -361,7 +407,7 @@ impl<G: FrostSuite> NoncePool<G> {
         &self,
         pool: &Digest,
         index: u16,
-    ) -> Result<&frost_core::round1::SigningCommitments<C<G>>, PoolError> {
+    ) -> Result<(PointBytes, PointBytes), PoolError> {
         if self.unsaved {
             return Err(PoolError::Unsaved);
         }
@@ -369,11 +415,11 @@ impl<G: FrostSuite> NoncePool<G> {
             return Err(PoolError::OtherPool);
         }
         let nonces = self.nonces.get(usize::from(index)).and_then(Option::as_ref);
-        nonces.map(|nonces| nonces.commitments()).ok_or(PoolError::Taken(index))
+        nonces.map(|nonces| nonces.commitments).ok_or(PoolError::Taken(index))
     }
 
     /// Takes a nonce out; until [`Self::saved`], the pool gives nothing more.
-    pub(super) fn take(&mut self, index: u16) -> Result<(Nonces<G>, Change), PoolError> {
+    pub(super) fn take(&mut self, index: u16) -> Result<(Nonces, Change), PoolError> {
         let slot = self.nonces.get_mut(usize::from(index)).ok_or(PoolError::Taken(index))?;
         let nonces = slot.take().ok_or(PoolError::Taken(index))?;
         self.unsaved = true;

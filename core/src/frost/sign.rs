@@ -1,20 +1,19 @@
 //! A member's end of a signature (`docs/PROTOCOL.md` §7): terms, list, nonce, durable, one share. Each
 //! step is a type that the next one consumes.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
-use frost_core::SigningPackage;
-use frost_core::round1::SigningCommitments;
-
-use super::key::{self, FrostKey};
+use super::binding;
+use super::key::FrostKey;
 use super::offers::Entry;
 use super::pool::{Change, NoncePool, Nonces, PoolError};
-use super::suite::{self, C, FrostSuite};
+use super::suite::FrostSuite;
 use super::{CommitmentList, MAX_LIST, Prepared, SignError, SignTerms, SignatureShare};
 use crate::hash::{Digest, Transcript};
 use crate::nonce::Failure;
 use crate::party::PartyId;
 use crate::schnorr::Target;
+use crate::secret::SecretScalar;
 use crate::session::{Abort, Fault, Header, Refusal};
 use crate::wire::{self, DecodeError};
 
@@ -38,29 +37,53 @@ impl core::fmt::Display for ReserveError {
 
 impl core::error::Error for ReserveError {}
 
-/// The list as `frost-core` takes it, and the digest by which all know it.
-pub(super) struct Package<G: FrostSuite> {
-    pub(super) inner: SigningPackage<C<G>>,
-    pub(super) inputs: Digest,
+/// D, the digest by which all know a list.
+pub(super) fn list_digest(terms: &Digest, entries: &[Entry]) -> Digest {
+    let start = Transcript::new("frost-list").bytes(terms).u16(entries.len() as u16);
+    let bind = |inputs: Transcript, Entry { party, pool, nonce }: &Entry| {
+        let inputs = inputs.party(*party).bytes(pool).u16(nonce.index);
+        inputs.bytes(&nonce.hiding.0).bytes(&nonce.binding.0)
+    };
+    entries.iter().fold(start, bind).finish()
 }
 
-/// Makes the package of a list that has exactly one entry of every member, in increasing order; or says
-/// whose commitment is none.
-pub(super) fn package<G: FrostSuite>(
-    terms: &Digest,
-    message: &[u8],
-    entries: &[Entry],
-) -> Result<Package<G>, PartyId> {
-    let mut commitments: BTreeMap<_, SigningCommitments<C<G>>> = BTreeMap::new();
-    let mut inputs = Transcript::new("frost-list").bytes(terms).u16(entries.len() as u16);
-    for Entry { party, pool, nonce } in entries {
-        let pair = suite::commitments::<G>(&nonce.hiding, &nonce.binding).ok_or(*party)?;
-        commitments.insert(suite::identifier::<G>(*party).ok_or(*party)?, pair);
-        inputs = inputs.party(*party).bytes(pool).u16(nonce.index);
-        inputs = inputs.bytes(&nonce.hiding.0).bytes(&nonce.binding.0);
+/// What a member keeps of a list: nothing in it is secret.
+struct Bound<G: FrostSuite> {
+    inputs: Digest,
+    own: Entry,
+    /// ρ_i.
+    factor: G::Scalar,
+    /// λ_i.
+    weight: G::Scalar,
+    /// Σ D_j + ρ_j·E_j of all others.
+    others: G::Point,
+}
+
+impl<G: FrostSuite> Bound<G> {
+    /// Takes a list that has exactly one entry of every member, in increasing order. The own points are
+    /// not decoded: before they count, their bytes are compared with what this party offered.
+    fn new(
+        me: PartyId,
+        (terms, message): (&Digest, &[u8]),
+        target: &Target<G>,
+        entries: &[Entry],
+    ) -> Result<Self, Fault> {
+        let factors = binding::factors(target, message, entries).ok_or(Fault::InvalidPoint)?;
+        let (mut own, mut others) = (None, Vec::with_capacity(entries.len()));
+        for (entry, factor) in entries.iter().zip(factors) {
+            if entry.party == me {
+                own = Some((*entry, factor));
+                continue;
+            }
+            let point = |bytes| G::point_from_bytes(bytes).ok_or(Fault::InvalidPoint);
+            others.push((point(&entry.nonce.hiding)?, point(&entry.nonce.binding)?, factor));
+        }
+        let (own, factor) = own.ok_or(Fault::CommitmentList)?;
+        let quorum = entries.iter().map(|entry| entry.party).collect();
+        let weight = binding::lagrange::<G>(quorum, me).ok_or(Fault::CommitmentList)?;
+        let others = binding::commitment::<G>(&others);
+        Ok(Self { inputs: list_digest(terms, entries), own, factor, weight, others })
     }
-    let inner = SigningPackage::new(commitments, message);
-    Ok(Package { inner, inputs: inputs.finish() })
 }
 
 /// A member that waits for the coordinator's list.
@@ -133,17 +156,16 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
             return Err(blame(Fault::CommitmentList));
         }
         let message = self.terms.message.as_ref();
-        let package = package::<G>(&list.terms, message, &list.entries)
-            .map_err(|_| blame(Fault::InvalidPoint))?;
-        let own = list.entries.iter().find(|entry| entry.party == self.me).copied();
-        let own = own.ok_or(blame(Fault::CommitmentList))?;
+        let target = self.prepared.target.clone();
+        let bound = Bound::new(self.me, (&list.terms, message), &target, &list.entries);
+        let bound = bound.map_err(blame)?;
         self.seen = Some(digest);
         Ok(Listed {
             header: self.terms.header::<G>(3, self.me, Some(from)),
             context: self.context,
-            target: self.prepared.target.clone(),
-            package,
-            own,
+            target,
+            message: Vec::from(message),
+            bound,
         })
     }
 }
@@ -153,16 +175,16 @@ pub struct Listed<G: FrostSuite> {
     /// Of the share.
     header: Header,
     context: Digest,
-    target: Option<Target<G>>,
-    package: Package<G>,
-    own: Entry,
+    target: Target<G>,
+    message: Vec<u8>,
+    bound: Bound<G>,
 }
 
 impl<G: FrostSuite> Listed<G> {
     /// The pool that this party's commitment is from.
     #[must_use]
     pub fn pool(&self) -> &Digest {
-        &self.own.pool
+        &self.bound.own.pool
     }
 
     /// Takes the nonce out of its pool, for this list alone. The own commitment must stand in the list
@@ -179,19 +201,17 @@ impl<G: FrostSuite> Listed<G> {
             return Err(ReserveError::Pool(PoolError::OtherKey));
         }
         pool.check(key).map_err(ReserveError::Pool)?;
-        let index = self.own.nonce.index;
-        let kept = pool.commitments(&self.own.pool, index).map_err(ReserveError::Pool)?;
-        let me = suite::identifier::<G>(self.header.from);
-        let listed = me.and_then(|me| self.package.inner.signing_commitment(&me));
-        if listed.as_ref() != Some(kept) {
+        let Entry { pool: id, nonce: listed, .. } = &self.bound.own;
+        let kept = pool.commitments(id, listed.index).map_err(ReserveError::Pool)?;
+        // Points have one encoding.
+        if (listed.hiding, listed.binding) != kept {
             let coordinator = self.header.to.unwrap_or(self.header.from);
             let abort = Abort::Culprit(coordinator, Fault::AlteredCommitment);
             return Err(ReserveError::Aborted(abort));
         }
+        let index = listed.index;
         let (nonces, change) = pool.take(index).map_err(ReserveError::Pool)?;
-        let Self { header, context, target, package, .. } = self;
-        let consumed = Consumed { header, context, target, package, nonces };
-        Ok(Reserved { pool, change, consumed })
+        Ok(Reserved { pool, change, consumed: Consumed { listed: self, nonces } })
     }
 }
 
@@ -222,11 +242,8 @@ impl<G: FrostSuite> Reserved<'_, G> {
 
 /// A nonce that its pool has durably lost: it makes one share, for one message and list.
 pub struct Consumed<G: FrostSuite> {
-    header: Header,
-    context: Digest,
-    target: Option<Target<G>>,
-    package: Package<G>,
-    nonces: Nonces<G>,
+    listed: Listed<G>,
+    nonces: Nonces,
 }
 
 impl<G: FrostSuite> Consumed<G> {
@@ -236,25 +253,22 @@ impl<G: FrostSuite> Consumed<G> {
     /// [`SignError::OtherKey`] if `key` is not the one of the session; [`SignError::Degenerate`] does
     /// not happen.
     pub fn sign(self, key: &FrostKey<G>) -> Result<SignatureShare, SignError> {
-        let public = key.public();
-        if *public.context() != self.context || key.party() != self.header.from {
+        let Listed { header, context, target, message, bound } = self.listed;
+        if *key.public().context() != context || key.party() != header.from {
             return Err(SignError::OtherKey);
         }
-        let tweaked = self.target.as_ref().map(|target| {
-            let encoded = G::point_to_bytes(target.point())?;
-            let share = target.share(key.share());
-            let name = suite::verifying_key::<G>(&encoded)?;
-            key::key_package(key.party(), &share, name, *key.package().min_signers() as u8)
+        let nonce = self.nonces.bound::<G>(&bound.factor).ok_or(SignError::Degenerate)?;
+        let commitment = bound.others + G::mul_base(nonce.expose());
+        let (name, negated) = G::name(&commitment).ok_or(SignError::Degenerate)?;
+        let challenge = G::challenge(&name, target.name(), &message);
+        let nonce = SecretScalar::<G>::new(match negated {
+            true => -*nonce.expose(),
+            false => *nonce.expose(),
         });
-        let tweaked = match tweaked {
-            Some(package) => Some(package.ok_or(SignError::Degenerate)?),
-            None => None,
-        };
-        let package = tweaked.as_ref().unwrap_or(key.package());
-        let share = frost_core::round2::sign(&self.package.inner, &self.nonces, package);
-        let share = share.map_err(|_| SignError::Degenerate)?;
-        let response = suite::response_bytes::<G>(&share).ok_or(SignError::Degenerate)?;
-        Ok(SignatureShare { header: self.header, inputs: self.package.inputs, response })
+        let share = target.share(key.share());
+        let response = *nonce.expose() + bound.weight * challenge * *share.expose();
+        let response = G::scalar_to_bytes(&response);
+        Ok(SignatureShare { header, inputs: bound.inputs, response })
     }
 }
 

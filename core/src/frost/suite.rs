@@ -1,11 +1,13 @@
 //! Which of our groups is which ciphersuite of `frost-core`, and how values pass between the two: by
-//! their encodings alone, so neither side depends on the other's arithmetic.
+//! their encodings alone, so neither side depends on the other's arithmetic. Its hashes are used for
+//! every signature, its keys where one comes or goes, its verification where a culprit is sought.
 
-use alloc::vec::Vec;
-
+use curve25519_dalek::edwards::EdwardsPoint;
+use curve25519_dalek::traits::VartimeMultiscalarMul as _;
 use frost_core::keys::{SigningShare, VerifyingShare};
-use frost_core::round1::{Nonce, NonceCommitment, SigningCommitments};
+use frost_core::round1::{NonceCommitment, SigningCommitments};
 use frost_core::{Ciphersuite, Field as _, Identifier, VerifyingKey};
+use k256::elliptic_curve::ops::LinearCombinationExt;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::curve::{Ed25519, PointBytes, SchnorrGroup, SchnorrSecp256k1};
@@ -29,6 +31,16 @@ pub trait FrostSuite: SchnorrGroup + sealed::Sealed {
     fn to_frost(point: &PointBytes) -> Option<&[u8]>;
     /// A point from what the ciphersuite wrote.
     fn from_frost(bytes: &[u8]) -> Option<PointBytes>;
+    /// The encoding of the point that 32 bytes name ([`SchnorrGroup::name`]).
+    fn encoding(name: &[u8; 32]) -> PointBytes;
+    /// Σ s_j·P_j of public data, in variable time.
+    fn sum_of_products(terms: &[(Self::Point, Self::Scalar)]) -> Self::Point;
+}
+
+fn tagged(tag: u8, rest: &[u8; 32]) -> PointBytes {
+    let mut point = PointBytes([tag; 33]);
+    point.0.iter_mut().skip(1).zip(rest).for_each(|(to, from)| *to = *from);
+    point
 }
 
 /// RFC 9591's construction, with the hashes and the even y of BIP-340.
@@ -43,6 +55,14 @@ impl FrostSuite for SchnorrSecp256k1 {
     fn from_frost(bytes: &[u8]) -> Option<PointBytes> {
         bytes.try_into().ok().map(PointBytes)
     }
+
+    fn encoding(name: &[u8; 32]) -> PointBytes {
+        tagged(2, name)
+    }
+
+    fn sum_of_products(terms: &[(Self::Point, Self::Scalar)]) -> Self::Point {
+        <Self::Point as LinearCombinationExt<[_]>>::lincomb_ext(terms)
+    }
 }
 
 /// FROST(Ed25519, SHA-512) of RFC 9591.
@@ -54,9 +74,16 @@ impl FrostSuite for Ed25519 {
     }
 
     fn from_frost(bytes: &[u8]) -> Option<PointBytes> {
-        let mut point = PointBytes([0xed; 33]);
-        point.0.get_mut(1..)?.copy_from_slice(bytes.get(..32).filter(|_| bytes.len() == 32)?);
-        Some(point)
+        bytes.try_into().ok().map(|bytes| tagged(0xed, bytes))
+    }
+
+    fn encoding(name: &[u8; 32]) -> PointBytes {
+        tagged(0xed, name)
+    }
+
+    fn sum_of_products(terms: &[(Self::Point, Self::Scalar)]) -> Self::Point {
+        let (points, scalars) = (terms.iter().map(|(p, _)| p), terms.iter().map(|(_, s)| s));
+        EdwardsPoint::vartime_multiscalar_mul(scalars, points)
     }
 }
 
@@ -105,60 +132,30 @@ pub(super) fn commitments<G: FrostSuite>(
     Some(SigningCommitments::new(one(hiding)?, one(binding)?))
 }
 
-/// (D, E) as they go over the wire.
-pub(super) fn commitment_bytes<G: FrostSuite>(
-    commitments: &SigningCommitments<C<G>>,
-) -> Option<(PointBytes, PointBytes)> {
-    let one = |commitment: &NonceCommitment<C<G>>| G::from_frost(&commitment.serialize().ok()?);
-    Some((one(commitments.hiding())?, one(commitments.binding())?))
-}
-
 /// nonce_generate of RFC 9591, §4.1: H3(32 random bytes ‖ share). A generator that repeats itself or
 /// is known costs nothing, as long as the share is not known.
 pub(super) fn generate_nonce<G: FrostSuite>(
     share: &SecretScalar<G>,
     random: &SecretBytes,
-) -> Option<Nonce<C<G>>> {
+) -> Option<SecretScalar<G>> {
     let share = Zeroizing::new(G::response_to_bytes(share.expose()));
     let mut input = Zeroizing::new([0; 64]);
     let bytes = random.expose().iter().chain(share.iter());
     input.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    let mut written = Scalars::<G>::serialize(&C::<G>::H3(&*input));
-    let nonce = Nonce::deserialize(written.as_ref()).ok();
+    scalar::<G>(&C::<G>::H3(&*input)).map(SecretScalar::new)
+}
+
+/// A scalar that a hash of the ciphersuite gave.
+pub(super) fn scalar<G: FrostSuite>(hashed: &frost_core::Scalar<C<G>>) -> Option<G::Scalar> {
+    let mut written = Scalars::<G>::serialize(hashed);
+    let bytes = <[u8; 32]>::try_from(written.as_ref()).map(Zeroizing::new);
     written.as_mut().zeroize();
-    nonce
+    G::response_from_bytes(&*bytes.ok()?)
 }
 
-/// A nonce as it is stored.
-pub(super) fn nonce_bytes<G: FrostSuite>(nonce: &Nonce<C<G>>) -> Option<SecretBytes> {
-    let written = Zeroizing::new(nonce.serialize());
-    let bytes = Zeroizing::new(<[u8; 32]>::try_from(written.as_slice()).ok()?);
-    let scalar = SecretScalar::<G>::new(G::response_from_bytes(&bytes)?);
-    Some(SecretBytes::of_scalar(&scalar))
-}
-
-/// A nonce from storage; 0 is none.
-pub(super) fn nonce<G: FrostSuite>(bytes: &SecretBytes) -> Option<Nonce<C<G>>> {
-    let scalar = SecretScalar::<G>::new(G::scalar_from_bytes(bytes.expose())?);
-    if *scalar.expose() == G::Scalar::default() {
-        return None;
-    }
-    let written = Zeroizing::new(G::response_to_bytes(scalar.expose()));
-    Nonce::deserialize(&*written).ok()
-}
-
-/// A signature share z_i from the wire.
+/// A signature share z_i as `frost-core` takes it.
 pub(super) fn response<G: FrostSuite>(
-    bytes: &[u8; 32],
+    response: &G::Scalar,
 ) -> Option<frost_core::round2::SignatureShare<C<G>>> {
-    let written = G::response_to_bytes(&G::scalar_from_bytes(bytes)?);
-    frost_core::round2::SignatureShare::deserialize(&written).ok()
-}
-
-/// z_i for the wire.
-pub(super) fn response_bytes<G: FrostSuite>(
-    share: &frost_core::round2::SignatureShare<C<G>>,
-) -> Option<[u8; 32]> {
-    let written: Vec<u8> = share.serialize();
-    Some(G::scalar_to_bytes(&G::response_from_bytes(&written.try_into().ok()?)?))
+    frost_core::round2::SignatureShare::deserialize(&G::response_to_bytes(response)).ok()
 }

@@ -107,10 +107,11 @@ fn follows_vectors<G: FrostSuite>(file: &str, key_field: &str) {
             NoncePool::from_randomness(key, 0, 1, || SecretBytes::new(random.next().unwrap()));
         let pool = pool.unwrap();
         let commitments = pool.commitments(pool.id(), 0).unwrap();
-        let written = [commitments.hiding(), commitments.binding()];
+        let written = [commitments.0, commitments.1];
         for (name, commitment) in ["hiding", "binding"].into_iter().zip(written) {
             let name = alloc::format!("{name}_nonce_commitment");
-            assert_eq!(commitment.serialize().unwrap(), bytes(&first[name.as_str()]), "{name}");
+            let written = G::to_frost(&commitment).unwrap();
+            assert_eq!(written, bytes(&first[name.as_str()]), "{name}");
         }
         // The nonces themselves, as the record stores them: the last 64 bytes.
         let stored = pool.record().unwrap();
@@ -258,6 +259,42 @@ fn a_taken_over_key_is_checked_against_its_terms() {
     assert_eq!(import(&dealt::<G>(4, 3, 2).0[0]), Err(KeyError::OtherKey));
 }
 
+/// A signature of the first `signers` of 14 holders, T = 3, as `frost-core` itself judges it.
+fn signed_by<G: FrostSuite>(signers: u8) {
+    let (record, keys) = taken_over::<G>(14, 3, 6);
+    let public = FrostPublic::<G>::open(&record).unwrap();
+    let mut offers = Offers::new(&public, id(1));
+    let mut buffer = vec![0; MAX_LIST];
+    let mut pools = Vec::new();
+    for key in &keys {
+        let pool = NoncePool::generate(key, 0, 1, &mut hedged(key.party().number() as u8)).unwrap();
+        offers.take(key.party(), pool.offer(id(1), &mut buffer).unwrap()).unwrap();
+        pools.push(pool);
+    }
+    let terms = sign_terms(PartySet::first(signers), b"many");
+    let mut aggregator = Aggregator::new(&public, terms.clone(), &mut offers).unwrap();
+    let list = aggregator.list_message(&mut buffer).unwrap();
+    let mut signature = None;
+    for (key, pool) in keys.iter().zip(&mut pools).take(signers.into()) {
+        let listed = Signer::new(key, terms.clone()).unwrap().handle_list(id(1), list).unwrap();
+        let consumed = listed.reserve(key, pool).unwrap().persist(|_| Ok::<(), ()>(())).unwrap();
+        let mut share = [0; MAX_MESSAGE];
+        let share = consumed.sign(key).unwrap().encode(&mut share).unwrap().to_vec();
+        signature = aggregator.handle_share(key.party(), &share).unwrap();
+    }
+    let signature = frost_core::Signature::<C<G>>::deserialize(&signature.unwrap().0).unwrap();
+    let package = public.to_frost().unwrap();
+    package.verifying_key().verify(b"many", &signature).unwrap();
+}
+
+#[test]
+fn more_members_sign_than_integer_fractions_have_room_for() {
+    for signers in [3, 11, 12, 14] {
+        signed_by::<SchnorrSecp256k1>(signers);
+        signed_by::<Ed25519>(signers);
+    }
+}
+
 #[test]
 fn packages_go_out_and_come_back_as_the_same_key() {
     fn there_and_back<G: FrostSuite>() {
@@ -267,7 +304,7 @@ fn packages_go_out_and_come_back_as_the_same_key() {
         assert_eq!(again, record);
         assert_eq!(again.digest(), record.digest());
         for key in &keys {
-            let secret = SecretRecord::import::<G, 8>(&again, &key.to_frost()).unwrap();
+            let secret = SecretRecord::import::<G, 8>(&again, &key.to_frost().unwrap()).unwrap();
             assert_eq!(secret.party, key.party());
             assert_eq!(*secret.share.expose(), G::scalar_to_bytes(key.share().expose()));
         }
@@ -414,8 +451,8 @@ fn nonces_depend_on_the_share_and_on_the_generator() {
     let (_, keys) = taken_over::<G>(3, 2, 1);
     let commitments = |key: &FrostKey<G>, seed| {
         let pool = NoncePool::generate(key, 0, 1, &mut hedged(seed)).unwrap();
-        let commitments = *pool.commitments(pool.id(), 0).unwrap();
-        [*commitments.hiding(), *commitments.binding()]
+        let (hiding, binding) = pool.commitments(pool.id(), 0).unwrap();
+        [hiding, binding]
     };
     let [one, again, other, share] =
         [(0, 1), (0, 1), (0, 2), (1, 1)].map(|(key, seed)| commitments(&keys[key], seed));
@@ -428,7 +465,7 @@ fn nothing_prints_a_secret() {
     type G = SchnorrSecp256k1;
     let (record, keys) = taken_over::<G>(3, 2, 1);
     let key = &keys[0];
-    let secret = SecretRecord::import::<G, 8>(&record, &key.to_frost()).unwrap();
+    let secret = SecretRecord::import::<G, 8>(&record, &key.to_frost().unwrap()).unwrap();
     let mut pool = NoncePool::generate(key, 0, 1, &mut hedged(1)).unwrap();
     let stored = pool.record().unwrap();
     let hidden: Vec<Vec<u8>> = vec![
@@ -436,7 +473,7 @@ fn nothing_prints_a_secret() {
         stored[stored.len() - 64..stored.len() - 32].to_vec(),
         stored[stored.len() - 32..].to_vec(),
     ];
-    let mut printed = alloc::format!("{key:?} {secret:?} {pool:?} {:?}", key.to_frost());
+    let mut printed = alloc::format!("{key:?} {secret:?} {pool:?} {:?}", key.to_frost().unwrap());
     let public = key.public().clone();
     let quorum: PartySet = [1, 2].map(id).into_iter().collect();
     let mut offers = Offers::new(&public, id(1));

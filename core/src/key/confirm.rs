@@ -76,6 +76,19 @@ impl<const N: usize, const K: usize> Confirmation<N, K> {
         }
     }
 
+    /// What `me` confirms, with what its identity key, `sign`, makes of [`Self::digest`]: for a key that
+    /// signs at once. One in an HSM may block, or fail; it signs an [`Self::unsigned`] confirmation.
+    #[must_use]
+    pub fn signed(
+        public: &PublicKey<N>,
+        me: PartyId,
+        record: &ShareRecord<N, K>,
+        sign: impl FnOnce(&Digest) -> Bytes64,
+    ) -> Self {
+        let unsigned = Self::unsigned(public, me, record);
+        Self { signature: sign(&unsigned.digest(public)), ..unsigned }
+    }
+
     /// H("dkg-conf", th, X, Φ, epoch, i, commitments): what the identity key signs.
     #[must_use]
     pub fn digest(&self, public: &PublicKey<N>) -> Digest {

@@ -122,6 +122,27 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         result
     }
 
+    /// [`Self::handle_nonce`] for several members' messages, as a coordinator may pass them on together;
+    /// this party's own among them is passed over. What comes after the share was made is not looked at.
+    ///
+    /// # Errors
+    /// The first [`Failure`]; later messages were not taken.
+    pub fn handle_nonces<const N: usize, const K: usize>(
+        &mut self,
+        key: &OpenedKey<P::Group, N, K>,
+        messages: &[(PartyId, impl AsRef<[u8]>)],
+    ) -> Result<Option<SignatureShare<P::Response>>, Failure> {
+        for (from, bytes) in messages {
+            if *from == self.me {
+                continue;
+            }
+            if let Some(share) = self.handle_nonce(key, *from, bytes.as_ref())? {
+                return Ok(Some(share));
+            }
+        }
+        Ok(None)
+    }
+
     fn finish<const N: usize, const K: usize>(
         &mut self,
         key: &OpenedKey<P::Group, N, K>,

@@ -3,12 +3,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use frost_core::round1::{Nonce, SigningNonces};
 use quorate_core::curve::{EcdsaGroup, Ed25519, Group, P256, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::curve::{PointBytes, Secp256k1};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Dkg, Output};
-use quorate_core::frost::{FrostKey, FrostSuite, SecretRecord};
+use quorate_core::frost::{FrostKey, SecretRecord};
 use quorate_core::hash::Transcript;
 use quorate_core::key::{OpenedKey, PublicKey, ShareRecord};
 use quorate_core::party::{PartyId, PartySet};
@@ -65,8 +64,7 @@ fn wipes<T>(what: &str, value: T, secrets: &[Needle]) {
     }
 }
 
-/// What holds secrets as one of the types that are probed, and in no other way. Of FROST's nonces that is
-/// `frost-core`'s type, in a box.
+/// What holds secrets as one of the types that are probed, and in no other way.
 const COMPOSED: [&str; 7] = [
     "dkg::evidence::Evidence",
     "dkg::message::Complaint",
@@ -188,20 +186,6 @@ fn keys_opened_for_frost() {
     let secret = SecretBytes::new(share);
     let record = SecretRecord { version, context, epoch, party: id(1), share: secret };
     wipes("SecretRecord", record, &[share]);
-}
-
-/// Our pools rely on this of another crate's type: a version that does not wipe any more is noticed.
-#[test]
-fn nonces_of_frost() {
-    type Ciphersuite = <Ed25519 as FrostSuite>::Ciphersuite;
-    let mut rng = ChaCha20Rng::seed_from_u64(3);
-    let [hiding, binding] = [(); 2].map(|()| {
-        let scalar = SecretScalar::<Ed25519>::random(&mut rng);
-        reversed(Ed25519::scalar_to_bytes(scalar.expose()))
-    });
-    let nonce = |bytes: &Needle| Nonce::<Ciphersuite>::deserialize(bytes).unwrap();
-    let nonces = SigningNonces::from_nonces(nonce(&hiding), nonce(&binding));
-    wipes("SigningNonces", nonces, &[hiding, binding]);
 }
 
 /// The scalars in `memory` whose point `message` shows by its x, or by its name: nonces.

@@ -1,4 +1,4 @@
-//! Looks at the memory of a value before and after its drop. The only unsafe code of the tests.
+//! Looks at the memory of a value before and after its drop. Unsafe code of the tests is here and in `frost_memory.rs` alone.
 #![expect(unsafe_code, reason = "memory of dropped values is what this is about")]
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};

@@ -7,7 +7,7 @@ macro_rules! frost {
             use std::collections::BTreeMap;
 
             use frost::keys::{KeyPackage, PublicKeyPackage};
-            use frost::round1::{SigningCommitments, SigningNonces};
+            use frost::round1::{NonceCommitment, SigningCommitments, SigningNonces};
             use frost::round2::SignatureShare;
             use frost::{Identifier, Signature, SigningPackage};
             use rand_core::OsRng;
@@ -47,6 +47,9 @@ macro_rules! frost {
             pub struct Signers {
                 keys: Vec<KeyPackage>,
                 public: PublicKeyPackage,
+                /// What goes over the wire: (D, E) of each signer, and z.
+                listed: Vec<(Identifier, [Vec<u8>; 2])>,
+                answered: Vec<(Identifier, Vec<u8>)>,
                 nonces: SigningNonces,
                 package: SigningPackage,
                 shares: BTreeMap<Identifier, SignatureShare>,
@@ -67,9 +70,46 @@ macro_rules! frost {
                         let share = frost::round2::sign(&package, nonces, key).expect("honest");
                         (*key.identifier(), share)
                     });
-                    let shares = shares.collect();
+                    let shares: BTreeMap<Identifier, SignatureShare> = shares.collect();
                     let nonces = made[0].0.clone();
-                    Self { keys, public, nonces, package, shares }
+                    let written = |c: &NonceCommitment| c.serialize().expect("a point");
+                    let listed = package.signing_commitments().iter();
+                    let listed =
+                        listed.map(|(id, c)| (*id, [c.hiding(), c.binding()].map(written)));
+                    let listed = listed.collect();
+                    let answered = shares.iter().map(|(id, share)| (*id, share.serialize()));
+                    let answered = answered.collect();
+                    Self { keys, public, listed, answered, nonces, package, shares }
+                }
+
+                fn read_package(&self) -> SigningPackage {
+                    let point = |bytes| NonceCommitment::deserialize(bytes).expect("a point");
+                    let list = self.listed.iter().map(|(id, [hiding, binding])| {
+                        (*id, SigningCommitments::new(point(hiding), point(binding)))
+                    });
+                    SigningPackage::new(list.collect(), &[7; 32])
+                }
+
+                /// A member makes a nonce and writes its commitments.
+                pub fn commit_to_bytes(&self) -> [Vec<u8>; 2] {
+                    let made = self.commit();
+                    [made.hiding(), made.binding()].map(|c| c.serialize().expect("a point"))
+                }
+
+                /// A member reads the list and signs.
+                pub fn sign_from_bytes(&self) -> Vec<u8> {
+                    let package = self.read_package();
+                    let share = frost::round2::sign(&package, &self.nonces, &self.keys[0]);
+                    share.expect("honest").serialize()
+                }
+
+                /// The coordinator reads commitments and shares, aggregates, and verifies.
+                pub fn aggregate_from_bytes(&self) -> Signature {
+                    let package = self.read_package();
+                    let shares = self.answered.iter().map(|(id, bytes)| {
+                        (*id, SignatureShare::deserialize(bytes).expect("a scalar"))
+                    });
+                    frost::aggregate(&package, &shares.collect(), &self.public).expect("honest")
                 }
 
                 /// A member makes a nonce.

@@ -1,0 +1,64 @@
+//! What RFC 9591 computes from a list of commitments, over our groups and with the hashes of the
+//! ciphersuite. `frost-core` does the same from points of its own, which it encodes again for every
+//! hash; here the hashes are over the bytes that were received, and every point is decoded once.
+
+use alloc::vec::Vec;
+
+use frost_core::Ciphersuite as _;
+
+use super::offers::Entry;
+use super::suite::{self, C, FrostSuite};
+use crate::party::{PartyId, PartySet};
+use crate::schnorr::Target;
+use crate::vss;
+
+/// compute_binding_factors (§4.4): ρ_j of every entry, for the key of `target`. The entries are in
+/// increasing order of their parties.
+pub(super) fn factors<G: FrostSuite>(
+    target: &Target<G>,
+    message: &[u8],
+    entries: &[Entry],
+) -> Option<Vec<G::Scalar>> {
+    let mut list = Vec::with_capacity(entries.len() * 98);
+    for Entry { party, nonce, .. } in entries {
+        list.extend_from_slice(&identifier::<G>(*party));
+        list.extend_from_slice(G::to_frost(&nonce.hiding)?);
+        list.extend_from_slice(G::to_frost(&nonce.binding)?);
+    }
+    let mut input = Vec::from(G::to_frost(&G::encoding(target.name()))?);
+    input.extend_from_slice(C::<G>::H4(message).as_ref());
+    input.extend_from_slice(C::<G>::H5(&list).as_ref());
+    let prefix = input.len();
+    let factor = |Entry { party, .. }: &Entry| {
+        input.truncate(prefix);
+        input.extend_from_slice(&identifier::<G>(*party));
+        suite::scalar::<G>(&C::<G>::H1(&input))
+    };
+    entries.iter().map(factor).collect()
+}
+
+/// compute_group_commitment (§4.5): Σ D_j + ρ_j·E_j. Public data, in variable time.
+pub(super) fn commitment<G: FrostSuite>(members: &[(G::Point, G::Point, G::Scalar)]) -> G::Point {
+    let hiding = members.iter().fold(G::Point::default(), |sum, (hiding, ..)| sum + *hiding);
+    let terms: Vec<_> = members.iter().map(|(_, binding, factor)| (*binding, *factor)).collect();
+    hiding + G::sum_of_products(&terms)
+}
+
+/// derive_interpolating_value (§4.2): λ = ∏ j/(j−i) over all other members j.
+pub(super) fn lagrange<G: FrostSuite>(quorum: PartySet, me: PartyId) -> Option<G::Scalar> {
+    if quorum.len() <= vss::MAX_SIGNERS {
+        return Some(vss::lagrange::<G>(quorum, me));
+    }
+    let scalar = |id: PartyId| G::Scalar::from(u64::from(id.number()));
+    let one = (G::Scalar::from(1), G::Scalar::from(1));
+    let others = quorum.iter().filter(|other| *other != me);
+    let (above, below) = others.fold(one, |(above, below), other| {
+        (above * scalar(other), below * (scalar(other) - scalar(me)))
+    });
+    Some(above * G::invert(&below)?)
+}
+
+/// A party's number, as the ciphersuite writes a scalar.
+fn identifier<G: FrostSuite>(party: PartyId) -> [u8; 32] {
+    G::response_to_bytes(&G::Scalar::from(u64::from(party.number())))
+}
