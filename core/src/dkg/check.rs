@@ -132,7 +132,7 @@ fn opened<C: Contributions>(
     let mut receiver = Receiver::new(to);
     receiver.take(&deal.pair.pair_commitment(sid, dealer, to));
     let mut openings = deal.contributions();
-    for set in terms.holders.nonce_sets_of(dealer).filter(|set| set.contains(to)) {
+    for set in terms.holders.nonce_sets_of_both(dealer, to) {
         receiver.take(&openings.next()?.set_commitment(sid, dealer, set));
     }
     openings.next().is_none().then(|| receiver.finish())

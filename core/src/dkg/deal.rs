@@ -138,7 +138,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
             pair: self.pair(to),
             sets: Kept::default(),
         };
-        for set in terms.holders.nonce_sets_of(self.me).filter(|set| set.contains(to)) {
+        for set in terms.holders.nonce_sets_of_both(self.me, to) {
             deal.sets.add(&self.set(set));
         }
         deal
