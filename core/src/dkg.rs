@@ -381,7 +381,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     ) -> Result<&'b [u8], NoRoom> {
         let deal = self.own.deal::<K>(&self.terms, to, &self.transcript);
         let (header, digest) = (self.header(3, self.me, Some(to)), message::body_digest(&deal));
-        let signed = Signed::new(header, deal, &digest, signer);
+        let signed = Signed::new(header, &deal, &digest, signer);
         wire::encode(&signed, buffer).map(|bytes| &*bytes)
     }
 
@@ -395,7 +395,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let seen = self.slots.iter().map(|slot| slot.seen).collect();
         let echo = Told::<N>::Echo(Echo { with, seen });
         let digest = message::body_digest(&echo);
-        let signed = Signed::new(self.header(0, self.me, None), echo, &digest, signer);
+        let signed = Signed::new(self.header(0, self.me, None), &echo, &digest, signer);
         wire::encode(&signed, buffer).map(|bytes| &*bytes)
     }
 
