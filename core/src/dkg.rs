@@ -132,7 +132,7 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     sid: Option<Digest>,
     /// th: binds all R2 messages.
     transcript: Digest,
-    /// ΣΦ of the dealers whose R2 is there.
+    /// ΣΦ of this party and the dealers whose R2 has been checked.
     sums: Vec<G::Point, N>,
     /// Σ f_j(i) of the dealers whose R3 is there.
     share: SecretScalar<G>,
@@ -204,7 +204,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if holders.count() > N || holders.nonce_keys() > K {
             return Err(StartError::TooLarge);
         }
-        let own = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
+        let (own, sums) = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
         let mut dkg = Self {
             terms,
             session,
@@ -215,7 +215,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             context: terms.context(),
             sid: None,
             transcript: [0; 32],
-            sums: (0..holders.threshold()).map(|_| G::Point::default()).collect(),
+            sums,
             share: SecretScalar::new(G::Scalar::default()),
             record: empty_record(&terms),
             made: None,
@@ -292,6 +292,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// The deadline of the phase passed: the run fails and names who was silent.
     pub fn handle_timeout(&mut self) {
+        if self.phase == Phase::Open {
+            self.check_opens(None);
+        }
         let (round, missing) = self.waiting_for();
         self.fail(match (self.phase, self.dispute) {
             (Phase::Blame, Some((accuser, with))) => Abort::EchoMismatch(accuser, with),
