@@ -2,8 +2,9 @@
 //! ([`crate::key::Confirmation`]). No broadcast channel is assumed: echoes find who says different
 //! things to different parties, and signed messages prove it.
 //!
-//! Every message is checked and folded into the result when it arrives, and then forgotten but for what
-//! may be needed as evidence; so a run takes little more room than the key that it makes.
+//! Every message is checked and folded into the result when it arrives, R2 when that of all is there, and
+//! then forgotten but for what may be needed as evidence; so a run takes little more room than the key
+//! that it makes.
 
 mod check;
 mod complaint;
@@ -136,6 +137,8 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     sums: Vec<G::Point, N>,
     /// Σ f_j(i) of the dealers whose R3 is there.
     share: SecretScalar<G>,
+    /// x_i is all of it, and x_i·G = X_i.
+    complete: bool,
     /// ζ_ij, and what has been added up for each r_A, of the same dealers.
     record: ShareRecord<N, K>,
     /// The key's public side, once it is made.
@@ -217,6 +220,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             transcript: [0; 32],
             sums,
             share: SecretScalar::new(G::Scalar::default()),
+            complete: false,
             record: empty_record(&terms),
             made: None,
             dispute: None,

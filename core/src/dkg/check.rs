@@ -156,18 +156,18 @@ pub(super) fn points<G: Group, const N: usize>(bytes: &[PointBytes]) -> Option<V
     (points.len() == bytes.len()).then_some(points)
 }
 
-/// Every check of R3 but that of th; `promised` is Φ at `to`. Gives the share.
+/// Every check of R3 but that of th; `fits` says whether a share times G is Φ at `to`. Gives the share.
 pub(super) fn deal<G: Group, const N: usize, C: Contributions>(
     terms: &KeyTerms,
     dealer: PartyId,
     tree: &OpenTree<N>,
-    promised: &G::Point,
+    fits: impl FnOnce(&SecretScalar<G>) -> bool,
     to: PartyId,
     deal: &Deal<C>,
 ) -> Result<SecretScalar<G>, Fault> {
     let share = G::scalar_from_bytes(deal.share.expose()).ok_or(Fault::BadShare)?;
     let share = SecretScalar::new(share);
-    if G::mul_base(share.expose()) != *promised {
+    if !fits(&share) {
         return Err(Fault::BadShare);
     }
     let place = terms.holders.parties().without(dealer).position(to);

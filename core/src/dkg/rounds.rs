@@ -308,8 +308,14 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return Ok(());
         }
         // The signature is evidence against a bad message; of a good one nobody needs any.
-        match check::deal::<G, N, _>(&terms, from, tree, &slot.promised, me, &deal) {
+        let mut complete = false;
+        let fits = |share: &SecretScalar<G>| {
+            complete = self.completes(from, share);
+            complete || G::mul_base(share.expose()) == slot.promised
+        };
+        match check::deal::<G, N, _>(&terms, from, tree, fits, me, &deal) {
             Ok(share) => {
+                self.complete = complete;
                 self.fold(from, &share, &deal);
                 if let Some(slot) = self.slot_mut(from) {
                     slot.deal = Some(seen);
@@ -322,6 +328,17 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
         }
         Ok(())
+    }
+
+    /// Whether x_i·G = X_i once the share of `last` is added, and it is the last one. Every other share
+    /// fits: then this one does, for the price of the check that x_i needs anyway.
+    fn completes(&self, last: PartyId, share: &SecretScalar<G>) -> bool {
+        let others = self.slots.iter().filter(|slot| ![self.me, last].contains(&slot.peer.party));
+        if !others.into_iter().all(|slot| slot.deal.is_some() && !slot.differs) {
+            return false;
+        }
+        let whole = SecretScalar::<G>::new(*self.share.expose() + *share.expose());
+        G::mul_base(whole.expose()) == vss::evaluate_commitment::<G>(&self.sums, self.me)
     }
 
     /// Adds what one dealer gave, in any order of dealers (`docs/PROTOCOL.md` §3 step 11).
@@ -368,10 +385,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
         // X ≠ O, x_i ≠ 0 and x_i·G = X_i.
         let commitment = vss::encoded::<G, N>(&self.sums);
-        let mine = vss::evaluate_commitment::<G>(&self.sums, self.me);
         if commitment.len() != self.sums.len()
             || *self.share.expose() == G::Scalar::default()
-            || G::mul_base(self.share.expose()) != mine
+            || !self.complete
         {
             return self.fail(Abort::Degenerate);
         }
