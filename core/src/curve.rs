@@ -8,6 +8,7 @@ mod ed25519;
 mod p256;
 mod sec1;
 mod secp256k1;
+mod sum;
 
 use core::fmt::Debug;
 use core::ops::{Add, Mul, Neg, Sub};
@@ -20,6 +21,7 @@ pub use bip340::SchnorrSecp256k1;
 pub use ed25519::Ed25519;
 pub use p256::P256;
 pub use secp256k1::Secp256k1;
+pub(crate) use sum::sum_of_products;
 
 use crate::wire::Bytes64;
 
@@ -154,6 +156,19 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     /// can; `None` for the identity.
     fn points_to_bytes(points: &[Self::Point], out: &mut [Option<PointBytes>]) {
         out.iter_mut().zip(points).for_each(|(to, from)| *to = Self::point_to_bytes(from));
+    }
+    /// G.
+    fn generator() -> Self::Point {
+        Self::mul_base(&Self::Scalar::from(1))
+    }
+    /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, and where
+    /// the curve has an [`Self::endomorphism`] λ and this build gains by it: variable time.
+    fn split(_scalar: &Self::Scalar) -> Option<[Self::Scalar; 2]> {
+        None
+    }
+    /// λ·P, for the λ of [`Self::split`].
+    fn endomorphism(point: &Self::Point) -> Self::Point {
+        *point
     }
     /// a·G + b·P, of public data: variable time where that is faster.
     fn combination(a: &Self::Scalar, point: &Self::Point, b: &Self::Scalar) -> Self::Point {

@@ -2,8 +2,9 @@
 //! ([`crate::key::Confirmation`]). No broadcast channel is assumed: echoes find who says different
 //! things to different parties, and signed messages prove it.
 //!
-//! Every message is checked and folded into the result when it arrives, and then forgotten but for what
-//! may be needed as evidence; so a run takes little more room than the key that it makes.
+//! Every message is checked and folded into the result when it arrives, R2 when that of all is there, and
+//! then forgotten but for what may be needed as evidence; so a run takes little more room than the key
+//! that it makes.
 
 mod check;
 mod complaint;
@@ -154,10 +155,12 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     sid: Option<Digest>,
     /// th: binds all R2 messages.
     transcript: Digest,
-    /// ΣΦ of the dealers whose R2 is there.
+    /// ΣΦ of this party and the dealers whose R2 has been checked.
     sums: Vec<G::Point, N>,
     /// Σ f_j(i) of the dealers whose R3 is there.
     share: SecretScalar<G>,
+    /// x_i is all of it, and x_i·G = X_i.
+    complete: bool,
     /// ζ_ij, and what has been added up for each r_A, of the same dealers.
     record: ShareRecord<N, K>,
     /// The key's public side, once it is made.
@@ -226,7 +229,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if holders.count() > N || holders.nonce_keys() > K {
             return Err(StartError::TooLarge);
         }
-        let own = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
+        let (own, sums) = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
         let mut dkg = Self {
             terms,
             session,
@@ -237,8 +240,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             context: terms.context(),
             sid: None,
             transcript: [0; 32],
-            sums: (0..holders.threshold()).map(|_| G::Point::default()).collect(),
+            sums,
             share: SecretScalar::new(G::Scalar::default()),
+            complete: false,
             record: empty_record(&terms),
             made: None,
             dispute: None,
@@ -314,6 +318,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// The deadline of the phase passed: the run fails and names who was silent.
     pub fn handle_timeout(&mut self) {
+        if self.phase == Phase::Open {
+            self.check_opens(None);
+        }
         let (round, missing) = self.waiting_for();
         self.fail(match (self.phase, self.dispute) {
             (Phase::Blame, Some((accuser, with))) => Abort::EchoMismatch(accuser, with),
@@ -425,7 +432,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     ) -> Result<&'b [u8], NoRoom> {
         let deal = self.own.deal::<K>(&self.terms, to, &self.transcript);
         let (header, digest) = (self.header(3, self.me, Some(to)), message::body_digest(&deal));
-        let signed = Signed::new(header, deal, &digest, signer);
+        let signed = Signed::new(header, &deal, &digest, signer);
         wire::encode(&signed, buffer).map(|bytes| &*bytes)
     }
 
@@ -439,7 +446,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let seen = self.slots.iter().map(|slot| slot.seen).collect();
         let echo = Told::<N>::Echo(Echo { with, seen });
         let digest = message::body_digest(&echo);
-        let signed = Signed::new(self.header(0, self.me, None), echo, &digest, signer);
+        let signed = Signed::new(self.header(0, self.me, None), &echo, &digest, signer);
         wire::encode(&signed, buffer).map(|bytes| &*bytes)
     }
 

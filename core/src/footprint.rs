@@ -13,9 +13,9 @@ type Ecdsa<const S: usize> = ecdsa::Signer<Secp256k1, S>;
 type Schnorr<const S: usize> = schnorr::Signer<SchnorrSecp256k1, &'static [u8], S>;
 
 // 2 of 3, 3 of 7, 4 of 16.
-const _: () = assert!(size_of::<Dkg<Secp256k1, 3, 2>>() == 5200);
-const _: () = assert!(size_of::<Dkg<Secp256k1, 7, 15>>() == 13340);
-const _: () = assert!(size_of::<Dkg<Secp256k1, 16, 455>>() == 78700);
+const _: () = assert!(size_of::<Dkg<Secp256k1, 3, 2>>() == 5204);
+const _: () = assert!(size_of::<Dkg<Secp256k1, 7, 15>>() == 13344);
+const _: () = assert!(size_of::<Dkg<Secp256k1, 16, 455>>() == 78704);
 
 const _: () = assert!(size_of::<OpenedKey<Secp256k1, 3, 2>>() == 592);
 const _: () = assert!(size_of::<OpenedKey<Secp256k1, 7, 15>>() == 1556);

@@ -18,7 +18,9 @@ impl Transcript {
     /// Starts `H(tag, …)`. The tag names one purpose in the whole protocol.
     #[must_use]
     pub fn new(tag: &str) -> Self {
-        Self(Sha256::new()).bytes(b"quorate/1").bytes(tag.as_bytes())
+        let mut transcript = Self(Sha256::new());
+        transcript.0.update(b"\0\0\0\x09quorate/1");
+        transcript.bytes(tag.as_bytes())
     }
 
     /// Adds one field of any length, prefixed by its length in four big-endian bytes.
@@ -50,8 +52,11 @@ impl Transcript {
 
     /// Adds a 16-bit field.
     #[must_use]
-    pub fn u16(self, value: u16) -> Self {
-        self.bytes(&value.to_be_bytes())
+    pub fn u16(mut self, value: u16) -> Self {
+        let [high, low] = value.to_be_bytes();
+        // Public, and in one piece with its length: there is nothing to wipe.
+        self.0.update([0, 0, 0, 2, high, low]);
+        self
     }
 
     /// Adds a 32-bit field.

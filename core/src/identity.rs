@@ -1,6 +1,6 @@
 //! Identity keys: who a party is, for as long as its operator keeps the key.
 
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
 use crate::curve::PointBytes;
@@ -21,12 +21,13 @@ pub enum Identity {
 impl Identity {
     /// Whether `signature` is this key's signature on `message`: strict, so that no second signature
     /// on the same message can be made by somebody else, and keys of small order are refused.
+    ///
+    /// The verdict is that of `verify_strict`, which decodes R to see that its order is not small. Here
+    /// the signature is verified first: then R is the one encoding of a point, and its bytes tell.
     #[must_use]
     pub fn verify(&self, message: &[u8], signature: &Bytes64) -> bool {
         match self {
-            Self::Ed25519(bytes) => VerifyingKey::from_bytes(bytes).is_ok_and(|key| {
-                key.verify_strict(message, &Signature::from_bytes(&signature.0)).is_ok()
-            }),
+            Self::Ed25519(bytes) => verify_ed25519(bytes, message, signature),
             Self::P256(bytes) => verify_p256(&bytes.0, message, signature),
         }
     }
@@ -50,6 +51,15 @@ impl Identity {
     }
 }
 
+fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> bool {
+    let signature = Signature::from_bytes(&signature.0);
+    VerifyingKey::from_bytes(key).is_ok_and(|key| {
+        !key.is_weak()
+            && key.verify(message, &signature).is_ok()
+            && !has_small_order(signature.r_bytes())
+    })
+}
+
 #[cfg(feature = "p256-identity")]
 fn verify_p256(key: &[u8; 33], message: &[u8], signature: &Bytes64) -> bool {
     use p256::ecdsa::signature::Verifier as _;
@@ -63,6 +73,38 @@ fn verify_p256(key: &[u8; 33], message: &[u8], signature: &Bytes64) -> bool {
 #[cfg(not(feature = "p256-identity"))]
 fn verify_p256(_: &[u8; 33], _: &[u8], _: &Bytes64) -> bool {
     false
+}
+
+/// The y of all eight points of small order (RFC 8032 encodings without the sign of x): 1, −1, 0 and
+/// the two of order 8.
+const SMALL_ORDER: [[u8; 32]; 5] = {
+    let (mut one, zero) = ([0; 32], [0; 32]);
+    one[0] = 1;
+    let mut minus_one = [0xff; 32];
+    (minus_one[0], minus_one[31]) = (0xec, 0x7f);
+    [one, minus_one, zero, ORDER_8[0], ORDER_8[1]]
+};
+
+const ORDER_8: [[u8; 32]; 2] = [
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
+
+/// Whether the canonical encoding of a point is of one of small order.
+fn has_small_order(encoded: &[u8; 32]) -> bool {
+    let mut y = *encoded;
+    if let Some(last) = y.last_mut() {
+        *last &= 0x7f;
+    }
+    SMALL_ORDER.contains(&y)
 }
 
 impl core::fmt::Debug for Identity {
@@ -92,4 +134,115 @@ pub fn session_key_digest(
         .bytes(key.as_bytes())
         .bytes(session)
         .finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
+    use curve25519_dalek::edwards::EdwardsPoint;
+    use curve25519_dalek::scalar::Scalar;
+    use ed25519_dalek::{Signer as _, SigningKey};
+    use sha2::{Digest as _, Sha512};
+
+    fn strict(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
+        VerifyingKey::from_bytes(key)
+            .is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
+    }
+
+    /// What the secret scalar `a` and the point `r`·G + `off` sign for the key a·G + `torsion`.
+    fn signed(
+        torsion: EdwardsPoint,
+        r: u64,
+        off: EdwardsPoint,
+        message: &[u8],
+    ) -> ([u8; 32], [u8; 64]) {
+        let a = Scalar::from(7u64);
+        let key = (ED25519_BASEPOINT_POINT * a + torsion).compress().to_bytes();
+        let point = (ED25519_BASEPOINT_POINT * Scalar::from(r) + off).compress().to_bytes();
+        let hash = Sha512::new().chain_update(point).chain_update(key).chain_update(message);
+        let k = Scalar::from_bytes_mod_order_wide(&hash.finalize().into());
+        let mut signature = [0; 64];
+        signature[..32].copy_from_slice(&point);
+        signature[32..].copy_from_slice(&(Scalar::from(r) + k * a).to_bytes());
+        (key, signature)
+    }
+
+    #[test]
+    fn the_verdict_is_that_of_strict_verification_with_every_torsion() {
+        let (mut good, mut lax) = (0, 0);
+        for message in 0..16u8 {
+            for (torsion, off) in EIGHT_TORSION.iter().flat_map(|t| EIGHT_TORSION.map(|o| (*t, o)))
+            {
+                for r in [0, 1, 5] {
+                    let (key, bytes) = signed(torsion, r, off, &[message]);
+                    let expected = strict(&key, &[message], &bytes);
+                    let found = Identity::Ed25519(key).verify(&[message], &Bytes64(bytes));
+                    assert_eq!(found, expected);
+                    good += usize::from(expected);
+                    let verifies = VerifyingKey::from_bytes(&key).unwrap();
+                    let verifies = verifies.verify(&[message], &Signature::from_bytes(&bytes));
+                    lax += usize::from(verifies.is_ok() && !expected);
+                }
+            }
+        }
+        // Some with a small R verify, but not strictly.
+        assert!(good > 0 && lax > 0, "{good}, {lax}");
+    }
+
+    #[test]
+    fn keys_and_points_of_small_order_are_refused() {
+        for small in EIGHT_TORSION {
+            let encoded = small.compress().to_bytes();
+            assert!(has_small_order(&encoded));
+            assert!(!has_small_order(&(ED25519_BASEPOINT_POINT + small).compress().to_bytes()));
+            // 5·B − k·A = 5·B for every k that is a multiple of 8.
+            let mut signature = [0; 64];
+            let five = Scalar::from(5u64);
+            let point = (ED25519_BASEPOINT_POINT * five).compress();
+            signature[..32].copy_from_slice(point.as_bytes());
+            signature[32..].copy_from_slice(five.as_bytes());
+            let key = VerifyingKey::from_bytes(&encoded).unwrap();
+            let lax = |m: &u8| key.verify(&[*m], &Signature::from_bytes(&signature)).is_ok();
+            assert!((0..64).any(|message| lax(&message)));
+            for message in 0..64u8 {
+                assert!(!Identity::Ed25519(encoded).verify(&[message], &Bytes64(signature)));
+            }
+        }
+        let mut found = SMALL_ORDER.iter().map(|y| {
+            EIGHT_TORSION
+                .iter()
+                .filter(|p| {
+                    let mut encoded = p.compress().to_bytes();
+                    encoded[31] &= 0x7f;
+                    encoded == *y
+                })
+                .count()
+        });
+        assert!(found.by_ref().eq([1, 1, 2, 2, 2]));
+    }
+
+    #[test]
+    fn another_message_key_or_s_is_no_signature() {
+        let key = SigningKey::from_bytes(&[7; 32]);
+        let identity = Identity::Ed25519(key.verifying_key().to_bytes());
+        let signature = key.sign(b"message").to_bytes();
+        assert!(identity.verify(b"message", &Bytes64(signature)));
+        assert!(!identity.verify(b"massage", &Bytes64(signature)));
+        for place in 0..64 {
+            let mut other = signature;
+            other[place] ^= 1;
+            assert!(!identity.verify(b"message", &Bytes64(other)));
+        }
+        // s + ℓ.
+        let mut order = (Scalar::ZERO - Scalar::ONE).to_bytes();
+        order[0] += 1;
+        let mut other = signature;
+        let mut carry = 0;
+        for (byte, add) in other[32..].iter_mut().zip(order) {
+            let sum = u16::from(*byte) + u16::from(add) + carry;
+            (*byte, carry) = (sum as u8, sum >> 8);
+        }
+        assert!(!identity.verify(b"message", &Bytes64(other)));
+    }
 }

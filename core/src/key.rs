@@ -15,7 +15,7 @@ use crate::secret::SecretBytes;
 use crate::vss;
 use crate::wire;
 
-pub use confirm::{CertificateError, Confirmation, check_certificate};
+pub use confirm::{CertificateError, Confirmation, check_certificate, check_certificate_of};
 pub use opened::{OpenError, OpenedKey};
 
 /// What every holder agreed to before the first message of a key generation.

@@ -113,6 +113,17 @@ impl PartySet {
         Members { set: *self, byte: 0 }
     }
 
+    /// The members above `id`, in increasing order.
+    fn iter_after(&self, id: PartyId) -> impl Iterator<Item = PartyId> + use<> {
+        let mut set = *self;
+        let byte = id.number() >> 3;
+        if let Some(bits) = set.0.get_mut(usize::from(byte)) {
+            // Without `id` and whatever is below it.
+            *bits &= !0u8 << (id.number() & 7) << 1;
+        }
+        Members { set, byte: byte as u8 }
+    }
+
     /// The place of `id` among the members in increasing order, from 0.
     #[must_use]
     pub fn position(&self, id: PartyId) -> Option<usize> {
@@ -292,57 +303,70 @@ impl Holders {
     /// The sets A ⊆ N with |A| = n−d, in the lexicographic order of their complements
     /// (`docs/PROTOCOL.md` §6.1).
     pub fn nonce_sets(&self) -> impl Iterator<Item = PartySet> + use<> {
-        NonceSets { holders: *self, next: Some(first_combination(self.degree())) }
+        self.nonce_sets_with(PartySet::EMPTY)
     }
 
     /// The sets of [`Self::nonce_sets`] that have `member` in them: the nonce keys of that party.
     pub fn nonce_sets_of(&self, member: PartyId) -> impl Iterator<Item = PartySet> + use<> {
-        self.nonce_sets().filter(move |set| set.contains(member))
+        self.nonce_sets_with(PartySet::EMPTY.with(member))
+    }
+
+    /// The sets of [`Self::nonce_sets`] that have both in them.
+    pub fn nonce_sets_of_both(
+        &self,
+        one: PartyId,
+        other: PartyId,
+    ) -> impl Iterator<Item = PartySet> + use<> {
+        self.nonce_sets_with(PartySet::EMPTY.with(one).with(other))
+    }
+
+    /// In the same order: whoever must be in is never left out.
+    fn nonce_sets_with(&self, members: PartySet) -> NonceSets {
+        let candidates = self.parties.difference(&members);
+        let size = self.degree();
+        let count = candidates.len();
+        let last: Left = candidates.iter().skip(count.saturating_sub(size)).take(8).collect();
+        let first: Left = candidates.iter().take(size.min(8)).collect();
+        let next = (count >= size && self.parties.contains_all(&members)).then_some(first);
+        NonceSets { parties: self.parties, candidates, last, next }
     }
 }
 
-/// Positions (from 0) of the d parties that a set leaves out. Eight places are enough:
+/// The d parties that a set leaves out, in increasing order. Eight places are enough:
 /// n ≥ 2d+1, and C(2d, d) passes [`MAX_NONCE_KEYS`] at d = 6.
-type Left = heapless::Vec<u8, 8>;
-
-fn first_combination(size: usize) -> Left {
-    (0..size as u8).take(8).collect()
-}
+type Left = heapless::Vec<PartyId, 8>;
 
 struct NonceSets {
-    holders: Holders,
+    parties: PartySet,
+    /// Who may be left out.
+    candidates: PartySet,
+    /// Who is left out at the end.
+    last: Left,
     next: Option<Left>,
 }
 
 impl Iterator for NonceSets {
     type Item = PartySet;
     fn next(&mut self) -> Option<PartySet> {
-        let left = self.next.take()?;
-        let n = self.holders.count();
-        let parties = self.holders.parties;
-        let set = parties
-            .iter()
-            .enumerate()
-            .filter(|(place, _)| !left.contains(&(*place as u8)))
-            .map(|(_, id)| id)
-            .collect();
-        self.next = following_combination(left, n);
+        let left = self.next.as_mut()?;
+        let set = left.iter().fold(self.parties, |set, id| set.without(*id));
+        if !follow(left, &self.last, &self.candidates) {
+            self.next = None;
+        }
         Some(set)
     }
 }
 
-/// The combination after `left` among the positions 0 … n−1, in lexicographic order.
-fn following_combination(mut left: Left, n: usize) -> Option<Left> {
-    let size = left.len();
-    let place = (0..size).rev().find(|place| {
-        left.get(*place).is_some_and(|position| usize::from(*position) < n - size + place)
-    })?;
-    let mut value = *left.get(place)?;
-    for slot in left.get_mut(place..)? {
-        value += 1;
-        *slot = value;
-    }
-    Some(left)
+/// Makes of `left` the combination after it among the candidates, in lexicographic order, unless it is
+/// the `last`.
+fn follow(left: &mut Left, last: &Left, candidates: &PartySet) -> bool {
+    let moves = |place: &usize| left.get(*place) != last.get(*place);
+    let Some(place) = (0..left.len()).rev().find(moves) else { return false };
+    let Some(tail) = left.get_mut(place..) else { return false };
+    let Some(from) = tail.first().copied() else { return false };
+    let following = candidates.iter_after(from);
+    tail.iter_mut().zip(following).for_each(|(slot, id)| *slot = id);
+    true
 }
 
 fn binomial(n: usize, k: usize) -> Option<usize> {
@@ -380,11 +404,42 @@ mod tests {
             assert_eq!(holders.nonce_keys(), keys);
             for member in holders.parties().iter() {
                 assert_eq!(holders.nonce_sets_of(member).count(), keys);
+                let both =
+                    |other| move |set: &PartySet| set.contains(member) && set.contains(other);
+                for other in holders.parties().iter() {
+                    let filtered = holders.nonce_sets().filter(both(other));
+                    assert!(holders.nonce_sets_of_both(member, other).eq(filtered));
+                }
             }
             assert!(
                 holders.nonce_sets().all(|set| set.len() == holders.count() - holders.degree())
             );
         }
+    }
+
+    #[test]
+    fn sets_come_in_the_lexicographic_order_of_their_complements() {
+        let parties: PartySet = [2, 7, 8, 16, 255].into_iter().map(id).collect();
+        let left_out = |holders: Holders| {
+            let left = holders.nonce_sets().map(move |set| holders.parties().difference(&set));
+            left.map(|left| left.iter().map(PartyId::number).collect::<heapless::Vec<_, 2>>())
+        };
+        let pairs = [
+            [2, 7],
+            [2, 8],
+            [2, 16],
+            [2, 255],
+            [7, 8],
+            [7, 16],
+            [7, 255],
+            [8, 16],
+            [8, 255],
+            [16, 255],
+        ];
+        assert!(left_out(Holders::new(parties, 3).unwrap()).eq(pairs));
+        assert!(left_out(Holders::new(parties, 2).unwrap()).eq([[2], [7], [8], [16], [255]]));
+        let stranger = Holders::new(parties, 3).unwrap().nonce_sets_of(id(3));
+        assert_eq!(stranger.count(), 0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! trailing bytes and every encoding that [`encode`] would not have produced.
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 /// The protocol version that this build speaks; the first byte of every message.
 pub const VERSION: u8 = 1;
@@ -62,8 +63,9 @@ pub fn encode<'a, T: Serialize + ?Sized>(
 
 /// Feeds the canonical encoding of `value` to `sink`, without a buffer: for hashing.
 pub fn encode_to<T: Serialize + ?Sized>(value: &T, sink: impl FnMut(&[u8])) {
+    let sink = Sink { sink, block: [0; 64], used: 0 };
     // This flavor never fails, and neither do our serializers.
-    let _ = postcard::serialize_with_flavor(value, Sink(sink));
+    let _ = postcard::serialize_with_flavor(value, sink);
 }
 
 /// Decodes exactly one value from all of `bytes`.
@@ -114,20 +116,47 @@ impl<'de> Deserialize<'de> for Bytes64 {
     }
 }
 
-struct Sink<F>(F);
+/// Most values are encoded byte by byte, and a hash takes them much faster by the block. What is encoded
+/// may be secret: the block is wiped.
+struct Sink<F: FnMut(&[u8])> {
+    sink: F,
+    block: [u8; 64],
+    used: usize,
+}
+
+impl<F: FnMut(&[u8])> Sink<F> {
+    fn flush(&mut self) {
+        (self.sink)(self.block.get(..self.used).unwrap_or_default());
+        self.used = 0;
+    }
+}
 
 impl<F: FnMut(&[u8])> postcard::ser_flavors::Flavor for Sink<F> {
     type Output = ();
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        (self.0)(&[byte]);
+        if self.used == self.block.len() {
+            self.flush();
+        }
+        if let Some(place) = self.block.get_mut(self.used) {
+            *place = byte;
+            self.used += 1;
+        }
         Ok(())
     }
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        (self.0)(bytes);
+        self.flush();
+        (self.sink)(bytes);
         Ok(())
     }
-    fn finalize(self) -> postcard::Result<()> {
+    fn finalize(mut self) -> postcard::Result<()> {
+        self.flush();
         Ok(())
+    }
+}
+
+impl<F: FnMut(&[u8])> Drop for Sink<F> {
+    fn drop(&mut self) {
+        self.block.zeroize();
     }
 }
 
@@ -146,6 +175,11 @@ impl postcard::ser_flavors::Flavor for Compare<'_> {
             _ => Err(postcard::Error::SerializeBufferFull),
         }
     }
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.expected =
+            self.expected.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
+        Ok(())
+    }
     fn finalize(self) -> postcard::Result<bool> {
         Ok(self.expected.is_empty())
     }
@@ -154,6 +188,28 @@ impl postcard::ser_flavors::Flavor for Compare<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_hashed_is_what_is_encoded() {
+        for count in [0, 1, 62, 63, 64, 65, 127, 128, 129, 200] {
+            let numbers: heapless::Vec<u8, 200> = (0..count).collect();
+            let value = (&numbers, piece(&numbers), 7u32, &numbers);
+            let (mut buffer, mut sunk) = ([0; 1024], heapless::Vec::<u8, 1024>::new());
+            encode_to(&value, |bytes| sunk.extend_from_slice(bytes).unwrap());
+            assert_eq!(*encode(&value, &mut buffer).unwrap(), sunk);
+        }
+    }
+
+    /// Bytes that are encoded in one piece.
+    fn piece(bytes: &[u8]) -> impl Serialize + '_ {
+        struct Piece<'a>(&'a [u8]);
+        impl Serialize for Piece<'_> {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_bytes(self.0)
+            }
+        }
+        Piece(bytes)
+    }
 
     #[test]
     fn trailing_bytes_and_padded_varints_are_refused() {

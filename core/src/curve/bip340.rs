@@ -57,6 +57,18 @@ impl Group for SchnorrSecp256k1 {
         Secp256k1::point_from_bytes(bytes)
     }
 
+    fn generator() -> Point {
+        Secp256k1::generator()
+    }
+
+    fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
+        Secp256k1::split(scalar)
+    }
+
+    fn endomorphism(point: &Point) -> Point {
+        Secp256k1::endomorphism(point)
+    }
+
     fn points_to_bytes(points: &[Point], out: &mut [Option<PointBytes>]) {
         Secp256k1::points_to_bytes(points, out);
     }

@@ -22,6 +22,10 @@ impl Group for P256 {
     const SUITE: Suite = Suite::EcdsaP256;
     sec1_group!();
 
+    fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
+        ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b)
+    }
+
     fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
         // `p256` reduces 32 bytes at most. Two halves below 2^192 need no reduction of their own.
         let (high, low) = bytes.split_at(24);

@@ -15,8 +15,8 @@ macro_rules! sec1_group {
             point * scalar
         }
 
-        fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
-            ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b)
+        fn generator() -> ProjectivePoint {
+            ProjectivePoint::GENERATOR
         }
 
         fn double(point: &ProjectivePoint) -> ProjectivePoint {
@@ -107,6 +107,11 @@ macro_rules! sec1_tests {
             let (a, b) = (Scalar::from(11u64), -Scalar::from(13u64));
             let expected = $group::mul_base(&a) + $group::mul(&point, &b);
             assert_eq!($group::combination(&a, &point, &b), expected);
+            let (a, b) =
+                ($group::scalar_from_wide(&[0xa7; 48]), $group::scalar_from_wide(&[0x5c; 48]));
+            let expected = $group::mul_base(&a) + $group::mul(&point, &b);
+            assert_eq!($group::combination(&a, &point, &b), expected);
+            assert_eq!($group::generator(), $group::mul_base(&Scalar::ONE));
         }
 
         #[test]

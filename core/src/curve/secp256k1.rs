@@ -2,7 +2,7 @@
 
 use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use k256::ecdsa::{Signature, VerifyingKey};
-use k256::elliptic_curve::bigint::U512;
+use k256::elliptic_curve::bigint::{Encoding as _, U512};
 use k256::elliptic_curve::ops::{LinearCombination as _, MulByGenerator as _, Reduce};
 use k256::elliptic_curve::scalar::IsHigh as _;
 use k256::elliptic_curve::sec1::{FromEncodedPoint as _, ToEncodedPoint as _};
@@ -11,7 +11,7 @@ use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256}
 use zeroize::Zeroize as _;
 
 use super::sec1::{sec1_ecdsa, sec1_group};
-use super::{EcdsaGroup, Group, PointBytes, Suite};
+use super::{EcdsaGroup, Group, PointBytes, Suite, sum_of_products};
 use crate::wire::Bytes64;
 
 /// The group of secp256k1 (SEC 2).
@@ -35,9 +35,52 @@ fn encode<const M: usize>(points: &[ProjectivePoint; M]) -> [Option<PointBytes>;
     encoded
 }
 
+/// The short basis of the lattice of all (a, b) with a + b·λ ≡ 0 (Guide to Elliptic Curve Cryptography,
+/// 3.5): two of its entries by 2^384 / p, −b1, −b2 and −λ, big-endian.
+const G1: &str = "3086d221a7d46bcde86c90e49284eb153daa8a1471e8ca7fe893209a45dbb031";
+const G2: &str = "e4437ed6010e88286f547fa90abfe4c4221208ac9df506c61571b4ae8ac47f71";
+const MINUS_B1: &str = "00000000000000000000000000000000e4437ed6010e88286f547fa90abfe4c3";
+const MINUS_B2: &str = "fffffffffffffffffffffffffffffffe8a280ac50774346dd765cda83db1562c";
+const MINUS_LAMBDA: &str = "ac9c52b33fa3cf1f5ad9e3fd77ed9ba4a880b9fc8ec739c2e0cfc810b51283cf";
+
+/// The nearest integer to `scalar`·`factor` / 2^384.
+fn rounded(scalar: &Scalar, factor: &str) -> Scalar {
+    let (_, high) = U256::from(scalar).mul_wide(&U256::from_be_hex(factor));
+    let high = high.to_be_bytes();
+    let (Some(whole), Some(rest)) = (high.first_chunk(), high.get(16)) else {
+        return Scalar::ZERO;
+    };
+    Scalar::from(u128::from_be_bytes(*whole)) + Scalar::from(u64::from(rest >> 7))
+}
+
+fn constant(hex: &str) -> Scalar {
+    <Scalar as Reduce<U256>>::reduce(U256::from_be_hex(hex))
+}
+
 impl Group for Secp256k1 {
     const SUITE: Suite = Suite::EcdsaSecp256k1;
     sec1_group!();
+
+    fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
+        // On a chip, tables for twice as many points would take too much stack.
+        if !cfg!(feature = "std") {
+            return None;
+        }
+        let b = rounded(scalar, G1) * constant(MINUS_B1) + rounded(scalar, G2) * constant(MINUS_B2);
+        Some([*scalar + b * constant(MINUS_LAMBDA), b])
+    }
+
+    fn endomorphism(point: &ProjectivePoint) -> ProjectivePoint {
+        point.endomorphism()
+    }
+
+    fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
+        let terms = [(*a, Self::generator()), (*b, *point)];
+        // The library's takes less stack, and is constant-time.
+        let sum = if cfg!(feature = "std") { sum_of_products::<Self, 4>(&terms) } else { None };
+        let constant_time = || ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b);
+        sum.unwrap_or_else(constant_time)
+    }
 
     fn points_to_bytes(points: &[ProjectivePoint], out: &mut [Option<PointBytes>]) {
         // On a chip, more than four at once would take too much stack.
@@ -76,6 +119,25 @@ impl EcdsaGroup for Secp256k1 {
 mod tests {
     use super::super::sec1::sec1_tests;
     use super::*;
+
+    #[test]
+    fn halves_are_short_and_make_the_whole() {
+        let lambda = -constant(MINUS_LAMBDA);
+        let point = Secp256k1::mul_base(&Scalar::from(7u64));
+        assert_eq!(Secp256k1::endomorphism(&point), Secp256k1::mul(&point, &lambda));
+        let wide = (0..=255u8).map(|byte| Secp256k1::scalar_from_wide(&[byte; 48]));
+        let powers = (0..256).map(|power| Scalar::from(2u64).pow_vartime([power, 0, 0, 0]));
+        for scalar in wide.chain(powers.clone()).chain(powers.map(|power| -power)) {
+            let halves = Secp256k1::split(&scalar).unwrap();
+            assert_eq!(halves[0] + halves[1] * lambda, scalar);
+            for half in halves {
+                let short = if bool::from(half.is_high()) { -half } else { half };
+                // Of 129 bits at most.
+                assert!(short.to_bytes()[..15].iter().all(|byte| *byte == 0));
+                assert!(short.to_bytes()[15] <= 1);
+            }
+        }
+    }
 
     sec1_tests!(Secp256k1, 1, "fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc30");
 }

@@ -5,7 +5,7 @@ use heapless::Vec;
 use subtle::ConstantTimeEq as _;
 
 use super::message::{Commit, Contributions, Deal, OpenTree, Receiver};
-use crate::curve::{Group, PointBytes};
+use crate::curve::{self, Group, PointBytes};
 use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
 use crate::party::PartyId;
@@ -45,6 +45,21 @@ pub(super) fn open<G: Group, const N: usize>(
     commit: &Commit,
     tree: &OpenTree<N>,
 ) -> Result<Vec<G::Point, N>, Fault> {
+    let points = opening::<G, N>(terms, context, dealer, commit, tree)?;
+    match points.first() {
+        Some(constant) if possesses::<G, N>(dealer, tree, constant) => Ok(points),
+        _ => Err(Fault::ProofOfPossession),
+    }
+}
+
+/// [`open`] but for the proof of possession.
+pub(super) fn opening<G: Group, const N: usize>(
+    terms: &KeyTerms,
+    context: &Digest,
+    dealer: PartyId,
+    commit: &Commit,
+    tree: &OpenTree<N>,
+) -> Result<Vec<G::Point, N>, Fault> {
     let (holders, opening) = (terms.holders, &tree.opening);
     // Exactly T points: one more would raise the threshold unseen.
     if opening.coefficients.len() != holders.threshold() {
@@ -62,14 +77,11 @@ pub(super) fn open<G: Group, const N: usize>(
     if opened != commit.commitment {
         return Err(Fault::CommitmentOpening);
     }
-    match points.first() {
-        Some(constant) if possesses::<G, N>(dealer, tree, constant) => Ok(points),
-        _ => Err(Fault::ProofOfPossession),
-    }
+    Ok(points)
 }
 
 /// z·G = K + c·Φ[0]. With its encoding, so that K need not be decoded: it is compared.
-fn possesses<G: Group, const N: usize>(
+pub(super) fn possesses<G: Group, const N: usize>(
     dealer: PartyId,
     tree: &OpenTree<N>,
     constant: &G::Point,
@@ -81,6 +93,52 @@ fn possesses<G: Group, const N: usize>(
         proof_challenge::<G>(&opening.sid, dealer, constant_bytes, &opening.proof_nonce);
     let nonce = G::combination(&proof, constant, &-challenge);
     G::point_to_bytes(&nonce) == Some(opening.proof_nonce)
+}
+
+/// So many proofs are verified at once: each takes a chip's stack two terms of a sum.
+const AT_ONCE: usize = if cfg!(feature = "std") { 8 } else { 2 };
+const TERMS: usize = 1 + 2 * AT_ONCE;
+/// All but K can come in halves.
+const PARTS: usize = 2 + 3 * AT_ONCE;
+
+/// A proof of possession: the dealer, its R2 and Φ[0].
+pub(super) type Proof<'a, G, const N: usize> = (PartyId, &'a OpenTree<N>, <G as Group>::Point);
+
+/// [`possesses`] of all: Σ w·(z·G − c·Φ[0] − K) = O, with a weight w of 128 bits for each that nobody
+/// could know when it made its proof (`docs/PROTOCOL.md` §3 step 6). If not, one of them at least is
+/// wrong.
+pub(super) fn all_possess<G: Group, const N: usize>(
+    proofs: &[Proof<'_, G, N>],
+    weight: impl Fn(PartyId) -> [u8; 16],
+) -> bool {
+    // There, to see that K is in the subgroup takes as long as a proof.
+    if G::COFACTOR != 1 {
+        return proofs.iter().all(|(dealer, tree, x)| possesses::<G, N>(*dealer, tree, x));
+    }
+    proofs.chunks(AT_ONCE).all(|proofs| {
+        let mut terms: Vec<(G::Scalar, G::Point), TERMS> = Vec::new();
+        let mut base = G::Scalar::default();
+        for (dealer, tree, constant) in proofs {
+            let opening = &tree.opening;
+            let mut short = [0; 32];
+            short.iter_mut().skip(16).zip(weight(*dealer)).for_each(|(to, from)| *to = from);
+            let (Some(weight), Some(proof), Some(nonce), Some(constant_bytes)) = (
+                G::scalar_from_bytes(&short),
+                G::scalar_from_bytes(&opening.proof),
+                G::point_from_bytes(&opening.proof_nonce),
+                opening.coefficients.first(),
+            ) else {
+                return false;
+            };
+            let challenge =
+                proof_challenge::<G>(&opening.sid, *dealer, constant_bytes, &opening.proof_nonce);
+            base = base + weight * proof;
+            let _ = terms.push((weight * challenge, *constant));
+            let _ = terms.push((weight, nonce));
+        }
+        let _ = terms.push((base, -G::generator()));
+        curve::sum_of_products::<G, PARTS>(&terms) == Some(G::Point::default())
+    })
 }
 
 /// Whether `dealer` has proven that it knows the constant coefficient of its R2.
@@ -98,18 +156,18 @@ pub(super) fn points<G: Group, const N: usize>(bytes: &[PointBytes]) -> Option<V
     (points.len() == bytes.len()).then_some(points)
 }
 
-/// Every check of R3 but that of th; `promised` is Φ at `to`. Gives the share.
+/// Every check of R3 but that of th; `fits` says whether a share times G is Φ at `to`. Gives the share.
 pub(super) fn deal<G: Group, const N: usize, C: Contributions>(
     terms: &KeyTerms,
     dealer: PartyId,
     tree: &OpenTree<N>,
-    promised: &G::Point,
+    fits: impl FnOnce(&SecretScalar<G>) -> bool,
     to: PartyId,
     deal: &Deal<C>,
 ) -> Result<SecretScalar<G>, Fault> {
     let share = G::scalar_from_bytes(deal.share.expose()).ok_or(Fault::BadShare)?;
     let share = SecretScalar::new(share);
-    if G::mul_base(share.expose()) != *promised {
+    if !fits(&share) {
         return Err(Fault::BadShare);
     }
     let place = terms.holders.parties().without(dealer).position(to);
@@ -132,7 +190,7 @@ fn opened<C: Contributions>(
     let mut receiver = Receiver::new(to);
     receiver.take(&deal.pair.pair_commitment(sid, dealer, to));
     let mut openings = deal.contributions();
-    for set in terms.holders.nonce_sets_of(dealer).filter(|set| set.contains(to)) {
+    for set in terms.holders.nonce_sets_of_both(dealer, to) {
         receiver.take(&openings.next()?.set_commitment(sid, dealer, set));
     }
     openings.next().is_none().then(|| receiver.finish())

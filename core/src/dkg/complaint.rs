@@ -87,11 +87,16 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Tells all what this party saw, once, and waits for the others' views: `accuser` says that it
     /// and `with` saw different broadcasts.
     pub(super) fn echo(&mut self, accuser: PartyId, with: PartyId) {
-        if self.phase < Phase::Blame {
+        let phase = self.phase;
+        if phase < Phase::Blame {
             self.phase = Phase::Blame;
             self.dispute = Some((accuser, with));
             self.outbox.echo = true;
             self.verify_commits();
+        }
+        // R2 of all will not be waited for any more.
+        if phase == Phase::Open {
+            self.check_opens(None);
         }
     }
 

@@ -30,25 +30,40 @@ pub(super) struct Dealing<G: Group, const N: usize> {
 }
 
 impl<G: Group, const N: usize> Dealing<G, N> {
-    /// A fresh dealing of `me`.
+    /// A fresh dealing of `me`, and the points of Φ.
     pub(super) fn random(
         terms: &KeyTerms,
         me: PartyId,
         rng: &mut (impl RngCore + CryptoRng),
-    ) -> Option<Self> {
+    ) -> Option<(Self, Vec<G::Point, N>)> {
         let holders = terms.holders;
         let polynomial = Polynomial::random(holders.threshold(), rng);
-        let coefficients = encoded::<G, N>(&polynomial.commit());
+        let points = polynomial.commit();
         let (mut nonce, mut blind) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut nonce);
         rng.fill_bytes(&mut blind);
         let proof_secret = SecretScalar::random(rng);
-        let proof_nonce = G::point_to_bytes(&G::mul_base(proof_secret.expose()))?;
         let seed = SecretBytes::random(rng);
+        // Φ and K together: one inversion fewer. There are more holders than T.
+        let mut all = points.clone();
+        all.push(G::mul_base(proof_secret.expose())).ok()?;
+        let mut coefficients = encoded::<G, N>(&all);
+        // A coefficient that is 0 has no encoding; it does not happen with a working generator.
+        if coefficients.len() != all.len() {
+            return None;
+        }
+        let proof_nonce = coefficients.pop()?;
         let dealing =
             Self { me, polynomial, coefficients, nonce, blind, proof_secret, proof_nonce, seed };
-        // A coefficient that is 0 has no encoding; it does not happen with a working generator.
-        (dealing.coefficients.len() == holders.threshold()).then_some(dealing)
+        Some((dealing, points))
+    }
+
+    /// What the proof of `dealer` is multiplied by when all are verified together: nobody can know it,
+    /// and it depends on what all have `said`.
+    pub(super) fn weight(&self, said: &Digest, dealer: PartyId) -> [u8; 16] {
+        let start = Transcript::new("dkg-weight").bytes(self.seed.expose());
+        let digest = start.bytes(said).party(dealer).finish();
+        digest.first_chunk().copied().unwrap_or_default()
     }
 
     /// σ_ij and its blinding.
@@ -138,7 +153,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
             pair: self.pair(to),
             sets: Kept::default(),
         };
-        for set in terms.holders.nonce_sets_of(self.me).filter(|set| set.contains(to)) {
+        for set in terms.holders.nonce_sets_of_both(self.me, to) {
             deal.sets.add(&self.set(set));
         }
         deal

@@ -13,6 +13,7 @@ use crate::hash::Digest;
 use crate::identity::Identity;
 use crate::key::KeyTerms;
 use crate::party::PartyId;
+use crate::secret::SecretScalar;
 use crate::session::Fault;
 use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
@@ -274,5 +275,6 @@ fn judge_deal<G: Group, const N: usize, C: Contributions>(
         return Err(Fault::CommitmentLength);
     }
     let promised = check::promised::<G, N>(&open.tree, accuser).ok_or(Fault::InvalidPoint)?;
-    check::deal::<G, N, C>(terms, dealer, &open.tree, &promised, accuser, &deal.deal).map(drop)
+    let fits = |share: &SecretScalar<G>| G::mul_base(share.expose()) == promised;
+    check::deal::<G, N, C>(terms, dealer, &open.tree, fits, accuser, &deal.deal).map(drop)
 }

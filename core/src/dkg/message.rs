@@ -47,14 +47,14 @@ pub(super) struct Open<'a, const N: usize> {
     pub(super) pairs: Vec<Digest, N>,
     /// Commitments to c_iA, for every A ∋ i, of 32 bytes each.
     #[serde(borrow)]
-    pub(super) sets: &'a [u8],
+    pub(super) sets: Lent<'a>,
 }
 
 impl<const N: usize> Open<'_, N> {
     /// What stays of R2 once its commitments are hashed by receiver, or `None` if the last commitment is
     /// cut off.
     pub(super) fn tree(self, terms: &KeyTerms, dealer: PartyId) -> Option<OpenTree<N>> {
-        let (sets, []) = self.sets.as_chunks::<32>() else { return None };
+        let (sets, []) = self.sets.0.as_chunks::<32>() else { return None };
         let receivers = receivers(terms, dealer, &self.pairs, sets.iter().copied());
         let (pairs, sets) = (self.pairs.len() as u16, u16::try_from(sets.len()).ok()?);
         Some(OpenTree { opening: self.opening, pairs, sets, receivers })
@@ -160,7 +160,7 @@ pub trait Contributions: Serialize {
 }
 
 /// In the frame that they came in: the list is by far the longest part of a message, and is not copied.
-#[derive(Clone, Copy, Serialize, Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 pub struct Lent<'a>(#[serde(borrow)] &'a [u8]);
 
 /// Kept here, and wiped.
@@ -213,9 +213,16 @@ impl<const K: usize> Drop for Kept<K> {
     }
 }
 
+// In one piece: the encoding is that of a list of bytes.
+impl Serialize for Lent<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(self.bytes())
+    }
+}
+
 impl<const K: usize> Serialize for Kept<K> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.bytes().serialize(to)
+        to.serialize_bytes(self.bytes())
     }
 }
 

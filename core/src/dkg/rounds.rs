@@ -1,7 +1,9 @@
 //! The rounds: what each message must pass, what is kept of it, and what follows when a round is
 //! complete.
 
-use super::check;
+use heapless::Vec;
+
+use super::check::{self, Proof};
 use super::evidence::Evidence;
 use super::message::{
     Commit, Complaint, Deal, Kept, Lent, Open, Seen, Signed, SignedDeal, SignedOpen, body_digest,
@@ -63,10 +65,6 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         };
         let seen = self.signed(2, tree.digest(), signer);
         let me = self.me;
-        let Some(points) = check::points::<G, N>(&tree.opening.coefficients) else {
-            return self.fail(Abort::Degenerate);
-        };
-        self.add_commitment(&points);
         if let Some(slot) = self.slot_mut(me) {
             slot.open = Some(tree);
             slot.seen.open = Some(seen);
@@ -126,7 +124,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// R2 of `from`: there is nothing to check it against before R1 of all is there.
     pub(super) fn take_open(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
-        let sid = self.sid.ok_or(Refusal::Early)?;
+        if self.sid.is_none() {
+            return Err(Refusal::Early);
+        }
         let Some(message) = read::<Open<'_, N>>(bytes) else { return self.malformed(from) };
         let Signed { body, signature, .. } = message;
         let Some(tree) = body.tree(&self.terms, from) else { return self.malformed(from) };
@@ -135,30 +135,79 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if !self.agrees(2, from, seen) {
             return Ok(());
         }
-        let (terms, context, me) = (self.terms, self.context, self.me);
         let slot = self.slot_mut(from).ok_or(Refusal::NotAMember(from))?;
         if slot.open.is_some() {
             return Err(Refusal::Duplicate);
         }
-        let tree = slot.open.insert(tree);
-        // Of another sid, when R1 differed, it waits for the end of the round: by then everybody has R1
-        // of all and can show it. Who is at fault need not be the sender.
-        if tree.opening.sid != sid {
-            return Ok(());
-        }
-        let Some(commit) = &slot.commit else { return Err(Refusal::Early) };
-        match check::open::<G, N>(&terms, &context, from, commit, tree) {
-            Ok(points) => {
-                slot.promised = vss::evaluate_commitment::<G>(&points, me);
-                self.add_commitment(&points);
-            }
-            Err(fault) => {
-                // The dealer may have shown it to this party alone: then its R2 are evidence.
-                self.echo(me, from);
-                self.convict_of_open(from, fault);
-            }
+        slot.open = Some(tree);
+        // Its checks wait for R2 of all, since proofs are cheaper together. But in a dispute there may
+        // never be all.
+        if self.phase == Phase::Blame {
+            self.check_opens(Some(from));
         }
         Ok(())
+    }
+
+    /// Checks R2 of `only` this dealer, or of all others that are there, but for what needs two of them
+    /// (`docs/PROTOCOL.md` §3 step 6). One of another sid, when R1 differed, is left alone: everybody has
+    /// R1 of all by then and can show it, and who is at fault need not be the sender.
+    pub(super) fn check_opens(&mut self, only: Option<PartyId>) {
+        let mut constants: Vec<(PartyId, G::Point), N> = Vec::new();
+        for dealer in self.terms.holders.parties().without(self.me).iter() {
+            if only.is_some_and(|only| only != dealer) {
+                continue;
+            }
+            match self.check_opening(dealer) {
+                Ok(Some(constant)) => {
+                    let _ = constants.push((dealer, constant));
+                }
+                Ok(None) => {}
+                Err(fault) => return self.blame_open(dealer, fault),
+            }
+        }
+        if self.all_possess(&constants) {
+            return;
+        }
+        let lies = |(dealer, constant): &&(PartyId, G::Point)| {
+            let tree = self.slot(*dealer).and_then(|slot| slot.open.as_ref());
+            !tree.is_some_and(|tree| check::possesses::<G, N>(*dealer, tree, constant))
+        };
+        if let Some((dealer, _)) = constants.iter().find(lies) {
+            self.blame_open(*dealer, Fault::ProofOfPossession);
+        }
+    }
+
+    /// Checks what R2 of `dealer` opens, folds it, and gives Φ[0]; nothing if it cannot be judged.
+    fn check_opening(&mut self, dealer: PartyId) -> Result<Option<G::Point>, Fault> {
+        let (terms, context, me, sid) = (self.terms, self.context, self.me, self.sid);
+        let Some(slot) = self.slot_mut(dealer) else { return Ok(None) };
+        let (Some(commit), Some(tree)) = (&slot.commit, &slot.open) else { return Ok(None) };
+        if Some(tree.opening.sid) != sid {
+            return Ok(None);
+        }
+        let points = check::opening::<G, N>(&terms, &context, dealer, commit, tree)?;
+        slot.promised = vss::evaluate_commitment::<G>(&points, me);
+        self.add_commitment(&points);
+        Ok(points.first().copied())
+    }
+
+    /// The weights are secret until the run is over, and depend on every proof besides: neither who knows
+    /// them nor who tries many proofs can make wrong ones cancel.
+    fn all_possess(&self, constants: &[(PartyId, G::Point)]) -> bool {
+        let proofs: Vec<Proof<'_, G, N>, N> = constants
+            .iter()
+            .filter_map(|(dealer, constant)| {
+                Some((*dealer, self.slot(*dealer)?.open.as_ref()?, *constant))
+            })
+            .collect();
+        let said = self.opening_binding(&self.sid.unwrap_or_default());
+        check::all_possess::<G, N>(&proofs, |dealer| self.own.weight(&said, dealer))
+    }
+
+    /// The dealer may have shown its R2 to this party alone: then the echo is evidence.
+    fn blame_open(&mut self, dealer: PartyId, fault: Fault) {
+        self.echo(self.me, dealer);
+        self.convict_of_open(dealer, fault);
     }
 
     fn convict_of_open(&mut self, dealer: PartyId, fault: Fault) {
@@ -174,6 +223,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     fn finish_open(&mut self) {
+        if self.phase == Phase::Open {
+            self.check_opens(None);
+        }
         let (me, sid) = (self.me, self.sid.unwrap_or_default());
         let different =
             |slot: &&Slot<G, N>| slot.open.as_ref().is_some_and(|tree| tree.opening.sid != sid);
@@ -256,8 +308,14 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return Ok(());
         }
         // The signature is evidence against a bad message; of a good one nobody needs any.
-        match check::deal::<G, N, _>(&terms, from, tree, &slot.promised, me, &deal) {
+        let mut complete = false;
+        let fits = |share: &SecretScalar<G>| {
+            complete = self.completes(from, share);
+            complete || G::mul_base(share.expose()) == slot.promised
+        };
+        match check::deal::<G, N, _>(&terms, from, tree, fits, me, &deal) {
             Ok(share) => {
+                self.complete = complete;
                 self.fold(from, &share, &deal);
                 if let Some(slot) = self.slot_mut(from) {
                     slot.deal = Some(seen);
@@ -270,6 +328,17 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
         }
         Ok(())
+    }
+
+    /// Whether x_i·G = X_i once the share of `last` is added, and it is the last one. Every other share
+    /// fits: then this one does, for the price of the check that x_i needs anyway.
+    fn completes(&self, last: PartyId, share: &SecretScalar<G>) -> bool {
+        let others = self.slots.iter().filter(|slot| ![self.me, last].contains(&slot.peer.party));
+        if !others.into_iter().all(|slot| slot.deal.is_some() && !slot.differs) {
+            return false;
+        }
+        let whole = SecretScalar::<G>::new(*self.share.expose() + *share.expose());
+        G::mul_base(whole.expose()) == vss::evaluate_commitment::<G>(&self.sums, self.me)
     }
 
     /// Adds what one dealer gave, in any order of dealers (`docs/PROTOCOL.md` §3 step 11).
@@ -316,10 +385,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
         // X ≠ O, x_i ≠ 0 and x_i·G = X_i.
         let commitment = vss::encoded::<G, N>(&self.sums);
-        let mine = vss::evaluate_commitment::<G>(&self.sums, self.me);
         if commitment.len() != self.sums.len()
             || *self.share.expose() == G::Scalar::default()
-            || G::mul_base(self.share.expose()) != mine
+            || !self.complete
         {
             return self.fail(Abort::Degenerate);
         }

@@ -119,16 +119,18 @@ impl<const N: usize, const K: usize> Confirmation<N, K> {
         public: &PublicKey<N>,
         identity: &Identity,
     ) -> Result<(), CertificateError> {
-        let holders = public.terms.holders;
-        if self.pair_commitments.len() != holders.count() - 1
-            || self.nonce_commitments.len() != holders.nonce_keys()
-        {
-            return Err(CertificateError::Shape(self.party));
-        }
+        self.check_shape(public)?;
         if !identity.verify(&self.digest(public), &self.signature) {
             return Err(CertificateError::Signature(self.party));
         }
         Ok(())
+    }
+
+    fn check_shape(&self, public: &PublicKey<N>) -> Result<(), CertificateError> {
+        let holders = public.terms.holders;
+        let pairs = self.pair_commitments.len() == holders.count() - 1;
+        let sets = self.nonce_commitments.len() == holders.nonce_keys();
+        if pairs && sets { Ok(()) } else { Err(CertificateError::Shape(self.party)) }
     }
 }
 
@@ -142,12 +144,45 @@ pub fn check_certificate<const N: usize, const K: usize>(
     confirmations: &[Confirmation<N, K>],
     identity_of: impl Fn(PartyId) -> Option<Identity>,
 ) -> Result<(), CertificateError> {
+    check_all(public, confirmations, |confirmation| {
+        let identity = identity_of(confirmation.party);
+        let identity = identity.ok_or(CertificateError::Signature(confirmation.party))?;
+        confirmation.check(public, &identity)
+    })
+}
+
+/// [`check_certificate`] by a holder: among `confirmations` its own must be the very one that it made
+/// and signed, `own`; that signature is not verified again.
+///
+/// # Errors
+/// [`CertificateError`] names the party or the pair that differs.
+pub fn check_certificate_of<const N: usize, const K: usize>(
+    public: &PublicKey<N>,
+    own: &Confirmation<N, K>,
+    confirmations: &[Confirmation<N, K>],
+    identity_of: impl Fn(PartyId) -> Option<Identity>,
+) -> Result<(), CertificateError> {
+    check_all(public, confirmations, |confirmation| {
+        if confirmation.party == own.party {
+            confirmation.check_shape(public)?;
+            let same = confirmation == own;
+            return if same { Ok(()) } else { Err(CertificateError::Signature(own.party)) };
+        }
+        let identity = identity_of(confirmation.party);
+        let identity = identity.ok_or(CertificateError::Signature(confirmation.party))?;
+        confirmation.check(public, &identity)
+    })
+}
+
+fn check_all<const N: usize, const K: usize>(
+    public: &PublicKey<N>,
+    confirmations: &[Confirmation<N, K>],
+    check: impl Fn(&Confirmation<N, K>) -> Result<(), CertificateError>,
+) -> Result<(), CertificateError> {
     let of = |party| confirmations.iter().find(|c| c.party == party);
     let holders = public.terms.holders;
     for party in holders.parties().iter() {
-        let confirmation = of(party).ok_or(CertificateError::Missing(party))?;
-        let identity = identity_of(party).ok_or(CertificateError::Signature(party))?;
-        confirmation.check(public, &identity)?;
+        check(of(party).ok_or(CertificateError::Missing(party))?)?;
     }
     for a in holders.parties().iter() {
         for b in holders.parties().iter().filter(|b| *b > a) {

@@ -15,7 +15,7 @@ use quorate_core::ecdsa::{Guard, MAX_MESSAGE, Salt, SignTerms, Signer};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
 use quorate_core::key::{
-    Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
+    Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate_of,
 };
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::{Facts, Policy};
@@ -128,7 +128,7 @@ fn generate(
     board.send(None, wire::encode(&own, &mut out).map_err(|_| Failed)?);
     let all: [Confirmed; HOLDERS] = wire::decode(board.load()).map_err(|_| Failed)?;
     let identity = |_| Some(Identity::Ed25519(black_box([1; 32])));
-    check_certificate(&public, &all, identity).map_err(|_| Failed)
+    check_certificate_of(&public, &own, &all, identity).map_err(|_| Failed)
 }
 
 /// The key, unsealed and checked against the certificate.

@@ -14,7 +14,7 @@ use quorate_core::ecdsa::{self, MAX_MESSAGE, Salt};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
 use quorate_core::key::{
-    Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
+    Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate_of,
 };
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::schnorr::{self, Tweak};
@@ -115,7 +115,8 @@ pub fn generate<G: Group>(n: u8, t: u8, seed: u64) -> BTreeMap<PartyId, Stored> 
         stored.values().map(|stored: &Stored| stored.confirmation.clone()).collect();
     for stored in stored.values() {
         let identity = |party| Some(identity_of(party));
-        check_certificate(&stored.public, &confirmations, identity).expect("a certificate");
+        check_certificate_of(&stored.public, &stored.confirmation, &confirmations, identity)
+            .expect("a certificate");
     }
     stored
 }

@@ -1,7 +1,9 @@
 //! Attacks on what comes before the first round and after the last: who takes part, and the certificate.
 
 use quorate_core::dkg::{Dkg, StartError};
-use quorate_core::key::{CertificateError, Confirmation, ShareRecord, check_certificate};
+use quorate_core::key::{
+    CertificateError, Confirmation, ShareRecord, check_certificate, check_certificate_of,
+};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire;
@@ -23,8 +25,26 @@ fn confirmations(change: impl Fn(&mut ShareRecord<N, K>)) -> (Group, Vec<Confirm
     (group, all)
 }
 
+/// That of whoever sees these confirmations, among them the holders that made them.
 fn verdict(group: &Group, all: &[Confirmation<N, K>]) -> Result<(), CertificateError> {
+    let verdict = verdict_of_others(group, all);
+    for own in all {
+        assert_eq!(verdict_of(group, own, all), verdict);
+    }
+    verdict
+}
+
+fn verdict_of_others(group: &Group, all: &[Confirmation<N, K>]) -> Result<(), CertificateError> {
     check_certificate(&group[&id(1)].public, all, |party| Some(public(&identity_key(party))))
+}
+
+fn verdict_of(
+    group: &Group,
+    own: &Confirmation<N, K>,
+    all: &[Confirmation<N, K>],
+) -> Result<(), CertificateError> {
+    let identity = |party| Some(public(&identity_key(party)));
+    check_certificate_of(&group[&id(1)].public, own, all, identity)
 }
 
 fn other(secret: &SecretBytes) -> SecretBytes {
@@ -65,10 +85,16 @@ fn a_confirmation_missing_forged_cut_short_or_of_another_key() {
         let mut fewer = all.clone();
         fewer.remove(place);
         assert_eq!(verdict(&group, &fewer), Err(CertificateError::Missing(party)));
+        // Its own word, which is not among them, does not stand for one.
+        assert_eq!(verdict_of(&group, &all[place], &fewer), Err(CertificateError::Missing(party)));
 
         let mut forged = all.clone();
         forged[place].signature.0[9] ^= 1;
-        assert_eq!(verdict(&group, &forged), Err(CertificateError::Signature(party)));
+        let signature = Err(CertificateError::Signature(party));
+        assert_eq!(verdict_of_others(&group, &forged), signature);
+        for own in &all {
+            assert_eq!(verdict_of(&group, own, &forged), signature);
+        }
 
         let mut short = all.clone();
         short[place].nonce_commitments.pop();
@@ -77,7 +103,10 @@ fn a_confirmation_missing_forged_cut_short_or_of_another_key() {
     let stranger = quorate_tests::simulator::group(4, 2, 2);
     let mut mixed = all;
     mixed[2] = stranger[&id(3)].confirmation.clone();
-    assert_eq!(verdict(&group, &mixed), Err(CertificateError::Signature(id(3))));
+    assert_eq!(verdict_of_others(&group, &mixed), Err(CertificateError::Signature(id(3))));
+    for own in group.values().map(|stored| &stored.confirmation) {
+        assert_eq!(verdict_of(&group, own, &mixed), Err(CertificateError::Signature(id(3))));
+    }
 }
 
 #[test]

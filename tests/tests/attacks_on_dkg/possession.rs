@@ -164,3 +164,81 @@ fn the_proofs_that_this_file_makes_are_good() {
         }
     }
 }
+
+/// Changes the proof of `open` by `by`, so that it is wrong by as much.
+fn shifted(open: &mut Open, by: k256::Scalar) {
+    let proof = Curve::scalar_from_bytes(&open.proof).unwrap();
+    open.proof = Curve::scalar_to_bytes(&(proof + by));
+}
+
+/// `me` names `culprit`, and its evidence does.
+fn assert_named_for_its_proof(done: &Generation, me: PartyId, culprit: u16, seed: u64) {
+    let culprit = (id(culprit), Fault::ProofOfPossession);
+    let expected = Abort::Culprit(culprit.0, culprit.1);
+    assert_eq!(done.aborted.get(&me), Some(&expected), "party {me}, seed {seed}");
+    let key_of = |party| Some(public(&session_key(party).0));
+    let verdict = done.evidence[&me].judge::<Curve>(&terms_of_4(), &session_of(seed), key_of);
+    assert_eq!(verdict, Ok(culprit), "party {me}, seed {seed}");
+}
+
+#[test]
+fn errors_of_two_proofs_that_are_verified_together_do_not_cancel() {
+    for seed in SEEDS {
+        let named = |party| Abort::Culprit(id(party), Fault::ProofOfPossession);
+        let done = run(seed, &mut |packet| {
+            let one = k256::Scalar::ONE;
+            if is(&packet, 4, COMPLAINT) {
+                return Vec::new();
+            }
+            vec![match (is(&packet, 3, OPEN), is(&packet, 4, OPEN)) {
+                (true, _) => resigned(packet, |open: &mut Open| shifted(open, one)),
+                (_, true) => resigned(packet, |open: &mut Open| shifted(open, -one)),
+                _ => packet,
+            }]
+        });
+        // With one of the two R2 missing when another party echoes, the other one is named.
+        for me in [1, 2].map(id) {
+            let culprit = if done.aborted[&me] == named(4) { 4 } else { 3 };
+            assert_named_for_its_proof(&done, me, culprit, seed);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_proof_is_named_though_another_party_stays_silent() {
+    for seed in SEEDS {
+        let done = run(seed, &mut |packet| match kind(&packet) {
+            // Nor does it complain, though it has R2 of all.
+            Some(OPEN | COMPLAINT) if packet.from == id(4) => Vec::new(),
+            Some(OPEN) if packet.from == id(3) => {
+                vec![resigned(packet, |open: &mut Open| shifted(open, k256::Scalar::ONE))]
+            }
+            _ => vec![packet],
+        });
+        for me in honest() {
+            assert_named_for_its_proof(&done, me, 3, seed);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_proof_is_named_though_its_author_starts_a_dispute_before_r2_of_all_is_there() {
+    for seed in SEEDS {
+        let done = run(seed, &mut |packet| {
+            if !is(&packet, 3, OPEN) {
+                return vec![packet];
+            }
+            let header = quorate_core::session::Header {
+                round: 0,
+                ..quorate_core::session::Header::peek(&packet.bytes).unwrap()
+            };
+            let echo = Complaint::Echo { with: id(1), seen: vec![(None, None); 4] };
+            let bytes = bytes_of(&signed(header, echo));
+            let echo = Packet { bytes, ..packet.clone() };
+            vec![resigned(packet, |open: &mut Open| shifted(open, k256::Scalar::ONE)), echo]
+        });
+        for me in honest() {
+            assert_named_for_its_proof(&done, me, 3, seed);
+        }
+    }
+}
