@@ -7,6 +7,7 @@
 //! - [`KeyProtector`]: wraps and unwraps a DEK; one implementation per kind of HSM.
 //! - [`blob`]: the sealed blob, bound to network, party, key, epoch, policy and sequence.
 //! - [`pkcs11`]: any PKCS#11 token that does AES-GCM with associated data.
+//! - [`yubihsm`]: a YubiHSM 2, through its connector (feature `yubihsm`, on by default).
 //! - [`software`]: a KEK in a file. An emulation for rehearsals, **not** an HSM.
 //!
 //! What sealing cannot do: the context stops swaps, not the replay of an older blob to a node that
@@ -17,10 +18,14 @@ extern crate alloc;
 pub mod blob;
 mod codec;
 mod error;
+#[cfg(feature = "yubihsm")]
+mod kdf;
 pub mod pkcs11;
 mod protector;
 mod signer;
 pub mod software;
+#[cfg(feature = "yubihsm")]
+pub mod yubihsm;
 
 pub use blob::{BlobHeader, BlobKind, Context, inspect, open, seal};
 pub use error::HsmError;

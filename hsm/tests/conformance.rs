@@ -3,8 +3,14 @@
 // Helpers outside `#[test]` functions are test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(feature = "yubihsm")]
+#[path = "support/emulator.rs"]
+mod emulator;
 #[path = "support/isolated.rs"]
 mod isolated;
+#[cfg(feature = "yubihsm")]
+#[path = "support/yubihsm.rs"]
+mod yubihsm;
 
 use std::path::Path;
 use std::process::Command;
@@ -29,6 +35,22 @@ macro_rules! over_every_backend {
                 if super::isolated::isolated(concat!("softhsm::", stringify!($test)), &[]).is_some() {
                     super::$test(&super::softhsm_kek);
                 }
+            })*
+        }
+        #[cfg(feature = "yubihsm")]
+        mod yubihsm_wrap_data {
+            $(#[test]
+            fn $test() {
+                let emulator = super::emulator::Emulator::start(super::yubihsm::SERIAL);
+                super::$test(&|name| super::yubihsm_kek(&emulator, super::Profile::WrapData, name));
+            })*
+        }
+        #[cfg(feature = "yubihsm")]
+        mod yubihsm_hmac_kdf {
+            $(#[test]
+            fn $test() {
+                let emulator = super::emulator::Emulator::start(super::yubihsm::SERIAL);
+                super::$test(&|name| super::yubihsm_kek(&emulator, super::Profile::HmacKdf, name));
             })*
         }
         mod software_emulation {
@@ -370,6 +392,22 @@ fn softhsm_kek(label: &str) -> Box<dyn KeyProtector> {
     create(label);
     let made = provision(config(module(), label), Pin::new(PIN)).unwrap();
     Box::new(Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap())
+}
+
+#[cfg(feature = "yubihsm")]
+/// In one device, under identifiers of its own.
+fn yubihsm_kek(
+    emulator: &emulator::Emulator,
+    profile: Profile,
+    name: &str,
+) -> Box<dyn KeyProtector> {
+    let mut plan = yubihsm::plan(emulator, profile);
+    let base = u16::from(name.as_bytes()[0]) << 8;
+    plan.config.key_id += base;
+    plan.config.auth_key += base;
+    plan.identity_key += base;
+    plan.auditor += base;
+    Box::new(yubihsm::open(&yubihsm::make(plan).unwrap()).unwrap())
 }
 
 fn software_kek(dir: &Path, name: &str) -> Box<dyn KeyProtector> {

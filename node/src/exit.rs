@@ -54,7 +54,9 @@ impl Exit {
             | HsmError::WrongContext { .. }
             | HsmError::Rollback { .. }
             | HsmError::WrongKek { .. } => Self::Sealed,
-            HsmError::KeyExists { .. } | HsmError::TokenExists { .. } => Self::Conflict,
+            HsmError::KeyExists { .. }
+            | HsmError::TokenExists { .. }
+            | HsmError::ObjectsExist { .. } => Self::Conflict,
             HsmError::Randomness | HsmError::Storage { .. } | HsmError::TooLarge { .. } => {
                 Self::Local
             }
