@@ -82,6 +82,14 @@ pub enum Finding {
         /// The first entry.
         number: u16,
     },
+    /// So many entries, after these, are about commands that the client library does not know: it
+    /// cannot read on, and the log must be drained with the vendor's tool.
+    Unreadable {
+        /// The last entry that could be read, if any.
+        after: Option<u16>,
+        /// How many follow.
+        count: usize,
+    },
     /// The device started so often while its log was full.
     UnloggedBoots(u16),
     /// Sessions were opened, or tried, so often while the log was full.
@@ -102,6 +110,16 @@ impl fmt::Display for Finding {
                 f,
                 "the log begins anew at entry {number}: the device was reset to factory settings"
             ),
+            Self::Unreadable { after, count } => {
+                write!(f, "{count} entries ")?;
+                if let Some(after) = after {
+                    write!(f, "after {after} ")?;
+                }
+                write!(
+                    f,
+                    "cannot be read by this version's client library: drain them with the vendor's tool"
+                )
+            }
             Self::UnloggedBoots(count) => {
                 write!(f, "the device started {count} times while its log was full")
             }
@@ -152,6 +170,12 @@ impl AuditDrain {
             digest: entry.digest.0,
         });
         let all: Vec<LogEntry> = taken.collect();
+        // The library stops without a word at what it does not know.
+        let count = usize::from(got.num_entries).saturating_sub(all.len());
+        if count > 0 {
+            let after = all.last().map(|entry| entry.number);
+            findings.push(Finding::Unreadable { after, count });
+        }
         let known = |entry: &LogEntry| {
             last.is_some_and(|last| entry.number == last.number && entry.digest == last.digest)
         };

@@ -4,9 +4,12 @@
 //! - It never closes a session by itself and lends none out to be closed: a lost one occupies one of
 //!   the device's 16 places until it was silent for 30 seconds. So sessions are shared and kept, and
 //!   how many are opened in such a time is bounded.
-//! - Its HTTP reader corrupts an answer that arrives in two reads. That shows as a wrong MAC, a message
-//!   that does not parse or a bad status line, never as a wrong result; a new session and one more try
-//!   heal it, since whatever is tried twice here changes nothing in the device.
+//! - Its HTTP reader corrupts an answer that arrives in two reads: the second piece overwrites the
+//!   first, and zeros follow. That shows as a wrong MAC, a message that does not parse or a bad status
+//!   line (or, cut within the blank line after the head, as silence for the library's 20 seconds); a new
+//!   session and one more try heal it, since whatever is tried twice here changes nothing in the device.
+//!   One answer stands before all MACs: a CREATE SESSION that was cut within its 17 bytes looks like a
+//!   wrong password, and is taken for one.
 //! - It can panic on a malformed answer, which poisons its lock. The panic ends here.
 //! - After a reset of the device it keeps a session that the device has forgotten.
 
@@ -100,10 +103,16 @@ impl Link {
             return Err(error.clone().into());
         }
         let mut outcome = self.attempt(&mut state, &command);
-        if let Err(Lost::Session { sent, .. }) = outcome
+        if let Err(Lost::Session { sent, damaged, .. }) = outcome
             && (repeat == Repeat::Once || !sent)
         {
             outcome = self.attempt(&mut state, &command);
+            if damaged && matches!(outcome, Err(Lost::Not(HsmError::Auth))) {
+                // Whoever damaged one answer may have damaged that one: the next call is to tell.
+                state.refused = None;
+                let reason = "damaged answers; perhaps the password is wrong, too".to_owned();
+                outcome = Err(Lost::Session { reason, damaged, sent: false });
+            }
         }
         match outcome {
             Ok(result) => Ok(result),
@@ -158,9 +167,16 @@ impl Link {
             Some(client) if open(&client) => client,
             _ => self.open(state)?,
         };
+        let before = answers(&client);
         let outcome = guarded(|| command(&client)).map_err(|fault| match fault {
-            Ok(refusal) => Lost::Refused(refusal),
-            Err(reason) => Lost::Session { reason, sent: true },
+            Fault::Refused(refusal) => Lost::Refused(refusal),
+            // Its MAC was right: the device said that, and would say it again.
+            Fault::Other { reason, .. } if answers(&client) > before => {
+                let what = format!("{} by the client library: {reason}", self.endpoint);
+                Lost::Not(HsmError::Unsupported { what })
+            }
+            Fault::Other { reason, damaged } => Lost::Session { reason, damaged, sent: true },
+            Fault::Panic => Lost::Session { reason: PANIC.to_owned(), damaged: true, sent: true },
         });
         if !matches!(outcome, Err(Lost::Session { .. })) {
             state.client = Some(client);
@@ -170,16 +186,20 @@ impl Link {
 
     /// Opens a session and looks whether it is the right device. A wrong password ends everything.
     fn open(&self, state: &mut State) -> Result<Client, Lost> {
-        let lost = |reason| Lost::Session { reason, sent: false };
-        self.book()?;
+        let lost = |reason| Lost::Session { reason, damaged: true, sent: false };
         let connector = self.endpoint.connector();
         // Before the password: a strange device is not to see a proof of it.
-        let (serial, _) = identify(&connector).map_err(lost)?;
+        let (mut serial, _) = identify(&connector).map_err(lost)?;
+        if serial != self.endpoint.serial {
+            // No MAC guards that answer: what reads wrong twice is wrong.
+            (serial, _) = identify(&connector).map_err(lost)?;
+        }
         if serial != self.endpoint.serial {
             let label = self.endpoint.to_string();
             let available = vec![format!("YubiHSM {serial:010}")];
             return Err(Lost::Not(HsmError::TokenMissing { label, available }));
         }
+        self.book()?;
         let credentials = Credentials::new(self.id, self.key.clone());
         // Without reconnecting: the library would do so unasked, and without looking at the serial.
         let opened = catch_unwind(AssertUnwindSafe(|| Client::open(connector, credentials, false)));
@@ -189,9 +209,6 @@ impl Link {
             Err(_) => return Err(lost(PANIC.to_owned())),
         };
         match (error.kind(), error.device_error()) {
-            (_, Some(Refusal::InvalidSession | Refusal::SessionFailed)) => {
-                Err(lost(error.to_string()))
-            }
             (_, Some(refusal)) => Err(Lost::Refused(refusal)),
             (ErrorKind::AuthenticationError, None) => {
                 // The library has one kind for both; its words differ.
@@ -235,9 +252,8 @@ impl Link {
     }
 }
 
-/// Serial number and firmware version, which the device tells without a session.
-///
-/// Asked in its own bytes: the library refuses the answer of firmware whose algorithms it does not know.
+/// Serial number and firmware version, which the device tells without a session; the library asks for
+/// them inside of one only.
 pub(super) fn identify(connector: &Connector) -> Result<(u32, [u8; 3]), String> {
     const DEVICE_INFO: [u8; 3] = [0x06, 0, 0];
     let send = || connector.send_message(yubihsm::Uuid::nil(), DEVICE_INFO.to_vec().into());
@@ -247,7 +263,8 @@ pub(super) fn identify(connector: &Connector) -> Result<(u32, [u8; 3]), String> 
         Err(_) => return Err(PANIC.to_owned()),
     };
     match answer.as_slice() {
-        [0x86, high, low, major, minor, patch, serial @ ..]
+        // At the end are the numbers of algorithms, none of which is 0: an answer in pieces ends so.
+        [0x86, high, low, major, minor, patch, serial @ .., 1..=0xff]
             if usize::from(u16::from_be_bytes([*high, *low])) + 3 == answer.len() =>
         {
             let (serial, _) = serial.split_first_chunk().ok_or("DEVICE INFO is cut off")?;
@@ -277,29 +294,48 @@ struct State {
 }
 
 enum Lost {
-    /// The session is gone or of no use any more. Was the command sent?
-    Session { reason: String, sent: bool },
+    /// The session is gone or of no use any more.
+    Session {
+        reason: String,
+        /// Not by the device's word, but by answers that make no sense, or none.
+        damaged: bool,
+        /// Was the command sent?
+        sent: bool,
+    },
     /// The device refused.
     Refused(Refusal),
     /// Nothing to heal.
     Not(HsmError),
 }
 
-fn open(client: &Client) -> bool {
-    catch_unwind(AssertUnwindSafe(|| client.session().is_ok())).unwrap_or(false)
+enum Fault {
+    Refused(Refusal),
+    Panic,
+    Other { reason: String, damaged: bool },
 }
 
-/// Runs a command: the device's refusal, or why the session is of no use any more.
-fn guarded<T>(command: impl FnOnce() -> Result<T, Error>) -> Result<T, Result<Refusal, String>> {
+fn open(client: &Client) -> bool {
+    answers(client).is_some()
+}
+
+/// How many authentic answers the session has had; `None` if it is closed.
+fn answers(client: &Client) -> Option<usize> {
+    catch_unwind(AssertUnwindSafe(|| client.session().ok()?.messages_sent().ok())).ok().flatten()
+}
+
+fn guarded<T>(command: impl FnOnce() -> Result<T, Error>) -> Result<T, Fault> {
     let error = match catch_unwind(AssertUnwindSafe(command)) {
         Ok(Ok(result)) => return Ok(result),
         Ok(Err(error)) => error,
-        Err(_) => return Err(Err(PANIC.to_owned())),
+        Err(_) => return Err(Fault::Panic),
     };
     match error.device_error() {
         Some(Refusal::InvalidSession | Refusal::SessionFailed) | None => {
-            Err(Err(error.to_string()))
+            // The library does not tell why the device refused a session.
+            let damaged =
+                !matches!(error.kind(), ErrorKind::ResponseError | ErrorKind::DeviceError);
+            Err(Fault::Other { reason: error.to_string(), damaged })
         }
-        Some(refusal) => Err(Ok(refusal)),
+        Some(refusal) => Err(Fault::Refused(refusal)),
     }
 }

@@ -223,7 +223,9 @@ impl Maker<'_> {
         auditor: &Password,
     ) -> Result<(Vec<u8>, PublicKey), HsmError> {
         let Plan { config, identity_key, auditor: auditor_id, .. } = self.plan;
-        let (_, version) = identify(&self.link.endpoint().connector())
+        let connector = self.link.endpoint().connector();
+        let (_, version) = identify(&connector)
+            .or_else(|_| identify(&connector))
             .map_err(|reason| HsmError::Unavailable { reason })?;
         let [major, minor, patch] = version;
         let endpoint = self.link.endpoint();
@@ -389,14 +391,14 @@ fn prove_node(
     }
     // Tried, not only read: nothing is sealed yet that a deletion could take along.
     let link = &protector.link;
-    let denied = |outcome: Result<(), Failure>| {
-        matches!(outcome, Err(Failure::Refused(Refusal::InsufficientPermissions)))
+    let denied = |outcome: Result<(), Failure>, what: &str| match outcome {
+        Err(Failure::Refused(Refusal::InsufficientPermissions)) => Ok(()),
+        Err(Failure::Error(error)) => Err(error),
+        _ => Err(unsupported(&format!("the device lets the node's key {what}"))),
     };
-    if !denied(link.call(Repeat::Once, |client| client.get_log_entries().map(drop))) {
-        return Err(unsupported("the device lets the node's key read the audit log"));
-    }
-    if !denied(link.call(Repeat::Never, |client| client.delete_object(key, kind))) {
-        return Err(unsupported("the device lets the node's key delete the KEK"));
-    }
+    let outcome = link.call(Repeat::Once, |client| client.get_log_entries().map(drop));
+    denied(outcome, "read the audit log")?;
+    let outcome = link.call(Repeat::Once, |client| client.delete_object(key, kind));
+    denied(outcome, "delete the KEK")?;
     Ok(protector.canary)
 }

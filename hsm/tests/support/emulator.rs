@@ -32,10 +32,8 @@ use device::Device;
 #[derive(Clone)]
 pub(crate) enum Fault {
     None,
-    /// The answer comes in two pieces, cut at this byte of head and body.
-    Split(usize),
-    /// The answer comes in two pieces: the head, then the body.
-    SplitBody,
+    /// The answer comes in two pieces, cut so many bytes after the HTTP head, or before its end.
+    Split(isize),
     /// The answer comes late.
     Slow(Duration),
     /// The bytes of the answer are changed.
@@ -44,6 +42,8 @@ pub(crate) enum Fault {
     CutBefore,
     /// The connection ends; the device carried the message out.
     CutAfter,
+    /// The answer is whole, and then the connection ends.
+    Hangup,
     /// The connector has no device.
     Status(&'static str),
 }
@@ -69,10 +69,19 @@ impl Emulator {
     }
 
     pub(crate) fn start_at(serial: u32, port: u16) -> Self {
+        Self::serve(Device::new(serial), port)
+    }
+
+    /// The same device behind another connector: unplugged, and plugged in there.
+    pub(crate) fn copied(&self) -> Self {
+        Self::serve(self.device().copied(), 0)
+    }
+
+    fn serve(device: Device, port: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
-            device: Mutex::new(Device::new(serial)),
+            device: Mutex::new(device),
             plan: Mutex::new((0, Box::new(|_, _| Fault::None))),
             ended: AtomicBool::new(false),
             connections: Mutex::default(),
@@ -180,8 +189,9 @@ impl Shared {
                 std::thread::sleep(time);
                 0
             }
-            Fault::Split(at) => at.min(whole.len()),
-            Fault::SplitBody => whole.len() - answer.len(),
+            Fault::Split(at) => {
+                (whole.len() - answer.len()).saturating_add_signed(at).min(whole.len())
+            }
             _ => 0,
         };
         if cut > 0 {
@@ -190,7 +200,8 @@ impl Shared {
             // Long enough for the reader to take the first piece alone.
             std::thread::sleep(Duration::from_millis(60));
         }
-        out.write_all(&whole[cut..]).ok()
+        out.write_all(&whole[cut..]).ok()?;
+        (!matches!(fault, Fault::Hangup)).then_some(())
     }
 }
 

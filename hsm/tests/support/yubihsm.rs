@@ -1,6 +1,8 @@
 //! A device, provisioned: what most tests begin with.
 
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::indexing_slicing)]
+
+use std::sync::OnceLock;
 
 use quorate_hsm::yubihsm::{
     Administrator, Config, Password, Plan, Provisioned, YubiHsmProtector, provision,
@@ -32,6 +34,20 @@ pub(crate) fn administrator() -> Administrator {
 
 pub(crate) fn make(plan: Plan) -> Result<Provisioned, HsmError> {
     provision(plan, &administrator(), &Password::new(NODE), &Password::new(AUDITOR))
+}
+
+/// A provisioned device that this process has no session with.
+pub(crate) fn fresh(profile: Profile) -> (Emulator, Provisioned) {
+    static TEMPLATES: [OnceLock<(Emulator, Provisioned)>; 2] = [const { OnceLock::new() }; 2];
+    let template = TEMPLATES[usize::from(profile == Profile::HmacKdf)].get_or_init(|| {
+        let emulator = Emulator::start(SERIAL);
+        let made = make(plan(&emulator, profile)).unwrap();
+        (emulator, made)
+    });
+    let emulator = template.0.copied();
+    let mut made = template.1.clone();
+    made.config.connector = emulator.url();
+    (emulator, made)
 }
 
 pub(crate) fn open(made: &Provisioned) -> Result<YubiHsmProtector, HsmError> {

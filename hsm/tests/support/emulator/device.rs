@@ -60,7 +60,13 @@ pub(crate) struct Device {
 
 impl Device {
     pub(crate) fn new(serial: u32) -> Self {
-        let mut device = Self {
+        let mut device = Self::empty(serial);
+        device.factory_reset();
+        device
+    }
+
+    fn empty(serial: u32) -> Self {
+        Self {
             serial,
             algorithms: (1..=0x2f).filter(|algorithm| *algorithm != 0x25).collect(),
             objects: BTreeMap::new(),
@@ -70,9 +76,20 @@ impl Device {
             ahead: Duration::ZERO,
             seen: BTreeMap::new(),
             commands: BTreeMap::new(),
+        }
+    }
+
+    /// Without its sessions, and with nothing seen yet.
+    pub(crate) fn copied(&self) -> Self {
+        let mut copy = Self {
+            objects: self.objects.clone(),
+            algorithms: self.algorithms.clone(),
+            sequences: self.sequences.clone(),
+            log: self.log.clone(),
+            ..Self::empty(self.serial)
         };
-        device.factory_reset();
-        device
+        copy.log.boot();
+        copy
     }
 
     pub(crate) fn factory_reset(&mut self) {

@@ -46,6 +46,7 @@ pub(crate) struct Event {
     pub(crate) result: u8,
 }
 
+#[derive(Clone)]
 pub(crate) struct Log {
     pub(crate) entries: VecDeque<Entry>,
     number: u16,
