@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_field_of_the_configuration_is_refused() {
+    fn a_configuration_is_read_strictly() {
         let config = Config {
             connector: "http://127.0.0.1:12345".into(),
             serial: 12,
@@ -329,10 +329,16 @@ mod tests {
             profile: Profile::WrapData,
             key_version: 1,
         };
-        let mut bytes = postcard::to_allocvec(&config).unwrap();
-        assert_eq!(postcard::from_bytes::<Config>(&bytes).unwrap(), config);
-        bytes.pop();
-        assert!(postcard::from_bytes::<Config>(&bytes).is_err());
+        let text = r#"{"connector":"http://127.0.0.1:12345","serial":12,"auth_key":2,"key_id":3,"profile":"WrapData","key_version":1}"#;
+        assert_eq!(serde_json::to_string(&config).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Config>(text).unwrap(), config);
+        for wrong in [
+            text.replace(r#""serial":12,"#, ""),
+            text.replace(r#""serial":12"#, r#""serial":12,"password":"x""#),
+            text.replace(r#""key_id":3"#, r#""key_id":65536"#),
+        ] {
+            assert!(serde_json::from_str::<Config>(&wrong).is_err(), "{wrong}");
+        }
         assert_eq!(config.kek().unwrap().to_string(), "yubihsm:0000000012:0003:v1");
         let other = Config { profile: Profile::TokenGcm, ..config };
         assert!(matches!(other.kek(), Err(HsmError::Unsupported { .. })));

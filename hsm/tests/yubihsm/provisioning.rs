@@ -1,5 +1,7 @@
 //! Provisioning: what it makes, what it refuses, and what is left when it breaks off.
 
+use std::sync::Arc;
+
 use quorate_hsm::yubihsm::{Administrator, Config, Password, Plan, provision};
 use quorate_hsm::{HsmError, Profile};
 
@@ -227,4 +229,27 @@ fn one_lost_message_leaves_nothing_behind() {
     }
     // All but the commands that make an object.
     assert_eq!(done, 2 * (30 - 4));
+}
+
+/// Somebody takes an identifier in the very moment in which ours does not get through.
+#[test]
+fn cleaning_up_leaves_strangers_alone() {
+    // After DEVICE INFO, two messages for a session, four looks, and the KEK.
+    const IDENTITY: usize = 8;
+    let emulator = Arc::new(Emulator::start(SERIAL));
+    let stranger = object(&emulator, 1, kind::AUTHENTICATION_KEY);
+    let (device, theirs) = (Arc::downgrade(&emulator), stranger.clone());
+    emulator.plan(move |now, _| {
+        if now != IDENTITY {
+            return Fault::None;
+        }
+        let device = device.upgrade().unwrap();
+        assert!(device.device().objects.contains_key(&(0x10, kind::WRAP_KEY)));
+        device.device().objects.insert((0x11, kind::ASYMMETRIC_KEY), theirs.clone());
+        Fault::CutBefore
+    });
+    let error = make(plan(&emulator, Profile::WrapData)).unwrap_err();
+    assert!(matches!(error, HsmError::Unavailable { .. }), "{error:?}");
+    assert_eq!(object(&emulator, 0x11, kind::ASYMMETRIC_KEY).secret, stranger.secret);
+    assert_eq!(emulator.device().objects.len(), 2);
 }

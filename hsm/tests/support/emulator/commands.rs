@@ -65,23 +65,23 @@ pub(crate) fn execute(device: &mut Device, key: u16, code: u8, data: &[u8]) -> O
         }
         message::GENERATE_WRAP_KEY => {
             may(capability::GENERATE_WRAP_KEY)?;
-            make(device, &caller, fields, kind::WRAP_KEY)
+            make(device, &caller, fields, kind::WRAP_KEY, false)
         }
         message::PUT_WRAP_KEY => {
             may(capability::PUT_WRAP_KEY)?;
-            make(device, &caller, fields, kind::WRAP_KEY)
+            make(device, &caller, fields, kind::WRAP_KEY, true)
         }
         message::GENERATE_HMAC_KEY => {
             may(capability::GENERATE_HMAC_KEY)?;
-            make(device, &caller, fields, kind::HMAC_KEY)
+            make(device, &caller, fields, kind::HMAC_KEY, false)
         }
         message::GENERATE_ASYMMETRIC_KEY => {
             may(capability::GENERATE_ASYMMETRIC_KEY)?;
-            make(device, &caller, fields, kind::ASYMMETRIC_KEY)
+            make(device, &caller, fields, kind::ASYMMETRIC_KEY, false)
         }
         message::PUT_AUTHENTICATION_KEY => {
             may(capability::PUT_AUTHENTICATION_KEY)?;
-            make(device, &caller, fields, kind::AUTHENTICATION_KEY)
+            make(device, &caller, fields, kind::AUTHENTICATION_KEY, true)
         }
         message::DELETE_OBJECT => {
             let (id, kind) = (fields.u16()?, fields.u8()?);
@@ -233,7 +233,13 @@ fn list(device: &Device, caller: &Object, mut fields: Fields<'_>) -> Outcome {
 }
 
 /// Fields that all new objects have; the rest depends on the type.
-fn make(device: &mut Device, caller: &Object, mut fields: Fields<'_>, kind: u8) -> Outcome {
+fn make(
+    device: &mut Device,
+    caller: &Object,
+    mut fields: Fields<'_>,
+    kind: u8,
+    imported: bool,
+) -> Outcome {
     let (id, label) = (fields.u16()?, fields.array::<40>()?);
     let (domains, capabilities, algorithm) = (fields.u16()?, fields.u64()?, fields.u8()?);
     let delegates = matches!(kind, kind::WRAP_KEY | kind::AUTHENTICATION_KEY);
@@ -253,9 +259,9 @@ fn make(device: &mut Device, caller: &Object, mut fields: Fields<'_>, kind: u8) 
         return Err(Refusal::InsufficientPermissions);
     }
     let given = fields.rest();
-    let (origin, secret) = match given.len() {
-        0 if kind != kind::AUTHENTICATION_KEY => (1, random::<32>().to_vec()),
-        32 => (2, given.to_vec()),
+    let (origin, secret) = match (imported, given.len()) {
+        (false, 0) => (1, random::<32>().to_vec()),
+        (true, 32) => (2, given.to_vec()),
         _ => return Err(Refusal::WrongLength),
     };
     let id = if id == 0 { u16::from_be_bytes(random()) } else { id };
