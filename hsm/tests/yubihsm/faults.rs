@@ -49,11 +49,26 @@ fn answers_in_two_pieces_are_noticed_and_asked_for_again() {
 
 #[test]
 fn a_connector_that_always_answers_in_pieces_is_named() {
+    for at in [0, 3, 8, 12] {
+        let (emulator, made) = fresh(Profile::WrapData);
+        emulator.plan(move |_, _| Fault::Split(at));
+        let error = open_kek(&made).unwrap_err();
+        assert!(matches!(error, HsmError::Unavailable { .. }), "byte {at}: {error:?}");
+        assert!(error.to_string().contains(&emulator.url()), "{error}");
+    }
+}
+
+/// The serial number comes without a MAC: it is no other device before it reads so twice.
+#[test]
+fn a_serial_number_that_was_damaged_once_is_asked_for_again() {
+    let damage: fn(&mut Vec<u8>) = |answer| answer[9] ^= 1;
     let (emulator, made) = fresh(Profile::WrapData);
-    emulator.plan(|_, _| Fault::Split(0));
+    emulator.plan(move |now, _| if now == 0 { Fault::Corrupt(damage) } else { Fault::None });
+    open_kek(&made).unwrap();
+    let (emulator, made) = fresh(Profile::WrapData);
+    emulator.plan(move |now, _| if now < 2 { Fault::Corrupt(damage) } else { Fault::None });
     let error = open_kek(&made).unwrap_err();
-    assert!(matches!(error, HsmError::Unavailable { .. }), "{error:?}");
-    assert!(error.to_string().contains(&emulator.url()), "{error}");
+    assert!(matches!(error, HsmError::TokenMissing { .. }), "{error:?}");
 }
 
 #[test]

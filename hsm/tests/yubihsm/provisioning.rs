@@ -6,7 +6,7 @@ use quorate_hsm::yubihsm::{Administrator, Config, Password, Plan, provision};
 use quorate_hsm::{HsmError, Profile};
 
 use crate::emulator::device::{Object, kind};
-use crate::emulator::{Emulator, Fault, capability};
+use crate::emulator::{Emulator, Fault, capability, message};
 use crate::support::{AUDITOR, NODE, SERIAL, administrator, make, open as open_kek, plan};
 use crate::works;
 
@@ -87,6 +87,7 @@ fn identifiers_in_use_are_refused_before_anything_is_made() {
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(emulator.device().objects.len(), 2);
         assert_eq!(object(&emulator, id, kind).secret, theirs.secret);
+        assert_eq!(emulator.commands(message::GENERATE_WRAP_KEY), 0);
     }
     // One that the administrator cannot see is found when the device refuses to make it.
     let emulator = Emulator::start(SERIAL);
