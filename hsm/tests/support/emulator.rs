@@ -21,8 +21,8 @@ pub(crate) mod log;
 pub(crate) mod message;
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -65,20 +65,20 @@ struct Shared {
 
 impl Emulator {
     pub(crate) fn start(serial: u32) -> Self {
-        Self::start_at(serial, 0)
+        Self::serve(Device::new(serial), own_address())
     }
 
     pub(crate) fn start_at(serial: u32, port: u16) -> Self {
-        Self::serve(Device::new(serial), port)
+        Self::serve(Device::new(serial), (Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// The same device behind another connector: unplugged, and plugged in there.
     pub(crate) fn copied(&self) -> Self {
-        Self::serve(self.device().copied(), 0)
+        Self::serve(self.device().copied(), own_address())
     }
 
-    fn serve(device: Device, port: u16) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    fn serve(device: Device, address: SocketAddr) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             device: Mutex::new(device),
@@ -203,6 +203,13 @@ impl Shared {
         out.write_all(&whole[cut..]).ok()?;
         (!matches!(fault, Fault::Hangup)).then_some(())
     }
+}
+
+/// Ports come back within one run of the tests, and what is under test remembers sessions by address.
+fn own_address() -> SocketAddr {
+    static COUNT: AtomicU16 = AtomicU16::new(1);
+    let [high, low] = COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+    (Ipv4Addr::new(127, 20, high, low), 0).into()
 }
 
 fn read_request(input: &mut impl BufRead) -> Option<(String, Vec<u8>)> {

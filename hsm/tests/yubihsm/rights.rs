@@ -14,8 +14,10 @@ use crate::support::{AUDITOR, NODE, fresh, open as open_kek};
 use crate::{context, works};
 
 pub(crate) fn client(made: &Provisioned, id: u16, password: &str) -> Client {
-    let port = made.config.connector.rsplit_once(':').unwrap().1.parse().unwrap();
-    let connector = Connector::http(&HttpConfig { port, ..HttpConfig::default() });
+    let address = made.config.connector.strip_prefix("http://").unwrap();
+    let (host, port) = address.rsplit_once(':').unwrap();
+    let (addr, port) = (host.to_owned(), port.parse().unwrap());
+    let connector = Connector::http(&HttpConfig { addr, port, ..HttpConfig::default() });
     let credentials = Credentials::from_password(id, password.as_bytes());
     Client::open(connector, credentials, false).unwrap()
 }
