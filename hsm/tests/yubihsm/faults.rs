@@ -54,7 +54,9 @@ fn a_connector_that_always_answers_in_pieces_is_named() {
         let refused = (0..10).find_map(|_| {
             let (emulator, made) = fresh(Profile::WrapData);
             emulator.plan(move |_, _| Fault::Split(at));
-            Some((open_kek(&made).err()?, emulator.url()))
+            // A wrong password it seems if all before came in one piece.
+            let error = open_kek(&made).err().filter(|error| *error != HsmError::Auth)?;
+            Some((error, emulator.url()))
         });
         let (error, url) = refused.expect("no answer arrived in two pieces");
         assert!(matches!(error, HsmError::Unavailable { .. }), "byte {at}: {error:?}");
