@@ -1,6 +1,7 @@
 //! Errors that an operator can act on.
 
 use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -103,6 +104,39 @@ pub enum HsmError {
         path: String,
         /** The loader's words. */
         reason: String,
+    },
+    /// The HSM has these objects already.
+    ObjectsExist {
+        /** The token. */
+        token: String,
+        /** Type, identifier and label of each. */
+        objects: Vec<String>,
+    },
+    /// Provisioning failed, and what it had made could not be removed again.
+    LeftOver {
+        /** The token. */
+        token: String,
+        /** What is, or may be, still there. */
+        objects: Vec<String>,
+        /** Why provisioning failed. */
+        cause: Box<HsmError>,
+    },
+    /// The HSM refuses what these credentials, or this key, have no right to.
+    Denied {
+        /** The token. */
+        token: String,
+        /** What was refused. */
+        what: String,
+    },
+    /// The HSM has no session free.
+    SessionsFull {
+        /** The token. */
+        token: String,
+    },
+    /// The HSM refuses to work until its audit log was read.
+    LogFull {
+        /** The token. */
+        token: String,
     },
     /// The HSM does not answer as it should; the blob may be fine.
     Unavailable {
@@ -225,6 +259,28 @@ impl fmt::Display for HsmError {
             Self::ModuleMissing { path, reason } => write!(
                 f,
                 "cannot load the PKCS#11 library {path} ({reason}); install it or correct the path"
+            ),
+            Self::ObjectsExist { token, objects } => write!(
+                f,
+                "{token} has these already: {}; nothing was changed: choose other ids, or, if they are what a broken-off provisioning left, delete them with the vendor's tool",
+                list(objects)
+            ),
+            Self::LeftOver { token, objects, cause } => write!(
+                f,
+                "provisioning of {token} failed ({cause}) and could not clean up; still there, or perhaps: {}; delete them with the vendor's tool, then provision again",
+                list(objects)
+            ),
+            Self::Denied { token, what } => write!(
+                f,
+                "{token} refuses: {what}; check the capabilities and domains of the authentication key and of the object"
+            ),
+            Self::SessionsFull { token } => write!(
+                f,
+                "{token} has no session free; it frees those that were silent for 30 seconds: find out which programs use the device, then try again"
+            ),
+            Self::LogFull { token } => write!(
+                f,
+                "{token} refuses to work because its audit log is full: drain the log with the auditor's key, then try again"
             ),
             Self::Unavailable { reason } => {
                 write!(

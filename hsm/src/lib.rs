@@ -7,6 +7,7 @@
 //! - [`KeyProtector`]: wraps and unwraps a DEK; one implementation per kind of HSM.
 //! - [`blob`]: the sealed blob, bound to network, party, key, epoch, policy and sequence.
 //! - [`pkcs11`]: PKCS#11 tokens, by whichever of five ways of wrapping really works in them.
+//! - [`yubihsm`]: a YubiHSM 2, through its connector (feature `yubihsm`, on by default).
 //! - [`memory`]: where opened shares live.
 //! - [`software`]: a KEK in a file. An emulation for rehearsals, **not** an HSM.
 //!
@@ -24,6 +25,8 @@ pub mod pkcs11;
 mod protector;
 mod signer;
 pub mod software;
+#[cfg(feature = "yubihsm")]
+pub mod yubihsm;
 
 pub use blob::{BlobHeader, BlobKind, Context, inspect, open, seal};
 pub use error::HsmError;

@@ -3,10 +3,16 @@
 // Helpers outside `#[test]` functions are test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[cfg(feature = "yubihsm")]
+#[path = "support/emulator.rs"]
+mod emulator;
 #[path = "support/isolated.rs"]
 mod isolated;
 #[path = "support/tokens.rs"]
 mod tokens;
+#[cfg(feature = "yubihsm")]
+#[path = "support/yubihsm.rs"]
+mod yubihsm;
 
 use std::path::Path;
 use std::process::Command;
@@ -44,6 +50,22 @@ macro_rules! over_every_backend {
         in_a_token!(kryoptic_hmac_kdf, Kryoptic, HmacKdf, $($test),*);
         in_a_token!(kryoptic_cbc_hmac, Kryoptic, CbcHmac, $($test),*);
         in_a_token!(kryoptic_oaep, Kryoptic, Oaep, $($test),*);
+        #[cfg(feature = "yubihsm")]
+        mod yubihsm_wrap_data {
+            $(#[test]
+            fn $test() {
+                let emulator = super::emulator::Emulator::start(super::yubihsm::SERIAL);
+                super::$test(&|name| super::yubihsm_kek(&emulator, super::Profile::WrapData, name));
+            })*
+        }
+        #[cfg(feature = "yubihsm")]
+        mod yubihsm_hmac_kdf {
+            $(#[test]
+            fn $test() {
+                let emulator = super::emulator::Emulator::start(super::yubihsm::SERIAL);
+                super::$test(&|name| super::yubihsm_kek(&emulator, super::Profile::HmacKdf, name));
+            })*
+        }
         mod software_emulation {
             $(#[test]
             fn $test() {
@@ -518,6 +540,22 @@ fn the_probe_finds(name: &str, expected: &Expected) {
 fn kek(wanted: Wanted) -> Box<dyn KeyProtector> {
     let made = provision(wanted, Pin::new(PIN)).unwrap();
     Box::new(Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).unwrap())
+}
+
+#[cfg(feature = "yubihsm")]
+/// In one device, under identifiers of its own.
+fn yubihsm_kek(
+    emulator: &emulator::Emulator,
+    profile: Profile,
+    name: &str,
+) -> Box<dyn KeyProtector> {
+    let mut plan = yubihsm::plan(emulator, profile);
+    let base = u16::from(name.as_bytes()[0]) << 8;
+    plan.config.key_id += base;
+    plan.config.auth_key += base;
+    plan.identity_key += base;
+    plan.auditor += base;
+    Box::new(yubihsm::open(&yubihsm::make(plan).unwrap()).unwrap())
 }
 
 fn software_kek(dir: &Path, name: &str) -> Box<dyn KeyProtector> {

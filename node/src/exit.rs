@@ -56,6 +56,7 @@ impl Exit {
             | HsmError::WrongKek { .. } => Self::Sealed,
             HsmError::KeyExists { .. }
             | HsmError::NotDiscarded { .. }
+            | HsmError::ObjectsExist { .. }
             | HsmError::TokenExists { .. } => Self::Conflict,
             HsmError::Randomness | HsmError::Storage { .. } | HsmError::TooLarge { .. } => {
                 Self::Local

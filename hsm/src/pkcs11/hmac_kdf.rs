@@ -13,11 +13,11 @@ pub(super) struct HmacKdf(pub(super) ObjectHandle);
 
 impl Wrapping for HmacKdf {
     fn wrap(&self, session: &Session, dek: &Dek, aad: &[u8]) -> Result<Vec<u8>, Failure> {
-        kdf::wrap(|message| hmac(session, self.0, message), dek, aad)
+        kdf::wrap(dek, aad, |message| self.derive(session, message))
     }
 
     fn unwrap(&self, session: &Session, wrapped: &[u8], aad: &[u8]) -> Result<Dek, Failure> {
-        kdf::unwrap(|message| hmac(session, self.0, message), wrapped, aad)
+        kdf::unwrap(wrapped, aad, |message| self.derive(session, message))
     }
 
     /// A round trip would not notice a token that ignores the message.
@@ -27,6 +27,15 @@ impl Wrapping for HmacKdf {
             return Err(HsmError::Unsupported { what }.into());
         }
         Ok(())
+    }
+}
+
+impl HmacKdf {
+    fn derive(&self, session: &Session, message: &[u8]) -> Result<Dek, Failure> {
+        let key = hmac(session, self.0, message)?;
+        let size = key.len();
+        let short = HsmError::Unsupported { what: format!("HMAC-SHA256 output of {size} bytes") };
+        Ok(Dek::from_slice(&key).ok_or(short)?)
     }
 }
 

@@ -6,9 +6,9 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use quorate_hsm::pkcs11::{self, Pkcs11Protector, TokenSelector};
+use quorate_hsm::pkcs11::{self, Curve, Pkcs11Protector, TokenSelector};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
-use quorate_hsm::{BlobKind, HsmError, KeyProtector};
+use quorate_hsm::{BlobKind, HsmError, KeyProtector, Profile};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -25,6 +25,17 @@ enum Hsm {
     Pkcs11,
     /// An emulation in a file: it is NOT an HSM and protects nothing from who reads the disk
     Software,
+}
+
+/// Where a party's identity key is, and what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum IdentityPlace {
+    /// P-256, inside the token; the software emulation seals an Ed25519 key instead
+    P256,
+    /// Ed25519, inside the token
+    Ed25519,
+    /// Ed25519, made by this program and sealed under the key-encryption key
+    Sealed,
 }
 
 #[derive(Args, Debug)]
@@ -59,6 +70,12 @@ pub(super) struct InitArgs {
     /// CKA_ID of the key-encryption key to make, hexadecimal; random if left out
     #[arg(long, value_name = "HEX")]
     key_id: Option<String>,
+    /// The identity key: made inside the token, where nobody can copy it, or by this program and sealed
+    #[arg(long, value_enum, default_value_t = IdentityPlace::P256)]
+    identity: IdentityPlace,
+    /// How the token wraps; left out, the best that it can really do
+    #[arg(long, value_name = "PROFILE")]
+    profile: Option<String>,
     /// A file with the token's PIN, readable by you alone; without it you are asked
     #[arg(long, value_name = "FILE")]
     pin_file: Option<PathBuf>,
@@ -66,7 +83,7 @@ pub(super) struct InitArgs {
 
 pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError> {
     let place = global.place();
-    if place.config().exists() || place.identity().exists() {
+    if [place.config(), place.identity(), place.hedge()].iter().any(|file| file.exists()) {
         let folder = place.path().display();
         return Err(CommandError::Exists(format!(
             "{folder} holds a node already; nothing was changed: choose another --folder"
@@ -91,7 +108,9 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         Hsm::Pkcs11 => token(&place, args)?,
     };
     config.hsm = hsm;
-    if let Some(seed) = identity.secret() {
+    if let HsmConfig::Pkcs11 { identity_key: Some(inside), .. } = &config.hsm {
+        config.identity = (*inside).into();
+    } else if let Some(seed) = identity.secret() {
         let sealed = seal_own(&*protector, args.party, BlobKind::Identity, &seed)?;
         write_private(&place.identity(), &sealed)?;
     }
@@ -149,6 +168,14 @@ fn software(place: &Folder) -> Result<Made, CommandError> {
     Ok((HsmConfig::Software, Box::new(made.map_err(SealingError::Hsm)?), report))
 }
 
+fn profile(name: &str) -> Result<Profile, CommandError> {
+    serde_json::from_value(json!(name)).map_err(|_| {
+        let known = pkcs11::PREFERENCE.map(|profile| json!(profile).as_str().map(str::to_owned));
+        let known: Vec<String> = known.into_iter().flatten().collect();
+        CommandError::Usage(format!("--profile must be one of {}", known.join(", ")))
+    })
+}
+
 fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
     let token = match (&args.token, &args.token_serial) {
         (Some(label), _) => TokenSelector::Label(label.clone()),
@@ -175,7 +202,13 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
         None => None,
     };
     let location = pkcs11::Location { module: module.clone(), token: token.clone() };
-    let wanted = pkcs11::Wanted { location, key_id, key_version: 1, profile: None, identity: None };
+    let identity = match args.identity {
+        IdentityPlace::P256 => Some(Curve::P256),
+        IdentityPlace::Ed25519 => Some(Curve::Ed25519),
+        IdentityPlace::Sealed => None,
+    };
+    let profile = args.profile.as_deref().map(profile).transpose()?;
+    let wanted = pkcs11::Wanted { location, key_id, key_version: 1, profile, identity };
     let pin = guarded_pin(place, pin_file.as_deref())?;
     let made = pkcs11::provision(wanted, pin).map_err(SealingError::Hsm)?;
     let config = HsmConfig::Pkcs11 {

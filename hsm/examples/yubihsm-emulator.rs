@@ -1,0 +1,26 @@
+//! The emulated YubiHSM 2 of the tests as a process, for programs that want a connector's URL:
+//!
+//! ```text
+//! cargo run -p quorate-hsm --example yubihsm-emulator -- [SERIAL [PORT]]
+//! ```
+//! It prints the URL and its serial number, keeps nothing when it ends, and ends with its standard
+//! input. NOT an HSM: whatever is sealed with it is sealed to nothing.
+
+// Test code: it may end with a panic.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "../tests/support/emulator.rs"]
+mod emulator;
+
+use std::io::Write as _;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let serial = arguments.next().map_or(7_654_321, |text| text.parse().expect("SERIAL"));
+    let port = arguments.next().map_or(0, |text| text.parse().expect("PORT"));
+    let emulator = emulator::Emulator::start_at(serial, port);
+    println!("{} {serial}", emulator.url());
+    std::io::stdout().flush().unwrap();
+    // Whoever started it holds the other end.
+    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+}
