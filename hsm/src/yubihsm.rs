@@ -329,7 +329,7 @@ mod tests {
             profile: Profile::WrapData,
             key_version: 1,
         };
-        let text = r#"{"connector":"http://127.0.0.1:12345","serial":12,"auth_key":2,"key_id":3,"profile":"WrapData","key_version":1}"#;
+        let text = r#"{"connector":"http://127.0.0.1:12345","serial":12,"auth_key":2,"key_id":3,"profile":"wrap-data","key_version":1}"#;
         assert_eq!(serde_json::to_string(&config).unwrap(), text);
         assert_eq!(serde_json::from_str::<Config>(text).unwrap(), config);
         for wrong in [

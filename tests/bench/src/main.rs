@@ -5,6 +5,7 @@
 mod clock;
 mod ours;
 mod peers;
+mod sealing;
 
 use clock::median;
 use ours::{Ecdsa, Schnorr, Signing, generate};
@@ -194,7 +195,48 @@ fn keygen(table: &Table) {
     }
 }
 
-fn main() {
+fn sealed(table: &Table) {
+    table.head(
+        "Sealing",
+        "In one SoftHSM token: AES-256-GCM by the token alone over the whole payload, and our sealed blob over the same \
+         payload. Sealing opens the new blob again before it returns, so it is two calls into the token: its measure is \
+         the token's encryption and decryption together.",
+        "payload, bytes | token encrypts | token decrypts | seal (and open again) | ratio | open | ratio | goal of both",
+    );
+    let sizes = [100, 4000];
+    for (size, times) in sizes.iter().zip(sealing::measure(&sizes)) {
+        let cells = [times.encrypt, times.decrypt, times.seal].map(|time| table.time(time));
+        let [encrypt, decrypt, seal] = cells;
+        let seals = times.seal / (times.encrypt + times.decrypt);
+        let (open, opens) = (table.time(times.open), times.open / times.decrypt);
+        println!(
+            "| {size} | {encrypt} | {decrypt} | {seal} | {seals:.2} | {open} | {opens:.2} | 1.3 |"
+        );
+    }
+}
+
+/// A token of this run alone: the library reads the name of its configuration from the environment, which
+/// must be set before the process begins.
+fn with_token_folder() -> Option<std::process::ExitCode> {
+    const INSIDE: &str = "QUORATE_BENCH_INSIDE";
+    if std::env::var_os(INSIDE).is_some() {
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let config =
+        quorate_hsm::pkcs11::softhsm::write_config(folder.path()).expect("a configuration");
+    let status = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .env(INSIDE, "1")
+        .env("SOFTHSM2_CONF", config)
+        .status()
+        .expect("it starts");
+    Some(if status.success() { 0.into() } else { 1.into() })
+}
+
+fn main() -> std::process::ExitCode {
+    if let Some(code) = with_token_folder() {
+        return code;
+    }
     let table = Table { unit: unit() };
     println!(
         "# Benchmarks\n\nMade by `tests/bench/run`: one process, one thread, medians, microseconds per party, \
@@ -207,8 +249,11 @@ fn main() {
     schnorr(&table);
     frost_by_both(&table);
     keygen(&table);
+    eprintln!("sealing");
+    sealed(&table);
     let later = unit();
     println!(
         "\nThe unit was measured again at the end: {later:.1} us. A difference says how much other work disturbed."
     );
+    std::process::ExitCode::SUCCESS
 }

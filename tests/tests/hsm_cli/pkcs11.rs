@@ -191,11 +191,16 @@ fn a_pin_file_that_others_may_read_is_refused() {
 
 #[test]
 fn sealed_files_of_others_do_not_open() {
-    let place = Place::initialised();
+    // With sealed identities, so that it is the sealed files that tell the parties apart.
+    let place = Place::new();
+    let spy = spy();
+    let sealed = [&arguments(&spy, "t", &place.pin)[..], &["--identity", "sealed"]].concat();
+    place.node.init(&sealed).object();
+    alone(place.root.path(), &place.node);
     let other = place.another(2);
-    other.init(&arguments(&spy(), "t", &place.pin)).object();
+    other.init(&sealed).object();
     let (own, theirs) =
-        (place.node.folder.join("hedge.sealed"), other.folder.join("hedge.sealed"));
+        (place.node.folder.join("identity.sealed"), other.folder.join("identity.sealed"));
     let good = fs::read(&own).unwrap();
     for place_of_damage in [0, 40, good.len() / 2, good.len() - 1] {
         let mut bad = good.clone();
