@@ -12,7 +12,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use faulty::Faulty;
-use quorate_hsm::pkcs11::{Pin, Wanted, provision};
+use quorate_hsm::pkcs11::{Pin, Wanted, list, probe, provision};
 use quorate_hsm::{BlobKind, Context, Dek, HsmError, KeyProtector, Profile, open, seal};
 
 #[test]
@@ -73,8 +73,7 @@ fn a_token_that_cannot_be_trusted_is_refused_and_keeps_no_key() {
     for profile in [Profile::HmacKdf, Profile::CbcHmac] {
         let wanted = Wanted { profile: Some(profile), ..faulty.wanted.clone() };
         let error = provision(wanted, Pin::new(isolated::PIN)).unwrap_err().to_string();
-        let words = ["the same for every message", "ignores"];
-        assert!(words.iter().any(|words| error.contains(words)), "{profile}: {error}");
+        assert!(error.contains("ignores the tag"), "{profile}: {error}");
     }
     faulty.set("");
     // Each time the useless key was destroyed, or its identifier would be taken.
@@ -216,6 +215,20 @@ fn nothing_is_decrypted_before_it_is_verified() {
         assert_eq!(kek.unwrap(&wrapped, b"aad").unwrap().expose(), dek.expose());
         assert!(faulty.count("C_Decrypt") > before);
     }
+}
+
+/// Some tokens have no keys that live for a session only: the trial makes others, and destroys them.
+#[test]
+fn a_probe_without_session_keys_leaves_nothing_behind() {
+    let name = "a_probe_without_session_keys_leaves_nothing_behind";
+    let Some(faulty) = Faulty::new(name) else { return };
+    faulty.set("token-keys-only");
+    let location = &faulty.wanted.location;
+    let found = probe(location, Pin::new(isolated::PIN)).unwrap();
+    assert!(!found.session_keys);
+    assert_eq!(found.choice().unwrap().0, Profile::TokenGcm);
+    assert_eq!(found.profiles.iter().filter(|trial| trial.works()).count(), 4);
+    assert_eq!(list(location, Pin::new(isolated::PIN)), Ok(vec![]));
 }
 
 /// A device that thinks for long keeps nobody else waiting.

@@ -123,6 +123,8 @@ impl Bench<'_> {
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {
+        // Once, at the beginning: some trials need two keys at a time.
+        self.sweep();
         let info = &self.info;
         let version = info.firmware_version();
         let aes = Part::Aes.generate(&self.session, b"probe", PROBE_LABEL, Lifetime::Session);
@@ -147,7 +149,7 @@ impl Bench<'_> {
     }
 
     /// One profile, with keys that are gone afterwards.
-    pub(super) fn try_profile(&self, profile: Profile) -> Trial {
+    fn try_profile(&self, profile: Profile) -> Trial {
         let tried = self.with_temporary(Part::of(profile), |keys| {
             let value = Dek::random()?;
             let aad = b"quorate probe v1";
@@ -230,10 +232,7 @@ impl Bench<'_> {
             }
             Ok(made)
         };
-        let made = make(Lifetime::Session).or_else(|_| {
-            self.sweep();
-            make(Lifetime::Token)
-        })?;
+        let made = make(Lifetime::Session).or_else(|_| make(Lifetime::Token))?;
         let result = task(&made);
         self.destroy(&made);
         result

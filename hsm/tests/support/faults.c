@@ -26,10 +26,11 @@ struct mechanism { ulong_t type; void *parameter; ulong_t length; };
 struct gcm { unsigned char *iv; ulong_t iv_length, iv_bits; unsigned char *aad; ulong_t aad_length, tag_bits; };
 
 enum { INITIALIZE = 0, FINALIZE = 1, GET_FUNCTION_LIST = 3, TOKEN_INFO = 6, OPEN_SESSION = 12, LOGIN = 18, ATTRIBUTES = 24,
-       ENCRYPT_INIT = 29, ENCRYPT = 30, DECRYPT_INIT = 33, DECRYPT = 34, SIGN = 43 };
+       ENCRYPT_INIT = 29, ENCRYPT = 30, DECRYPT_INIT = 33, DECRYPT = 34, SIGN = 43,
+       GENERATE_KEY = 58, GENERATE_KEY_PAIR = 59 };
 enum { AES_GCM = 0x1087 };
 enum { OK = 0, GENERAL_ERROR = 0x05, ATTRIBUTE_TYPE_INVALID = 0x12, DEVICE_ERROR = 0x30,
-       DEVICE_REMOVED = 0x32, PIN_LOCKED = 0xa4 };
+       DEVICE_REMOVED = 0x32, PIN_LOCKED = 0xa4, TEMPLATE_INCONSISTENT = 0xd1 };
 
 static struct list *real, ours;
 static int removed;
@@ -204,6 +205,9 @@ static ulong_t call(int index, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong
     note("held\n");
     while (stands()) usleep(1000);
   }
+  if ((index == GENERATE_KEY || index == GENERATE_KEY_PAIR) && fault("token-keys-only"))
+    for (struct attribute *said = (struct attribute *)c; said < (struct attribute *)c + d; said++)
+      if (said->type == 0x01 && !*(unsigned char *)said->value) return TEMPLATE_INCONSISTENT;
   ulong_t answer = inner.call[index](a, b, c, d, e, f, g, h);
   if (index == SIGN && answer == OK && d && fault("constant-sign")) memset((void *)d, 7, *(ulong_t *)e);
   if (hit && strcmp(rule.action, "after") == 0) raise(SIGKILL);
