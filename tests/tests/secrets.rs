@@ -153,13 +153,13 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn secrets_rest_sealed_alone(mut group: Group) {
+fn secrets_rest_sealed_alone(mut group: Group, own: usize) {
     group.sign();
     group.stop();
     let vaults: Vec<Vault> = group.nodes.iter().map(Vault::open).collect();
     let whole = group_secret(&group, &vaults);
-    // 3 pair seeds and 3 nonce keys each for four parties with T = 2, the share and the identity.
-    vaults.iter().for_each(|vault| assert_eq!(vault.secrets.len(), 8));
+    // 3 pair seeds and 3 nonce keys each for four parties with T = 2, the share, and the party's own.
+    vaults.iter().for_each(|vault| assert_eq!(vault.secrets.len(), 7 + own));
 
     // The shares are opened again, and the processes live on.
     group.start();
@@ -197,7 +197,8 @@ fn secrets_rest_sealed_alone(mut group: Group) {
 fn secrets_rest_sealed_by_the_emulation() {
     let root = tempfile::tempdir().unwrap();
     let software = |node: &Node| drop(node.init(&["--hsm", "software"]).object());
-    secrets_rest_sealed_alone(Group::new(root.path(), software));
+    // What hedges, and the identity.
+    secrets_rest_sealed_alone(Group::new(root.path(), software), 2);
 }
 
 /// The token's configuration is the process's, so the test starts itself again with one.
@@ -218,13 +219,15 @@ fn secrets_rest_sealed_by_softhsm() {
     let configuration = PathBuf::from(std::env::var_os("SOFTHSM2_CONF").unwrap());
     // The tokens' files are searched with the rest.
     let root = configuration.parent().unwrap();
-    secrets_rest_sealed_alone(Group::new(root, |node| {
+    // The identity is in the token.
+    let in_tokens = |node: &Node| {
         let label = format!("party-{}", node.party);
         token::make(&configuration, &label);
         let pin = root.join("pin");
         token::write_pin(&pin, token::PIN, 0o600);
         node.init(&token::arguments(&token::module(), &label, &pin)).object();
-    }));
+    };
+    secrets_rest_sealed_alone(Group::new(root, in_tokens), 1);
 }
 
 #[test]

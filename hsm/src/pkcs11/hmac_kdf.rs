@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::token::Failure;
 use super::wrapping::Wrapping;
-use crate::{Dek, kdf};
+use crate::{Dek, HsmError, kdf};
 
 pub(super) struct HmacKdf(pub(super) ObjectHandle);
 

@@ -246,9 +246,10 @@ impl Cluster {
         group.push(self.membership_file().display().to_string());
         for node in &self.nodes {
             let said = self.command(node.party, &["identity".into()])?;
-            let identity = find_identity(&said).ok_or_else(|| {
-                DemoError::Unexpected(format!("no identity of party {} in: {said}", node.party))
-            })?;
+            let identity =
+                said.get("identity").and_then(|identity| identity.as_str()).ok_or_else(|| {
+                    DemoError::Unexpected(format!("no identity of party {} in: {said}", node.party))
+                })?;
             group.push("--member".into());
             group.push(format!("{0},party-{0},{identity},{1}", node.party, node.listen));
         }
@@ -332,6 +333,25 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until a party's peers have told it that its folder is older than it was.
+    pub(super) fn wait_until_rolled_back(&mut self, party: u16) -> Result<(), DemoError> {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let status = self.command(party, &["status".into()])?;
+            if status.get("rolled_back") == Some(&true.into()) {
+                return Ok(());
+            }
+            self.check_alive(party)?;
+            if super::story::interrupted() {
+                return Err(DemoError::Interrupted);
+            }
+            if Instant::now() > until {
+                return Err(DemoError::Unexpected(format!("party {party} noticed no roll-back")));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
     fn check_alive(&mut self, party: u16) -> Result<(), DemoError> {
         let log = self.root.path().join(format!("party-{party}.log"));
         let Some(node) = self.nodes.iter_mut().find(|node| node.party == party) else {
@@ -397,12 +417,4 @@ fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// The first `ed25519:<64 hex>` in what `quorate identity` printed.
-fn find_identity(said: &Value) -> Option<String> {
-    let text = said.to_string();
-    let start = text.find("ed25519:")?;
-    let identity = text.get(start..start + 8 + 64)?;
-    identity.get(8..)?.bytes().all(|b| b.is_ascii_hexdigit()).then(|| identity.to_owned())
 }

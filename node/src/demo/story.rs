@@ -243,7 +243,7 @@ impl Story {
     }
 
     fn sign_after_rollback(&mut self) -> Result<(), DemoError> {
-        self.say("Putting party 2's folder back to an older copy, and signing with it …");
+        self.say("Putting party 2's folder back to an older copy, and asking party 2 …");
         self.cluster.stop(2);
         let copy = self.cluster.copy_folder(2, "party-2-older")?;
         self.cluster.start(2)?;
@@ -256,14 +256,23 @@ impl Story {
         self.cluster.restore_folder(2, &copy)?;
         self.cluster.start(2)?;
         self.cluster.wait_until_linked()?;
+        self.cluster.wait_until_rolled_back(2)?;
+        let message = field_of(&self.refused(2, 13)?, "message");
+        let object = json!({ "step": "rollback-refused", "error": message });
+        self.print(&object, &format!("party 2 refuses: {message}"));
+        self.say("Its operator accepts the loss, and starts it again …");
+        self.cluster.stop(2);
+        self.ask(2, "readmit --accept-loss")?;
+        self.cluster.start(2)?;
+        self.cluster.wait_until_linked()?;
         // … and asked for again. Party 2 may have been killed before it told the others what was signed.
         let again = self.ask(2, &format!("sign --request {}", kept.display()))?;
         let repeated = again.get("hash") == forgotten.get("hash");
         let how = if repeated { "answered from the others' records" } else { "signed anew" };
         self.say(&format!("  a request that the copy does not know, asked for again: {how}"));
         self.show(&again, "repeated-after-rollback", json!({ "repeated": repeated }))?;
-        self.say("  a new request:");
-        self.sign(2, "signed-after-rollback")
+        self.say("  a new request; party 2's limit counts as spent, so the other three sign:");
+        self.sign(1, "signed-after-rollback")
     }
 
     fn deny(&mut self) -> Result<(), DemoError> {
@@ -290,14 +299,14 @@ impl Story {
     }
 
     fn tamper(&mut self) -> Result<(), DemoError> {
-        self.say("Flipping one bit of party 3's sealed share, and asking party 3 …");
-        self.cluster.stop(3);
-        self.cluster.tamper(3)?;
-        self.cluster.start(3)?;
+        self.say("Flipping one bit of party 2's sealed share, and asking party 2 …");
+        self.cluster.stop(2);
+        self.cluster.tamper(2)?;
+        self.cluster.start(2)?;
         self.cluster.wait_until_linked()?;
-        let message = field_of(&self.refused(3, 13)?, "message");
+        let message = field_of(&self.refused(2, 13)?, "message");
         let object = json!({ "step": "tampered-share", "error": message });
-        self.print(&object, &format!("party 3 refuses: {message}"));
+        self.print(&object, &format!("party 2 refuses: {message}"));
         self.say("The other three still sign …");
         self.sign(1, "signed-without-the-tampered-share")
     }

@@ -21,6 +21,8 @@ pub struct Vault {
     key: [u8; 16],
     /// What was sealed.
     record: Vec<u8>,
+    hedge: [u8; 32],
+    identity: Option<[u8; 32]>,
 }
 
 impl Vault {
@@ -47,8 +49,12 @@ impl Vault {
         record.pair_seeds.iter().for_each(|seed| keep("pair seed", seed.expose()));
         record.nonce_keys.iter().for_each(|key| keep("nonce key", key.expose()));
         keep("hedge key", hedge.expose());
-        keep("identity seed", &identity.secret().unwrap());
-        Self { party, secrets, key: row.key, record: plaintext.to_vec() }
+        // One that was made in the token has none.
+        let identity = identity.secret();
+        identity.iter().for_each(|seed| keep("identity seed", seed));
+        let hedge = *hedge.expose();
+        let identity = identity.map(|seed| *seed);
+        Self { party, secrets, key: row.key, record: plaintext.to_vec(), hedge, identity }
     }
 
     /// Replaces what is sealed in `folder`, a copy of the party's, by what was sealed.
@@ -56,7 +62,8 @@ impl Vault {
         let folder = Folder::new(folder);
         let store = Store::open(&folder.store()).unwrap();
         store.replace_sealed(self.key, self.record.clone()).unwrap();
-        fs::write(folder.identity(), self.secrets.last().unwrap().bytes).unwrap();
+        fs::write(folder.hedge(), self.hedge).unwrap();
+        self.identity.iter().for_each(|seed| fs::write(folder.identity(), seed).unwrap());
     }
 }
 

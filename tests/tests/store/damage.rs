@@ -190,7 +190,10 @@ fn the_tables_are_frozen() {
     let read = database.begin_read().unwrap();
     let mut names: Vec<_> = read.list_tables().unwrap().map(|t| t.name().to_owned()).collect();
     names.sort();
-    assert_eq!(names, ["audit", "evidence", "expiries", "keys", "meta", "requests", "windows"]);
+    assert_eq!(
+        names,
+        ["audit", "evidence", "expiries", "heads", "keys", "meta", "requests", "windows"]
+    );
     let meta = read.open_table(META).unwrap();
     assert_eq!(meta.get("format").unwrap().unwrap().value(), 1);
     let keys = read.open_table(TableDefinition::<[u8; 16], &[u8]>::new("keys")).unwrap();
