@@ -2,6 +2,8 @@
 //! documentation of `quorate_core::frost`, in bytes on a 64-bit machine: whoever changes a number here
 //! changes it there. Buffers for messages are the caller's and not counted.
 
+// Functions outside `#[test]` are test code too.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 #![expect(unsafe_code, reason = "an allocator is unsafe by its interface")]
 #![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
 
