@@ -15,7 +15,7 @@
 //!   stored and used once.
 //! - [`request`], [`policy`]: what a client wants, and whether a party's own rules allow it.
 //!
-//! Three parties in one thread make a key and sign with it:
+//! Four parties in one thread make a key, and three of them sign with it:
 //!
 //! ```
 //! # use std::collections::{BTreeMap, VecDeque};
@@ -28,21 +28,21 @@
 //! # use quorate_core::secret::SecretBytes;
 //! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 //! # let mut rng = ChaCha20Rng::from_seed([1; 32]); // In earnest: `secret::HedgedRng`.
-//! // Two shares of three are the key. Session keys sign in place of long-term identity keys too.
-//! let parties = PartySet::first(3);
+//! // Two shares of four are the key. Session keys sign in place of long-term identity keys too.
+//! let parties = PartySet::first(4);
 //! let (suite, network, key, context) = (Suite::EcdsaSecp256k1, [1; 16], [2; 16], [3; 32]);
 //! let holders = Holders::new(parties, 2)?;
 //! let terms = KeyTerms { suite, network, key, epoch: 0, holders, context };
-//! let signers = [1, 2, 3].map(|i| SessionKey::new(&SecretBytes::new([i; 32])));
+//! let signers = [1, 2, 3, 4].map(|i| SessionKey::new(&SecretBytes::new([i; 32])));
 //! let peers: Vec<_> = parties.iter().zip(&signers).map(|(id, key)| key.peer(id)).collect();
 //! let (mut runs, mut keys, mut channels) = (Vec::new(), BTreeMap::new(), VecDeque::new());
 //! for (id, key) in parties.iter().zip(&signers) {
-//!     runs.push((id, key, Dkg::<C, 3, 2>::new(terms, [9; 32], id, &peers, key, &mut rng)?));
+//!     runs.push((id, key, Dkg::<C, 4, 3>::new(terms, [9; 32], id, &peers, key, &mut rng)?));
 //! }
 //! loop {
 //!     for (me, key, run) in &mut runs {
 //!         let send = |to, bytes: &[u8]| channels.push_back((*me, to, bytes.to_vec()));
-//!         let made = run.drive(*key, &mut [0; Dkg::<C, 3, 2>::MAX_MESSAGE], send)?;
+//!         let made = run.drive(*key, &mut [0; Dkg::<C, 4, 3>::MAX_MESSAGE], send)?;
 //!         keys.extend(made.map(|made| (*me, made))); // It is sealed and stored, and then confirmed.
 //!     }
 //!     let Some((from, to, bytes)) = channels.pop_front() else { break };
@@ -57,14 +57,14 @@
 //! let (words, public) = (words.collect::<Vec<_>>(), keys[&peers[0].party].0.clone());
 //! check_certificate(&public, &words, |id| Some(signers[parties.position(id)?].identity()))?;
 //!
-//! // All three sign a digest that each has computed itself. Salts are fresh in earnest.
-//! let (quorum, coordinator, derivation) = (parties, peers[0].party, Derivation::Root);
+//! // Three of them sign a digest that each has computed itself. Salts are fresh in earnest.
+//! let (quorum, coordinator, derivation) = (PartySet::first(3), peers[0].party, Derivation::Root);
 //! let terms = SignTerms { quorum, coordinator, derivation, digest: [7; 32] };
 //! let salts: Vec<_> = quorum.iter().map(|id| (id, [id.number() as u8; 32])).collect();
 //! let mut combiner = Combiner::<C, 3>::new(&public, terms, &salts)?;
 //! let (mut members, mut nonces, mut signature) = (Vec::new(), Vec::new(), None);
 //! for (((me, (public, record)), word), (_, salt)) in keys.into_iter().zip(&words).zip(&salts) {
-//!     let key = OpenedKey::<C, 3, 2>::open(&public, me, record, word)?;
+//!     let key = OpenedKey::<C, 4, 3>::open(&public, me, record, word)?;
 //!     let signer = Signer::<C, 3>::new(&key, terms, &salts, salt)?;
 //!     // The policy's counters and the audit record are durable before the nonce is sent.
 //!     let nonce = signer.nonce_message(&mut [0; MAX_MESSAGE])?.to_vec();
