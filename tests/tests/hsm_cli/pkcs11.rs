@@ -3,8 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
 
 use quorate_hsm::pkcs11::softhsm;
+use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
+use quorate_hsm::{BlobKind, Context, seal};
+use quorate_node::store::{KeyRow, KeyState, Store};
+use quorate_tests::node_values::key_row;
 use tempfile::TempDir;
 
 use crate::node_process::Node;
@@ -54,6 +59,12 @@ impl Place {
     fn logins(&self) -> usize {
         let log = fs::read_to_string(self.root.path().join("spy.log")).unwrap_or_default();
         log.lines().filter(|line| line.ends_with(": C_Login")).count()
+    }
+
+    /// How often the token decrypted anything.
+    fn decryptions(&self) -> usize {
+        let log = fs::read_to_string(self.root.path().join("spy.log")).unwrap_or_default();
+        log.lines().filter(|line| line.ends_with(": C_Decrypt")).count()
     }
 
     fn configuration(&self) -> PathBuf {
@@ -222,4 +233,50 @@ fn sealed_files_of_others_do_not_open() {
     // Also where the key would open it.
     fs::copy(&theirs, &own).unwrap();
     run_ends(&place.node).message(13, &["sealed for another party: expected 1, found 2"]);
+}
+
+/// A node opens a share for the session that needs it, and none before.
+#[test]
+fn a_thousand_sealed_keys_are_not_opened_at_the_start() {
+    const KEYS: u32 = 1000;
+    let mut place = Place::initialised();
+    let before = place.decryptions();
+    place.node.start();
+    let without_keys = place.decryptions() - before;
+    place.node.stop();
+    let sealed = sealed_by_the_emulation(place.root.path());
+    let store = Store::open(&place.node.folder.join("store.redb")).unwrap();
+    for number in 0..KEYS {
+        let mut key = [9; 16];
+        key[..4].copy_from_slice(&number.to_be_bytes());
+        let (name, sealed) = (format!("key-{number}"), sealed.clone());
+        let row = KeyRow { key, name, sealed, state: KeyState::Pending, ..key_row() };
+        store.insert_pending(KeyRow { certificate: None, ..row }).unwrap();
+        store.activate(key, vec![1]).unwrap();
+    }
+    drop(store);
+    let before = place.decryptions();
+    let start = Instant::now();
+    place.node.start();
+    println!("with {KEYS} keys the node is ready after {:?}", start.elapsed());
+    assert_eq!(place.node.status().keys, KEYS as usize);
+    // As many as without any key: the canary, and the party's own secrets.
+    assert_eq!(place.decryptions() - before, without_keys);
+    assert!(without_keys > 0, "the log does not show them");
+}
+
+/// A share of party 1, whose header is right and which nobody opens.
+fn sealed_by_the_emulation(root: &std::path::Path) -> Vec<u8> {
+    let kek = SoftwareProtector::create(&root.join("kek"), SoftwareSecret::KeyFile).unwrap();
+    let context = Context {
+        network: [1; 16],
+        party: 1,
+        key: [2; 16],
+        epoch: 0,
+        policy_version: 1,
+        policy_hash: [3; 32],
+        kind: BlobKind::Share,
+        sequence: 1,
+    };
+    seal(&kek, &context, &[7; 100]).unwrap()
 }
