@@ -36,6 +36,7 @@ use zeroize::Zeroizing;
 
 use crate::{Dek, HsmError, KekReference, KeyProtector, Profile, PublicKey};
 use connection::{Connection, Found};
+use keys::Part;
 use wrapping::Wrapping;
 
 pub use guard::PinGuard;
@@ -159,6 +160,24 @@ impl Pkcs11Protector {
         let info = token::describe(&protector.connection.info()?);
         protector.description = format!("{info}, {}", protector.config.profile);
         Ok(protector)
+    }
+
+    /// What the token says now about the KEK's keys, and about an identity key beside them.
+    ///
+    /// # Errors
+    /// [`HsmError`].
+    pub fn report(&self) -> Result<Vec<KeyReport>, HsmError> {
+        let identity = self.config.identity.as_ref().map(|key| Part::Identity(Curve::from(key)));
+        let own = Part::of(self.config.profile).iter().copied();
+        let parts: Vec<Part> = own.chain(identity).collect();
+        self.connection.call(|session, _| {
+            let mut reports = Vec::new();
+            for part in &parts {
+                let key = part.find(session, &self.config.key_id, &self.kek.to_string())?;
+                reports.push(part.report(session, key.secret)?);
+            }
+            Ok(reports)
+        })
     }
 
     fn call<T>(

@@ -5,6 +5,7 @@ mod client;
 mod derivation;
 mod error;
 mod group;
+mod hsm;
 mod identity;
 mod init;
 mod key;
@@ -73,6 +74,9 @@ enum Verb {
     /// Make client keys: who may ask for signatures
     #[command(subcommand)]
     Client(client::ClientVerb),
+    /// Look at HSMs: what they can do, how this node's is, what to back up
+    #[command(subcommand)]
+    Hsm(Box<hsm::HsmVerb>),
     /// Show how the running node is
     Status,
     /// Sign again after this folder was put back to an earlier state, at the price of all limits
@@ -156,6 +160,7 @@ fn run_verb(verb: Verb, global: &Global) -> Result<(), CommandError> {
         Verb::Key(verb) => key::key(global, &verb),
         Verb::Sign(args) => sign::sign(global, &args),
         Verb::Client(verb) => client::client(global, &verb),
+        Verb::Hsm(verb) => hsm::hsm(global, &verb),
         Verb::Status => status::status(global),
         Verb::Readmit(args) => readmit::readmit(global, &args),
         Verb::Demo(args) => crate::demo::run(&args, global.json).map_err(CommandError::Demo),

@@ -1,19 +1,23 @@
 //! Opening what protects a party's secrets, and the identity key that rests under it.
 
+mod pin;
+
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use quorate_core::secret::SecretBytes;
-use quorate_hsm::pkcs11::{self, Pin, PinGuard, Pkcs11Protector, Pkcs11Signer};
+use quorate_hsm::pkcs11::{self, Pkcs11Protector, Pkcs11Signer};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, KeyProtector};
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::identity::IdentityKey;
+
+pub use pin::{CREDENTIAL, Source, guarded_pin, pin};
 
 /// Why a party's secrets cannot be opened or made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +52,8 @@ impl std::fmt::Display for SealingError {
             Self::Hsm(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::NoPin => f.write_str(
-                "no PIN: set pin_file under [hsm] to a file that only its owner may read, or start \
-                 from a terminal to be asked",
+                "no PIN: set pin_file under [hsm] to a file that only its owner may read, give the \
+                 unit a credential quorate-pin, or start from a terminal to be asked",
             ),
             Self::PinFile { path, reason } => {
                 write!(f, "the PIN file {}: {reason}", path.display())
@@ -81,35 +85,14 @@ fn file(path: &Path, reason: impl std::fmt::Display) -> SealingError {
     SealingError::File { path: path.to_owned(), reason: reason.to_string() }
 }
 
-/// The PIN: from the file that the configuration names, or from a person at the terminal. Never from
-/// arguments or the environment, which other processes can see.
-///
-/// # Errors
-/// [`SealingError::NoPin`], or the file is open to others.
-pub fn pin(pin_file: Option<&Path>) -> Result<Pin, SealingError> {
-    let Some(path) = pin_file else {
-        let asked = rpassword::prompt_password("PIN of the token: ");
-        return asked.map(Pin::new).map_err(|_| SealingError::NoPin);
-    };
-    let wrong = |reason: String| SealingError::PinFile { path: path.to_owned(), reason };
-    let opened = fs::File::open(path).map_err(|e| wrong(e.to_string()))?;
-    let mode = opened.metadata().map_err(|e| wrong(e.to_string()))?.permissions().mode();
-    if mode & 0o077 != 0 {
-        let mode = mode & 0o7777;
-        return Err(wrong(format!("others may read this PIN (mode {mode:04o}); chmod 600 it")));
-    }
-    let mut text = Zeroizing::new(String::with_capacity(1024));
-    std::io::Read::read_to_string(&mut std::io::Read::take(opened, 1024), &mut text)
-        .map_err(|e| wrong(e.to_string()))?;
-    Ok(Pin::new(text.trim_end_matches(['\r', '\n'])))
-}
-
 /// What the configuration's `[hsm]` names, open.
 pub struct OpenHsm {
     /// Seals and opens shares.
     pub protector: Arc<dyn KeyProtector>,
     /// The identity key, where it was made inside the HSM.
     pub signer: Option<Arc<dyn HsmSigner>>,
+    /// What the token says of the keys, and what of them is not protected; empty for other backends.
+    pub keys: Vec<pkcs11::KeyReport>,
 }
 
 /// Opens what the configuration names. A wrong PIN is tried once.
@@ -120,7 +103,7 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
     match &config.hsm {
         HsmConfig::Software => {
             let kek = SoftwareProtector::open(&folder.software_kek(), SoftwareSecret::KeyFile)?;
-            Ok(OpenHsm { protector: Arc::new(kek), signer: None })
+            Ok(OpenHsm { protector: Arc::new(kek), signer: None, keys: Vec::new() })
         }
         HsmConfig::Pkcs11 { canary, pin_file, .. } => {
             let wrong = |field, what| ConfigError::Field { field, what };
@@ -135,7 +118,7 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
                 true => Some(Arc::new(Pkcs11Signer::beside(&kek)?)),
                 false => None,
             };
-            Ok(OpenHsm { protector: Arc::new(kek), signer })
+            Ok(OpenHsm { keys: kek.report()?, protector: Arc::new(kek), signer })
         }
     }
 }
@@ -144,7 +127,7 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
 ///
 /// # Errors
 /// [`SealingError::Config`].
-fn where_it_is(hsm: &HsmConfig) -> Result<pkcs11::Config, SealingError> {
+pub fn where_it_is(hsm: &HsmConfig) -> Result<pkcs11::Config, SealingError> {
     let wrong = |field, what| SealingError::from(ConfigError::Field { field, what });
     let HsmConfig::Pkcs11 { module, token, key_id, key_version, profile, identity_key, .. } = hsm
     else {
@@ -158,32 +141,6 @@ fn where_it_is(hsm: &HsmConfig) -> Result<pkcs11::Config, SealingError> {
         profile: *profile,
         identity: *identity_key,
     })
-}
-
-/// The PIN under a guard in the party's folder: refused once, it is not tried again, after a restart
-/// neither, until a person clears the guard.
-///
-/// # Errors
-/// [`SealingError::NoPin`], or the file is open to others.
-pub fn guarded_pin(folder: &Folder, pin_file: Option<&Path>) -> Result<Pin, SealingError> {
-    use std::os::unix::fs::MetadataExt as _;
-    let source = match pin_file {
-        Some(path) => {
-            let seen = fs::metadata(path).map_err(|error| SealingError::PinFile {
-                path: path.to_owned(),
-                reason: error.to_string(),
-            })?;
-            let (inode, time, nanos) = (seen.ino(), seen.mtime(), seen.mtime_nsec());
-            format!("{}:{}:{inode}:{time}.{nanos}", path.display(), seen.dev())
-        }
-        // What a person types may differ each time, so it is never known to be good.
-        None => {
-            let mut fresh = [0; 16];
-            getrandom::getrandom(&mut fresh).map_err(|_| HsmError::Randomness)?;
-            hex::encode(fresh)
-        }
-    };
-    Ok(pin(pin_file)?.guarded(PinGuard::new(folder.path(), &source)))
 }
 
 /// A party's own secrets belong to it before it belongs to a network, so the network is all zero.

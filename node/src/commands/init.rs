@@ -6,16 +6,17 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use quorate_hsm::pkcs11::{self, Curve, Pkcs11Protector, TokenSelector};
+use quorate_hsm::pkcs11::{self, Curve, Pkcs11Protector};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{BlobKind, HsmError, KeyProtector, Profile};
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::hsm::TokenArgs;
 use super::{CommandError, Global};
 use crate::config::{Config, Folder, HsmConfig};
 use crate::identity::IdentityKey;
-use crate::sealing::{SealingError, guarded_pin, seal_own, write_private};
+use crate::sealing::{SealingError, Source, guarded_pin, seal_own, write_private};
 use crate::store::Store;
 
 /// What seals the shares: there is no default, so that nobody runs an emulation by accident.
@@ -58,15 +59,8 @@ pub(super) struct InitArgs {
     /// What seals the shares
     #[arg(long, value_enum)]
     hsm: Hsm,
-    /// The PKCS#11 library
-    #[arg(long, value_name = "FILE", required_if_eq("hsm", "pkcs11"))]
-    module: Option<PathBuf>,
-    /// The token's label
-    #[arg(long, value_name = "LABEL", conflicts_with = "token_serial")]
-    token: Option<String>,
-    /// The token's serial number, instead of its label
-    #[arg(long, value_name = "SERIAL")]
-    token_serial: Option<String>,
+    #[command(flatten)]
+    token: TokenArgs,
     /// CKA_ID of the key-encryption key to make, hexadecimal; random if left out
     #[arg(long, value_name = "HEX")]
     key_id: Option<String>,
@@ -76,9 +70,6 @@ pub(super) struct InitArgs {
     /// How the token wraps; left out, the best that it can really do
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
-    /// A file with the token's PIN, readable by you alone; without it you are asked
-    #[arg(long, value_name = "FILE")]
-    pin_file: Option<PathBuf>,
 }
 
 pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError> {
@@ -177,31 +168,16 @@ fn profile(name: &str) -> Result<Profile, CommandError> {
 }
 
 fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
-    let token = match (&args.token, &args.token_serial) {
-        (Some(label), _) => TokenSelector::Label(label.clone()),
-        (None, Some(serial)) => TokenSelector::Serial(serial.clone()),
-        (None, None) => {
-            return Err(CommandError::Usage("name the token: --token or --token-serial".into()));
-        }
-    };
-    let module = args.module.clone().unwrap_or_default();
+    let location = args.token.location()?;
     let key_id = match &args.key_id {
         Some(text) => hex::decode(text)
             .map_err(|_| CommandError::Usage("--key-id must be hexadecimal".into()))?,
-        None => {
-            let mut id = vec![0; 8];
-            getrandom::getrandom(&mut id).map_err(|e| CommandError::local("randomness", e))?;
-            id
-        }
+        None => match args.token.key_id()? {
+            Some(id) => id,
+            None => fresh_secret()?.iter().copied().take(8).collect(),
+        },
     };
-    // The file may be named from here, but the node looks from its folder.
-    let pin_file = match &args.pin_file {
-        Some(path) => Some(
-            std::path::absolute(path).map_err(|e| CommandError::local("the PIN file's path", e))?,
-        ),
-        None => None,
-    };
-    let location = pkcs11::Location { module: module.clone(), token: token.clone() };
+    let pin_file = args.token.pin_file()?;
     let identity = match args.identity {
         IdentityPlace::P256 => Some(Curve::P256),
         IdentityPlace::Ed25519 => Some(Curve::Ed25519),
@@ -210,6 +186,7 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
     let profile = args.profile.as_deref().map(profile).transpose()?;
     let wanted = pkcs11::Wanted { location, key_id, key_version: 1, profile, identity };
     let pin = guarded_pin(place, pin_file.as_deref())?;
+    let pkcs11::Location { module, token } = wanted.location.clone();
     let made = pkcs11::provision(wanted, pin).map_err(SealingError::Hsm)?;
     let config = HsmConfig::Pkcs11 {
         module,
@@ -223,9 +200,9 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
     };
     // A PIN that a person typed is not asked for twice: this process is logged in already, and the
     // token keeps one login for the whole process.
-    let again = match pin_file {
-        Some(_) => guarded_pin(place, pin_file.as_deref())?,
-        None => pkcs11::Pin::new("-"),
+    let again = match Source::of(pin_file.as_deref()) {
+        Source::Terminal => pkcs11::Pin::new("-"),
+        _ => guarded_pin(place, pin_file.as_deref())?,
     };
     let protector =
         Pkcs11Protector::open(made.config, again, made.canary).map_err(SealingError::Hsm)?;

@@ -104,7 +104,7 @@ fn wrong_usage_is_told_in_the_asked_for_language() {
 
 #[test]
 fn help_says_what_everything_is() {
-    let verbs: [&[&str]; 16] = [
+    let verbs: [&[&str]; 22] = [
         &[],
         &["init"],
         &["identity"],
@@ -119,6 +119,12 @@ fn help_says_what_everything_is() {
         &["sign"],
         &["client"],
         &["client", "new"],
+        &["hsm"],
+        &["hsm", "probe"],
+        &["hsm", "status"],
+        &["hsm", "backup-plan"],
+        &["hsm", "clear-pin"],
+        &["hsm", "discard"],
         &["status"],
         &["demo"],
     ];

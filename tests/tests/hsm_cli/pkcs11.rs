@@ -17,14 +17,14 @@ use crate::token::{PIN, arguments, make, module, spy, write_pin};
 use crate::{alone, edit, run_ends};
 
 /// A token of the name `t` under a spy, a PIN file, and a node that is not made yet.
-struct Place {
-    root: TempDir,
-    node: Node,
-    pin: PathBuf,
+pub struct Place {
+    pub root: TempDir,
+    pub node: Node,
+    pub pin: PathBuf,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let configuration = softhsm::write_config(root.path()).unwrap();
         make(&configuration, "t");
@@ -36,7 +36,7 @@ impl Place {
     }
 
     /// Another node that uses the same tokens.
-    fn another(&self, party: u16) -> Node {
+    pub fn another(&self, party: u16) -> Node {
         let mut node = Node::new(self.root.path(), party);
         let text = |path: PathBuf| path.to_str().unwrap().to_owned();
         node.environment = vec![
@@ -48,7 +48,7 @@ impl Place {
     }
 
     /// A place with a node in it.
-    fn initialised() -> Self {
+    pub fn initialised() -> Self {
         let place = Self::new();
         place.node.init(&arguments(&spy(), "t", &place.pin)).object();
         alone(place.root.path(), &place.node);
@@ -56,7 +56,7 @@ impl Place {
     }
 
     /// How often anybody logged in.
-    fn logins(&self) -> usize {
+    pub fn logins(&self) -> usize {
         let log = fs::read_to_string(self.root.path().join("spy.log")).unwrap_or_default();
         log.lines().filter(|line| line.ends_with(": C_Login")).count()
     }
@@ -67,12 +67,12 @@ impl Place {
         log.lines().filter(|line| line.ends_with(": C_Decrypt")).count()
     }
 
-    fn configuration(&self) -> PathBuf {
+    pub fn configuration(&self) -> PathBuf {
         self.node.folder.join("quorate.toml")
     }
 
     /// A field of the configuration, as it stands there.
-    fn field(&self, name: &str) -> String {
+    pub fn field(&self, name: &str) -> String {
         let text = fs::read_to_string(self.configuration()).unwrap();
         let line = text.lines().find(|line| line.starts_with(&format!("{name} = "))).unwrap();
         line.split('"').nth(1).unwrap().to_owned()
