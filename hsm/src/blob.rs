@@ -102,6 +102,44 @@ pub fn open(
     blob: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>, HsmError> {
     let parts = parse(blob)?;
+    let prefix = expected.prefix();
+    let dek = open_dek(protector, expected, &parts)?;
+    open_payload(&dek, &prefix, &parts)
+}
+
+/// Puts a blob under another KEK: its DEK is unwrapped and wrapped again, and nothing else of it changes.
+/// The blob must open under `old` as [`open`] opens it; what is returned was opened under `new`, to the
+/// same payload.
+///
+/// # Errors
+/// As [`open`] for the blob; what `new` says if it does not wrap, or does not open what it wrapped.
+pub fn rewrap(
+    old: &dyn KeyProtector,
+    new: &dyn KeyProtector,
+    expected: &Context,
+    blob: &[u8],
+) -> Result<Vec<u8>, HsmError> {
+    let parts = parse(blob)?;
+    let prefix = expected.prefix();
+    let dek = open_dek(old, expected, &parts)?;
+    let payload = open_payload(&dek, &prefix, &parts)?;
+    let wrapped = new.wrap(&dek, &wrap_aad(new.profile(), new.kek(), &prefix)?)?;
+    let moved =
+        assemble(&prefix, new.profile(), new.kek(), &wrapped, &parts.nonce, parts.ciphertext)?;
+    let opened = open(new, expected, &moved)?;
+    if !bool::from(opened.as_slice().ct_eq(&payload)) {
+        return Err(HsmError::Unavailable {
+            reason: "a re-wrapped blob did not open to its payload".to_owned(),
+        });
+    }
+    Ok(moved)
+}
+
+fn open_dek(
+    protector: &dyn KeyProtector,
+    expected: &Context,
+    parts: &Parts<'_>,
+) -> Result<Dek, HsmError> {
     parts.header.context.must_be(expected)?;
     if parts.header.kek != *protector.kek() {
         return Err(HsmError::WrongKek {
@@ -118,24 +156,29 @@ pub fn open(
             ),
         });
     }
-    let prefix = expected.prefix();
-    let aad = wrap_aad(protector.profile(), protector.kek(), &prefix)?;
-    let dek = match protector.unwrap(parts.wrapped, &aad) {
-        Ok(dek) => dek,
+    let aad = wrap_aad(protector.profile(), protector.kek(), &expected.prefix())?;
+    match protector.unwrap(parts.wrapped, &aad) {
         // Error codes cannot tell a corrupt blob from a broken HSM; the canary can.
         Err(HsmError::Corrupt { .. } | HsmError::Unavailable { .. }) => {
             protector.health()?;
             // Once more, since a fault may have passed between the two.
             match protector.unwrap(parts.wrapped, &aad) {
                 Err(HsmError::Corrupt { .. } | HsmError::Unavailable { .. }) => {
-                    return Err(HsmError::Corrupt { what: "wrapped key or header" });
+                    Err(HsmError::Corrupt { what: "wrapped key or header" })
                 }
-                other => other?,
+                other => other,
             }
         }
-        Err(exact) => return Err(exact),
-    };
-    host_open(dek.expose(), &parts.nonce, &prefix, parts.ciphertext)
+        exact => exact,
+    }
+}
+
+fn open_payload(
+    dek: &Dek,
+    prefix: &[u8],
+    parts: &Parts<'_>,
+) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+    host_open(dek.expose(), &parts.nonce, prefix, parts.ciphertext)
         .ok_or(HsmError::Corrupt { what: "payload" })
 }
 

@@ -28,7 +28,7 @@ pub mod software;
 #[cfg(feature = "yubihsm")]
 pub mod yubihsm;
 
-pub use blob::{BlobHeader, BlobKind, Context, inspect, open, seal};
+pub use blob::{BlobHeader, BlobKind, Context, inspect, open, rewrap, seal};
 pub use error::HsmError;
 pub use protector::{Dek, KekReference, KeyProtector, Profile};
 pub use signer::{HsmSigner, PublicKey};

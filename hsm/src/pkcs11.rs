@@ -41,9 +41,9 @@ use wrapping::Wrapping;
 
 pub use guard::PinGuard;
 pub use identity::{Curve, Pkcs11Signer};
-pub use keys::KeyReport;
+pub use keys::{KeyReport, second_id as other_id};
 pub use probe::{Capabilities, PREFERENCE, PinState, probe};
-pub use provision::{Listed, Provisioned, Wanted, discard, list, provision};
+pub use provision::{Listed, Provisioned, Wanted, destroy_kek, discard, list, provision};
 pub use uri::Uri;
 pub use wrapping::Trial;
 
@@ -148,9 +148,30 @@ impl fmt::Debug for Pkcs11Protector {
 impl Pkcs11Protector {
     /// Logs in once, finds the KEK and opens the canary.
     pub fn open(config: Config, pin: Pin, canary: Vec<u8>) -> Result<Self, HsmError> {
+        let connection = Arc::new(Connection::new(config.location(), pin)?);
+        Self::over(connection, config, canary)
+    }
+
+    /// Another KEK of the same token, over the same login: no PIN is needed.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`HsmError::Unsupported`] if `config` names another token.
+    pub fn beside(&self, config: Config, canary: Vec<u8>) -> Result<Self, HsmError> {
+        if config.location() != self.config.location() {
+            let what = format!("a login to {} for {}", self.config.token, config.token);
+            return Err(HsmError::Unsupported { what });
+        }
+        Self::over(Arc::clone(&self.connection), config, canary)
+    }
+
+    fn over(
+        connection: Arc<Connection>,
+        config: Config,
+        canary: Vec<u8>,
+    ) -> Result<Self, HsmError> {
         let mut protector = Self {
             kek: config.kek()?,
-            connection: Arc::new(Connection::new(config.location(), pin)?),
+            connection,
             config,
             canary,
             description: String::new(),

@@ -25,7 +25,7 @@ use quorate_hsm::pkcs11::{Curve, Pin, Pkcs11Protector, Pkcs11Signer, Wanted, pro
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{
     BlobKind, Context, Dek, HsmError, HsmSigner, KekReference, KeyProtector, Profile, inspect,
-    open, seal,
+    open, rewrap, seal,
 };
 use zeroize::Zeroizing;
 
@@ -102,6 +102,7 @@ over_every_backend!(
     the_canary_tells_corrupt_from_unavailable,
     a_canary_must_open_to_its_value,
     threads_share_a_protector,
+    a_blob_moves_to_another_kek_and_back,
 );
 
 fn every_size_round_trips(make: &Make<'_>) {
@@ -269,6 +270,32 @@ fn threads_share_a_protector(make: &Make<'_>) {
             });
         }
     });
+}
+
+fn a_blob_moves_to_another_kek_and_back(make: &Make<'_>) {
+    let dir = tempfile::tempdir().unwrap();
+    let (kek, file) = (make("a"), software_kek(dir.path(), "file"));
+    let home = seal(&*kek, &context(), b"share").unwrap();
+    let away = rewrap(&*kek, &*file, &context(), &home).unwrap();
+    let back = rewrap(&*file, &*kek, &context(), &away).unwrap();
+    for (kek, blob) in [(&kek, &home), (&file, &away), (&kek, &back)] {
+        assert_eq!(*open(&**kek, &context(), blob).unwrap(), b"share");
+        let header = inspect(blob).unwrap();
+        assert_eq!((&header.kek, header.profile), (kek.kek(), kek.profile()));
+    }
+    // All but the wrapped DEK and the KEK's name stays byte for byte: context, nonce, ciphertext.
+    let prefix = 6 + 16 + 2 + 16 + 4 + 4 + 32 + 1 + 8;
+    let tail = 24 + 4 + b"share".len() + 16;
+    for blob in [&away, &back] {
+        assert_eq!(blob[..prefix], home[..prefix]);
+        assert_eq!(blob[blob.len() - tail..], home[home.len() - tail..]);
+    }
+    // What the new KEK would not open again is not handed out, nor what opens to something else.
+    let faulty = Faulty::new(file);
+    faulty.lies.store(true, Ordering::Relaxed);
+    assert!(rewrap(&*kek, &faulty, &context(), &home).is_err());
+    faulty.broken.store(true, Ordering::Relaxed);
+    assert!(rewrap(&*kek, &faulty, &context(), &home).is_err());
 }
 
 #[test]

@@ -99,6 +99,19 @@ impl Pkcs11Signer {
         Self::over(Arc::clone(&protector.connection), &protector.config)
     }
 
+    /// The same for an identity key that has a `CKA_ID` of its own, since the KEK was rotated.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn beside_as(
+        protector: &Pkcs11Protector,
+        key_id: Vec<u8>,
+        public: PublicKey,
+    ) -> Result<Self, HsmError> {
+        let config = Config { key_id, identity: Some(public), ..protector.config.clone() };
+        Self::over(Arc::clone(&protector.connection), &config)
+    }
+
     fn over(connection: Arc<Connection>, config: &Config) -> Result<Self, HsmError> {
         let none =
             || HsmError::Unsupported { what: "the configuration names no identity key".into() };

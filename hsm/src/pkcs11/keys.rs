@@ -83,6 +83,8 @@ impl std::fmt::Display for KeyReport {
 
 /// Labels of ours begin so. An identity has no version: it is not rotated with the KEK.
 pub(super) const LABEL: &str = "quorate ";
+/// Labels of a KEK's keys begin so, and no identity's does.
+pub(super) const KEK_LABEL: &str = "quorate KEK ";
 pub(super) const PROBE_LABEL: &str = "quorate probe";
 
 impl Part {
@@ -359,7 +361,7 @@ impl Part {
 
 /// The other `CKA_ID` that belongs to a node with this one: as long, since some tokens know one length
 /// only.
-pub(super) fn second_id(key_id: &[u8]) -> Vec<u8> {
+pub fn second_id(key_id: &[u8]) -> Vec<u8> {
     let mut id = key_id.to_vec();
     if let Some(last) = id.last_mut() {
         *last ^= 0x80;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::identity::{Curve, read_public, sign, verify};
 use super::keys::{
-    Handles, KeyReport, LABEL, Lifetime, Part, Present, present, second_id, with_id,
+    Handles, KEK_LABEL, KeyReport, LABEL, Lifetime, Part, Present, present, second_id, with_id,
 };
 use super::probe::{Bench, Capabilities, with_session};
 use super::token::{self, Failure};
@@ -271,7 +271,40 @@ pub fn discard(
     if let Some(kept) = kept.iter().find(related) {
         return refuse(format!("a configuration names it (token {})", kept.token));
     }
-    with_session(location, &pin, |bench| {
+    remove(location, key_id, LABEL, &pin)
+}
+
+/// Destroys the keys of the KEK under `key_id`, and says what they were. An identity key under the same
+/// identifier stays. There is no way back: blobs under this KEK never open again.
+///
+/// `current` is the configuration of the KEK in use, whose keys are not touched.
+///
+/// # Errors
+/// [`HsmError::NotDiscarded`] says why nothing was removed.
+pub fn destroy_kek(
+    location: &Location,
+    key_id: &[u8],
+    current: &Config,
+    pin: Pin,
+) -> Result<Vec<String>, HsmError> {
+    let refuse = |why: &str| HsmError::NotDiscarded { id: hex(key_id), why: why.to_owned() };
+    if key_id.is_empty() {
+        return Err(refuse("an empty id names nothing"));
+    }
+    if current.key_id == key_id || second_id(&current.key_id) == key_id {
+        return Err(refuse("it is the KEK in use"));
+    }
+    remove(location, key_id, KEK_LABEL, &pin)
+}
+
+/// Removes everything under `key_id` whose label begins so; with anything there that is not ours, nothing.
+fn remove(
+    location: &Location,
+    key_id: &[u8],
+    label: &str,
+    pin: &Pin,
+) -> Result<Vec<String>, HsmError> {
+    with_session(location, pin, |bench| {
         let found = present(&bench.session, key_id)?;
         let strangers: Vec<String> = found
             .iter()
@@ -279,11 +312,13 @@ pub fn discard(
             .map(Present::to_string)
             .collect();
         if !strangers.is_empty() {
-            return refuse(format!("not made by us: {}", strangers.join(", ")));
+            let why = format!("not made by us: {}", strangers.join(", "));
+            return Err(HsmError::NotDiscarded { id: hex(key_id), why });
         }
-        for object in &found {
+        let of_these = |object: &&Present| object.label.starts_with(label);
+        for object in found.iter().filter(of_these) {
             bench.session.destroy_object(object.handle).map_err(|error| unavailable(&error))?;
         }
-        Ok(found.iter().map(Present::to_string).collect())
+        Ok(found.iter().filter(of_these).map(Present::to_string).collect())
     })
 }
