@@ -4,7 +4,8 @@
 //! cargo run -p quorate-hsm --example yubihsm-emulator -- [SERIAL [PORT]]
 //! ```
 //! It prints the URL and its serial number, keeps nothing when it ends, and ends with its standard
-//! input. NOT an HSM: whatever is sealed with it is sealed to nothing.
+//! input. A line `power-cycle` there resets the device as unplugging would (and is answered by `done`):
+//! sessions are gone, keys are not. NOT an HSM: whatever is sealed with it is sealed to nothing.
 
 // Test code: it may end with a panic.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
@@ -22,5 +23,11 @@ fn main() {
     println!("{} {serial}", emulator.url());
     std::io::stdout().flush().unwrap();
     // Whoever started it holds the other end.
-    std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).unwrap();
+    for line in std::io::stdin().lines() {
+        match line.unwrap().as_str() {
+            "power-cycle" => emulator.device().power_cycle(),
+            other => panic!("{other:?}: no such command"),
+        }
+        println!("done");
+    }
 }

@@ -95,6 +95,30 @@ pub enum HsmConfig {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pin_file: Option<PathBuf>,
     },
+    /// A YubiHSM 2 behind its connector. Identifiers are the device's, as numbers.
+    Yubihsm {
+        /// `http://127.0.0.1:12345`.
+        connector: String,
+        /// The device's serial number; another device is refused.
+        serial: u32,
+        /// The node's authentication key.
+        auth_key: u16,
+        /// The key-encryption key: a wrap key, or an HMAC key, as the profile has it.
+        key_id: u16,
+        /// `wrap-data` or `hmac-kdf`.
+        profile: Profile,
+        /// Counts its rotations.
+        key_version: u32,
+        /// The identity key, inside the device.
+        identity_key: u16,
+        /// The auditor's authentication key, for `quorate hsm audit-drain`.
+        auditor_key: u16,
+        /// A wrapped key of known value, hexadecimal: tells whether the device works.
+        canary: String,
+        /// A file with the password of `auth_key`, readable by its owner alone; without it, it is asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        password_file: Option<PathBuf>,
+    },
 }
 
 /// Deadlines in milliseconds.
@@ -251,6 +275,11 @@ impl Config {
                 return wrong("hsm.canary", "must be hexadecimal");
             }
         }
+        if let HsmConfig::Yubihsm { canary, .. } = &self.hsm
+            && hex::decode(canary).is_err()
+        {
+            return wrong("hsm.canary", "must be hexadecimal");
+        }
         Ok(())
     }
 
@@ -314,7 +343,19 @@ mod tests {
     fn a_configuration_survives_and_unknown_fields_do_not() {
         let folder = tempfile::tempdir().unwrap();
         let place = Folder::new(folder.path());
-        for hsm in [HsmConfig::Software, config().hsm] {
+        let device = HsmConfig::Yubihsm {
+            connector: "http://127.0.0.1:12345".into(),
+            serial: 7,
+            auth_key: 16,
+            key_id: 18,
+            profile: Profile::WrapData,
+            key_version: 1,
+            identity_key: 19,
+            auditor_key: 17,
+            canary: "00".into(),
+            password_file: None,
+        };
+        for hsm in [HsmConfig::Software, config().hsm, device] {
             let written = Config { hsm, ..config() };
             std::fs::write(place.config(), written.to_toml().unwrap()).unwrap();
             assert_eq!(Config::load(&place).unwrap(), written);

@@ -1,6 +1,7 @@
 //! Opening what protects a party's secrets, and the identity key that rests under it.
 
 mod pin;
+mod yubihsm;
 
 use std::fs;
 use std::io::Write as _;
@@ -18,6 +19,7 @@ use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::identity::IdentityKey;
 
 pub use pin::{CREDENTIAL, Source, guarded_pin, pin};
+pub use yubihsm::{device, password};
 
 /// Why a party's secrets cannot be opened or made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,6 +107,7 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
             let kek = SoftwareProtector::open(&folder.software_kek(), SoftwareSecret::KeyFile)?;
             Ok(OpenHsm { protector: Arc::new(kek), signer: None, keys: Vec::new() })
         }
+        HsmConfig::Yubihsm { .. } => yubihsm::open(folder, &config.hsm),
         HsmConfig::Pkcs11 { canary, pin_file, .. } => {
             let wrong = |field, what| ConfigError::Field { field, what };
             let canary =

@@ -23,6 +23,8 @@ mod pkcs11;
 #[allow(dead_code)]
 #[path = "support/token.rs"]
 mod token;
+#[path = "hsm_cli/yubihsm.rs"]
+mod yubihsm;
 
 use std::fs;
 use std::path::Path;

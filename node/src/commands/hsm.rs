@@ -1,5 +1,6 @@
 //! `quorate hsm`: what an operator does about the HSM itself.
 
+mod audit_drain;
 mod backup_plan;
 mod clear_pin;
 mod discard;
@@ -26,6 +27,8 @@ pub(super) enum HsmVerb {
     ClearPin,
     /// Destroy the keys that a cut-off `quorate init` left in a PKCS#11 token
     Discard(discard::DiscardArgs),
+    /// Take a YubiHSM's own log into this party's audit log, while the node is stopped
+    AuditDrain(audit_drain::DrainArgs),
     /// Make keys in an HSM: that is `quorate init --hsm …`
     #[command(hide = true)]
     Init,
@@ -38,6 +41,7 @@ pub(super) fn hsm(global: &Global, verb: &HsmVerb) -> Result<(), CommandError> {
         HsmVerb::BackupPlan => backup_plan::backup_plan(global),
         HsmVerb::ClearPin => clear_pin::clear_pin(global),
         HsmVerb::Discard(args) => discard::discard(global, args),
+        HsmVerb::AuditDrain(args) => audit_drain::audit_drain(global, args),
         HsmVerb::Init => Err(CommandError::Usage(
             "`quorate init --hsm pkcs11` or `--hsm yubihsm` makes key-encryption key, canary and \
              identity key in one go, and the node's folder with them: see `quorate init --help`"

@@ -1,5 +1,7 @@
 //! `quorate init`: a node from nothing.
 
+mod yubihsm;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -8,7 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use quorate_hsm::pkcs11::{self, Curve, Pkcs11Protector};
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
-use quorate_hsm::{BlobKind, HsmError, KeyProtector, Profile};
+use quorate_hsm::{BlobKind, HsmError, KeyProtector, Profile, PublicKey};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -24,6 +26,8 @@ use crate::store::Store;
 enum Hsm {
     /// A PKCS#11 token
     Pkcs11,
+    /// A YubiHSM 2 behind its connector
+    Yubihsm,
     /// An emulation in a file: it is NOT an HSM and protects nothing from who reads the disk
     Software,
 }
@@ -61,6 +65,8 @@ pub(super) struct InitArgs {
     hsm: Hsm,
     #[command(flatten)]
     token: TokenArgs,
+    #[command(flatten)]
+    device: yubihsm::DeviceArgs,
     /// CKA_ID of the key-encryption key to make, hexadecimal; random if left out
     #[arg(long, value_name = "HEX")]
     key_id: Option<String>,
@@ -94,13 +100,14 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
     };
     config.check()?;
     make_folder(&place)?;
-    let (hsm, protector, report) = match args.hsm {
+    let (hsm, protector, report, inside) = match args.hsm {
         Hsm::Software => software(&place)?,
         Hsm::Pkcs11 => token(&place, args)?,
+        Hsm::Yubihsm => yubihsm::device(&place, args)?,
     };
     config.hsm = hsm;
-    if let HsmConfig::Pkcs11 { identity_key: Some(inside), .. } = &config.hsm {
-        config.identity = (*inside).into();
+    if let Some(inside) = inside {
+        config.identity = inside.into();
     } else if let Some(seed) = identity.secret() {
         let sealed = seal_own(&*protector, args.party, BlobKind::Identity, &seed)?;
         write_private(&place.identity(), &sealed)?;
@@ -144,7 +151,8 @@ fn make_folder(place: &Folder) -> Result<(), CommandError> {
         .map_err(|e| CommandError::local(&format!("closing {} to others", path.display()), e))
 }
 
-type Made = (HsmConfig, Box<dyn KeyProtector>, Vec<String>);
+/// With the report, and the identity key if it was made inside.
+type Made = (HsmConfig, Box<dyn KeyProtector>, Vec<String>, Option<PublicKey>);
 
 fn software(place: &Folder) -> Result<Made, CommandError> {
     // Left over from an init that was cut off before it sealed anything.
@@ -156,13 +164,16 @@ fn software(place: &Folder) -> Result<Made, CommandError> {
     let report = vec![
         "WARNING: this emulation is not an HSM. Its key lies beside what it seals: whoever copies the folder has the share.".to_owned(),
     ];
-    Ok((HsmConfig::Software, Box::new(made.map_err(SealingError::Hsm)?), report))
+    Ok((HsmConfig::Software, Box::new(made.map_err(SealingError::Hsm)?), report, None))
 }
+
+pub(super) use yubihsm::AUDITOR_PASSWORD;
 
 fn profile(name: &str) -> Result<Profile, CommandError> {
     serde_json::from_value(json!(name)).map_err(|_| {
-        let known = pkcs11::PREFERENCE.map(|profile| json!(profile).as_str().map(str::to_owned));
-        let known: Vec<String> = known.into_iter().flatten().collect();
+        let known = pkcs11::PREFERENCE.into_iter().chain([Profile::WrapData]);
+        let known: Vec<String> =
+            known.filter_map(|profile| json!(profile).as_str().map(str::to_owned)).collect();
         CommandError::Usage(format!("--profile must be one of {}", known.join(", ")))
     })
 }
@@ -204,7 +215,8 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
         Source::Terminal => pkcs11::Pin::new("-"),
         _ => guarded_pin(place, pin_file.as_deref())?,
     };
+    let identity = made.config.identity;
     let protector =
         Pkcs11Protector::open(made.config, again, made.canary).map_err(SealingError::Hsm)?;
-    Ok((config, Box::new(protector), made.report))
+    Ok((config, Box::new(protector), made.report, identity))
 }

@@ -104,7 +104,7 @@ fn wrong_usage_is_told_in_the_asked_for_language() {
 
 #[test]
 fn help_says_what_everything_is() {
-    let verbs: [&[&str]; 22] = [
+    let verbs: [&[&str]; 23] = [
         &[],
         &["init"],
         &["identity"],
@@ -125,6 +125,7 @@ fn help_says_what_everything_is() {
         &["hsm", "backup-plan"],
         &["hsm", "clear-pin"],
         &["hsm", "discard"],
+        &["hsm", "audit-drain"],
         &["status"],
         &["demo"],
     ];

@@ -49,6 +49,22 @@ impl Plan {
                 ]),
                 without: "Without that file nothing in this folder opens.",
             },
+            HsmConfig::Yubihsm { serial, auth_key, key_id, profile, key_version, identity_key, auditor_key, .. } => {
+                let kind = if *profile == Profile::HmacKdf { "HMAC key" } else { "wrap key" };
+                Self {
+                    keys: vec![
+                        format!("YubiHSM {serial:010}: key-encryption key, {kind} 0x{key_id:04x}, version {key_version}"),
+                        format!("YubiHSM {serial:010}: identity key, asymmetric key 0x{identity_key:04x}"),
+                        format!("YubiHSM {serial:010}: authentication keys 0x{auth_key:04x} (node) and 0x{auditor_key:04x} (auditor): their password files"),
+                    ],
+                    how: ("yubihsm", vec![
+                        "the keys were made in the device without the capability exportable-under-wrap: no backup of them can be made, with any tool".to_owned(),
+                        "a node accepts only keys like these, and only the device with that serial number: a lost device is a lost party".to_owned(),
+                        "so plan for replacing this party, and keep enough others: that is what the threshold is for".to_owned(),
+                    ]),
+                    without: "Without the key-encryption key nothing in this folder opens. Without the identity key the party cannot speak to its group.",
+                }
+            }
             HsmConfig::Pkcs11 { token, key_id, key_version, profile, identity_key, .. } => {
                 let kek = match profile {
                     Profile::CbcHmac => "secret keys, AES and HMAC (the HMAC key has an id of its own; `quorate hsm status` shows both)",

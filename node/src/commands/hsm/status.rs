@@ -81,6 +81,10 @@ fn unprotected(config: &Config, hsm: &OpenHsm) -> Vec<String> {
         HsmConfig::Software => lines.push(
             "this is an emulation and NOT an HSM: its key lies beside what it seals, and whoever copies the folder has the shares".to_owned(),
         ),
+        HsmConfig::Yubihsm { .. } => lines.extend([
+            "whoever has the node's password and reaches the connector can open shares and sign as this node".to_owned(),
+            "whoever has the administrator's authentication key can delete the KEK, or make a key that opens shares".to_owned(),
+        ]),
         HsmConfig::Pkcs11 { .. } => lines.push(
             "whoever has the PIN and reaches the token can open shares and sign as this node; the token does not tell who asks".to_owned(),
         ),
@@ -101,6 +105,7 @@ fn backend(hsm: &HsmConfig) -> &'static str {
     match hsm {
         HsmConfig::Software => "software",
         HsmConfig::Pkcs11 { .. } => "pkcs11",
+        HsmConfig::Yubihsm { .. } => "yubihsm",
     }
 }
 
