@@ -5,6 +5,7 @@ mod client;
 mod derivation;
 mod error;
 mod group;
+mod hsm;
 mod identity;
 mod init;
 mod key;
@@ -68,6 +69,9 @@ enum Verb {
     /// Make keys and look at them
     #[command(subcommand)]
     Key(key::KeyVerb),
+    /// Look after the key-encryption key
+    #[command(subcommand)]
+    Hsm(hsm::HsmVerb),
     /// Have an Ethereum transaction signed
     Sign(Box<sign::SignArgs>),
     /// Make client keys: who may ask for signatures
@@ -154,6 +158,7 @@ fn run_verb(verb: Verb, global: &Global) -> Result<(), CommandError> {
         Verb::Group(verb) => group::group(global, &verb),
         Verb::Run => run::run(global),
         Verb::Key(verb) => key::key(global, &verb),
+        Verb::Hsm(verb) => hsm::hsm(global, &verb),
         Verb::Sign(args) => sign::sign(global, &args),
         Verb::Client(verb) => client::client(global, &verb),
         Verb::Status => status::status(global),

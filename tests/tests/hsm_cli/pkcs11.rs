@@ -194,8 +194,7 @@ fn sealed_files_of_others_do_not_open() {
     let place = Place::initialised();
     let other = place.another(2);
     other.init(&arguments(&spy(), "t", &place.pin)).object();
-    let (own, theirs) =
-        (place.node.folder.join("hedge.sealed"), other.folder.join("hedge.sealed"));
+    let (own, theirs) = (place.node.folder.join("hedge.sealed"), other.folder.join("hedge.sealed"));
     let good = fs::read(&own).unwrap();
     for place_of_damage in [0, 40, good.len() / 2, good.len() - 1] {
         let mut bad = good.clone();
