@@ -74,7 +74,7 @@ enum Verb {
     /// Make client keys: who may ask for signatures
     #[command(subcommand)]
     Client(client::ClientVerb),
-    /// Look at HSMs: what they can do, how this node's is, what to back up
+    /// Look at HSMs: what they can do, how this node's is, what to back up; rotate its key
     #[command(subcommand)]
     Hsm(Box<hsm::HsmVerb>),
     /// Show how the running node is

@@ -13,6 +13,9 @@ use crate::service::{Deadlines, Keeping};
 /// The file's name in a party's folder.
 pub const FILE: &str = "quorate.toml";
 
+/// The first emulated key-encryption key's file.
+const SOFTWARE_KEK: &str = "kek.software";
+
 /// What a party's folder holds besides its configuration.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
@@ -48,10 +51,22 @@ impl Folder {
         self.0.join("hedge.sealed")
     }
 
-    /// The emulated key-encryption key.
+    /// The emulated key-encryption key; [`HsmConfig::Software`] may name another file since a rotation.
     #[must_use]
     pub fn software_kek(&self) -> PathBuf {
-        self.0.join("kek.software")
+        self.0.join(SOFTWARE_KEK)
+    }
+
+    /// A rotation of the key-encryption key that is under way.
+    #[must_use]
+    pub fn rotation(&self) -> PathBuf {
+        self.0.join("rotation.toml")
+    }
+
+    /// Key-encryption keys that were about to be made.
+    #[must_use]
+    pub fn attempts(&self) -> PathBuf {
+        self.0.join("rotation.attempts")
     }
 
     /// The token that creating keys needs.
@@ -70,9 +85,14 @@ impl Folder {
 /// What seals the shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "backend", rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(clippy::large_enum_variant, reason = "there are one or two in a process")]
 pub enum HsmConfig {
     /// The emulation: a key in a file beside the shares. It is NOT an HSM.
-    Software,
+    Software {
+        /// The key's file in the folder; left out, `kek.software`. A rotation names a new one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kek_file: Option<String>,
+    },
     /// A PKCS#11 token.
     Pkcs11 {
         /// The library.
@@ -89,6 +109,12 @@ pub enum HsmConfig {
         /// The public half of an identity key inside the token, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         identity_key: Option<PublicKey>,
+        /// `CKA_ID` of that identity key, where it is not `key_id`: a rotation leaves it where it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        identity_id: Option<String>,
+        /// The public half of the key that signs for the profile `oaep`, where it is not the identity key.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        wrap_signer: Option<PublicKey>,
         /// A wrapped key of known value, hexadecimal: tells whether the token works.
         canary: String,
         /// A file with the PIN, readable by its owner alone; without it the PIN is asked for.
@@ -119,6 +145,42 @@ pub enum HsmConfig {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         password_file: Option<PathBuf>,
     },
+}
+
+impl HsmConfig {
+    /// Every rule that the types do not express.
+    ///
+    /// # Errors
+    /// [`ConfigError::Field`].
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |field, what| Err(ConfigError::Field { field, what });
+        let is_id = |text: &String| hex::decode(text).is_ok_and(|id| (1..=64).contains(&id.len()));
+        match self {
+            Self::Software { kek_file: Some(name) } if name.is_empty() || name.contains('/') => {
+                wrong("hsm.kek_file", "must be the name of a file in the folder")
+            }
+            Self::Software { .. } => Ok(()),
+            Self::Pkcs11 { key_id, .. } if !is_id(key_id) => {
+                wrong("hsm.key_id", "must be 1 to 64 bytes in hexadecimal")
+            }
+            Self::Pkcs11 { identity_id: Some(id), .. } if !is_id(id) => {
+                wrong("hsm.identity_id", "must be 1 to 64 bytes in hexadecimal")
+            }
+            Self::Pkcs11 { canary, .. } if hex::decode(canary).is_err() => {
+                wrong("hsm.canary", "must be hexadecimal")
+            }
+            Self::Yubihsm { canary, .. } if hex::decode(canary).is_err() => {
+                wrong("hsm.canary", "must be hexadecimal")
+            }
+            Self::Pkcs11 { .. } | Self::Yubihsm { .. } => Ok(()),
+        }
+    }
+
+    /// The emulation, as `quorate init` makes it.
+    #[must_use]
+    pub const fn software() -> Self {
+        Self::Software { kek_file: None }
+    }
 }
 
 /// Deadlines in milliseconds.
@@ -267,20 +329,7 @@ impl Config {
         if self.memory.is_some_and(|memory| memory.close_after_seconds > 86_400) {
             return wrong("memory.close_after_seconds", "must be at most 86400, a day");
         }
-        if let HsmConfig::Pkcs11 { key_id, canary, .. } = &self.hsm {
-            if !hex::decode(key_id).is_ok_and(|id| (1..=64).contains(&id.len())) {
-                return wrong("hsm.key_id", "must be 1 to 64 bytes in hexadecimal");
-            }
-            if hex::decode(canary).is_err() {
-                return wrong("hsm.canary", "must be hexadecimal");
-            }
-        }
-        if let HsmConfig::Yubihsm { canary, .. } = &self.hsm
-            && hex::decode(canary).is_err()
-        {
-            return wrong("hsm.canary", "must be hexadecimal");
-        }
-        Ok(())
+        self.hsm.check()
     }
 
     /// The file's text.
@@ -290,6 +339,31 @@ impl Config {
     pub fn to_toml(&self) -> Result<String, ConfigError> {
         toml::to_string(self)
             .map_err(|error| ConfigError::Syntax { path: FILE.into(), reason: error.to_string() })
+    }
+
+    /// The text of the folder's file with this `[hsm]` in it: what people wrote beside stays, comments too.
+    ///
+    /// # Errors
+    /// As [`Self::to_toml`].
+    pub(crate) fn to_toml_like(&self, folder: &Folder) -> Result<String, ConfigError> {
+        let whole = self.to_toml()?;
+        let is_hsm = |line: &str| line.starts_with("[hsm]") || line.starts_with("[hsm.");
+        // A section lasts until the next one begins.
+        let section = |text: &str, wanted: bool| -> String {
+            let mut inside = false;
+            let lines = text.lines().filter(|line| {
+                if line.starts_with('[') {
+                    inside = is_hsm(line);
+                }
+                inside == wanted
+            });
+            lines.map(|line| format!("{line}\n")).collect()
+        };
+        let old = std::fs::read_to_string(folder.config()).unwrap_or_default();
+        let kept = format!("{}\n{}", section(&old, false).trim_end(), section(&whole, true));
+        // Written in a way that this does not know: then all is written anew.
+        let good = toml::from_str::<Self>(&kept).is_ok_and(|config| config == *self);
+        Ok(if good { kept } else { whole })
     }
 
     /// How opened shares are kept.
@@ -331,6 +405,8 @@ mod tests {
                 key_version: 1,
                 profile: Profile::TokenGcm,
                 identity_key: None,
+                identity_id: None,
+                wrap_signer: None,
                 canary: "00".into(),
                 pin_file: None,
             },
@@ -355,7 +431,7 @@ mod tests {
             canary: "00".into(),
             password_file: None,
         };
-        for hsm in [HsmConfig::Software, config().hsm, device] {
+        for hsm in [HsmConfig::software(), config().hsm, device] {
             let written = Config { hsm, ..config() };
             std::fs::write(place.config(), written.to_toml().unwrap()).unwrap();
             assert_eq!(Config::load(&place).unwrap(), written);

@@ -4,7 +4,8 @@
 //! - [`mod@run`]: the loop that feeds it; [`handle`]: the seam to the faces.
 //! - [`network`]: authenticated transport of opaque frames; [`message`]: what parties say in them.
 //! - [`store`]: durable shares, counters, audit; [`sealing`], [`identity`]: what protects them, and who
-//!   this party is.
+//!   this party is;
+//!   [`rotation`]: the same under a new key-encryption key.
 //! - [`api`], [`client`], [`commands`], [`demo`]: the faces.
 //! - [`config`], [`membership`], [`policy_file`]: files that people write.
 
@@ -23,6 +24,7 @@ pub mod membership;
 pub mod message;
 pub mod network;
 pub mod policy_file;
+pub mod rotation;
 pub mod run;
 pub mod sealing;
 pub mod service;

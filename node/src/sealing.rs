@@ -102,28 +102,98 @@ pub struct OpenHsm {
 /// # Errors
 /// [`SealingError`].
 pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingError> {
-    match &config.hsm {
-        HsmConfig::Software => {
-            let kek = SoftwareProtector::open(&folder.software_kek(), SoftwareSecret::KeyFile)?;
-            Ok(OpenHsm { protector: Arc::new(kek), signer: None, keys: Vec::new() })
-        }
-        HsmConfig::Yubihsm { .. } => yubihsm::open(folder, &config.hsm),
+    if let HsmConfig::Yubihsm { .. } = &config.hsm {
+        return yubihsm::open(folder, &config.hsm);
+    }
+    let kek = open_kek(folder, &config.hsm)?;
+    let (signer, keys) = (kek.signer(&config.hsm)?, kek.report()?);
+    Ok(OpenHsm { protector: kek.protector(), signer, keys })
+}
+
+/// Why there is no rotation with a YubiHSM.
+pub(crate) fn rotation_unsupported() -> SealingError {
+    HsmError::Unsupported {
+        what:
+            "rotating the key-encryption key of a YubiHSM; a new party on the device can replace \
+               this one"
+                .to_owned(),
+    }
+    .into()
+}
+
+/// An open key-encryption key, of which others of the same HSM may be opened without another PIN.
+pub(crate) enum Kek {
+    Software(Arc<SoftwareProtector>),
+    Pkcs11(Arc<Pkcs11Protector>),
+}
+
+/// Opens the key-encryption key that `hsm` names. A wrong PIN is tried once.
+pub(crate) fn open_kek(folder: &Folder, hsm: &HsmConfig) -> Result<Kek, SealingError> {
+    match hsm {
+        HsmConfig::Software { kek_file } => open_software(folder, kek_file.as_deref()),
+        HsmConfig::Yubihsm { .. } => Err(rotation_unsupported()),
         HsmConfig::Pkcs11 { canary, pin_file, .. } => {
-            let wrong = |field, what| ConfigError::Field { field, what };
-            let canary =
-                hex::decode(canary).map_err(|_| wrong("hsm.canary", "must be hexadecimal"))?;
-            let where_it_is = where_it_is(&config.hsm)?;
-            let inside = where_it_is.identity.is_some();
+            let canary = decoded("hsm.canary", canary)?;
             let pin_file = pin_file.as_deref().map(|path| folder.path().join(path));
             let pin = guarded_pin(folder, pin_file.as_deref())?;
-            let kek = Pkcs11Protector::open(where_it_is, pin, canary)?;
-            let signer: Option<Arc<dyn HsmSigner>> = match inside {
-                true => Some(Arc::new(Pkcs11Signer::beside(&kek)?)),
-                false => None,
-            };
-            Ok(OpenHsm { keys: kek.report()?, protector: Arc::new(kek), signer })
+            let kek = Pkcs11Protector::open(where_it_is(hsm)?, pin, canary)?;
+            Ok(Kek::Pkcs11(Arc::new(kek)))
         }
     }
+}
+
+fn open_software(folder: &Folder, name: Option<&str>) -> Result<Kek, SealingError> {
+    let path = name.map_or_else(|| folder.software_kek(), |name| folder.path().join(name));
+    let kek = SoftwareProtector::open(&path, SoftwareSecret::KeyFile)?;
+    Ok(Kek::Software(Arc::new(kek)))
+}
+
+impl Kek {
+    pub(crate) fn protector(&self) -> Arc<dyn KeyProtector> {
+        match self {
+            Self::Software(kek) => Arc::clone(kek) as Arc<dyn KeyProtector>,
+            Self::Pkcs11(kek) => Arc::clone(kek) as Arc<dyn KeyProtector>,
+        }
+    }
+
+    /// Another key-encryption key of the same HSM, over the same login.
+    pub(crate) fn beside(&self, folder: &Folder, hsm: &HsmConfig) -> Result<Self, SealingError> {
+        match (self, hsm) {
+            (_, HsmConfig::Software { kek_file }) => open_software(folder, kek_file.as_deref()),
+            (Self::Pkcs11(kek), HsmConfig::Pkcs11 { canary, .. }) => {
+                let other = kek.beside(where_it_is(hsm)?, decoded("hsm.canary", canary)?)?;
+                Ok(Self::Pkcs11(Arc::new(other)))
+            }
+            (Self::Software(_), HsmConfig::Pkcs11 { .. }) | (_, HsmConfig::Yubihsm { .. }) => {
+                open_kek(folder, hsm)
+            }
+        }
+    }
+
+    /// The keys, as the token describes them.
+    fn report(&self) -> Result<Vec<pkcs11::KeyReport>, SealingError> {
+        match self {
+            Self::Software(_) => Ok(Vec::new()),
+            Self::Pkcs11(kek) => Ok(kek.report()?),
+        }
+    }
+
+    /// The identity key, where it was made inside the HSM.
+    fn signer(&self, hsm: &HsmConfig) -> Result<Option<Arc<dyn HsmSigner>>, SealingError> {
+        let (Self::Pkcs11(kek), HsmConfig::Pkcs11 { key_id, identity_key, identity_id, .. }) =
+            (self, hsm)
+        else {
+            return Ok(None);
+        };
+        let Some(public) = identity_key else { return Ok(None) };
+        let id = decoded("hsm.identity_id", identity_id.as_ref().unwrap_or(key_id))?;
+        Ok(Some(Arc::new(Pkcs11Signer::beside_as(kek, id, *public)?)))
+    }
+}
+
+fn decoded(field: &'static str, text: &str) -> Result<Vec<u8>, SealingError> {
+    let what = "must be hexadecimal";
+    hex::decode(text).map_err(|_| ConfigError::Field { field, what }.into())
 }
 
 /// What the configuration says about the token.
@@ -131,23 +201,35 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
 /// # Errors
 /// [`SealingError::Config`].
 pub fn where_it_is(hsm: &HsmConfig) -> Result<pkcs11::Config, SealingError> {
-    let wrong = |field, what| SealingError::from(ConfigError::Field { field, what });
-    let HsmConfig::Pkcs11 { module, token, key_id, key_version, profile, identity_key, .. } = hsm
+    let HsmConfig::Pkcs11 {
+        module,
+        token,
+        key_id,
+        key_version,
+        profile,
+        identity_key,
+        identity_id,
+        wrap_signer,
+        ..
+    } = hsm
     else {
-        return Err(wrong("hsm.backend", "must be pkcs11"));
+        let (field, what) = ("hsm.backend", "must be pkcs11");
+        return Err(ConfigError::Field { field, what }.into());
     };
+    // What signs for OAEP is beside the KEK, under its id.
+    let beside = identity_key.filter(|_| identity_id.is_none());
     Ok(pkcs11::Config {
         module: module.clone(),
         token: token.clone(),
-        key_id: hex::decode(key_id).map_err(|_| wrong("hsm.key_id", "must be hexadecimal"))?,
+        key_id: decoded("hsm.key_id", key_id)?,
         key_version: *key_version,
         profile: *profile,
-        identity: *identity_key,
+        identity: wrap_signer.or(beside),
     })
 }
 
 /// A party's own secrets belong to it before it belongs to a network, so the network is all zero.
-fn own_context(party: u16, kind: BlobKind) -> Context {
+pub(crate) fn own_context(party: u16, kind: BlobKind) -> Context {
     Context {
         network: [0; 16],
         party,
@@ -225,6 +307,45 @@ pub fn open_identity(
     Ok(identity)
 }
 
+/// A lost store means lost shares and fresh limits: never made anew by itself.
+pub(crate) fn store_must_exist(folder: &Folder) -> Result<(), SealingError> {
+    if folder.store().exists() {
+        return Ok(());
+    }
+    let what = "the store with this party's shares and counters is missing; restore this folder from \
+                its newest backup";
+    Err(file(&folder.store(), what))
+}
+
+/// Puts a file that only its owner may read in place of what is there, durably: after a crash the old one
+/// is there, or the new one. Only one process at a time may do so.
+pub(crate) fn replace_private(path: &Path, bytes: &[u8]) -> Result<(), SealingError> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".new");
+    // Left there by a crash, and never whole for certain.
+    match fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(file(Path::new(&aside), error));
+        }
+        _ => {}
+    }
+    write_private(Path::new(&aside), bytes)?;
+    fs::rename(&aside, path).and_then(|()| sync_folder(path)).map_err(|error| file(path, error))
+}
+
+/// Removes a file, durably; one that is not there is fine.
+pub(crate) fn remove_durably(path: &Path) -> Result<(), SealingError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.and_then(|()| sync_folder(path)).map_err(|error| file(path, error)),
+    }
+}
+
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+}
+
 /// Writes a new file that only its owner may read, durably; an existing one is never replaced.
 ///
 /// # Errors
@@ -234,8 +355,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SealingError> {
         let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
         out.write_all(bytes)?;
         out.sync_all()?;
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        sync_folder(path)
     };
     write().map_err(|error| file(path, error))
 }

@@ -20,6 +20,8 @@ mod memory;
 mod node_process;
 #[path = "hsm_cli/pkcs11.rs"]
 mod pkcs11;
+#[path = "hsm_cli/rotation.rs"]
+mod rotation;
 #[allow(dead_code)]
 #[path = "support/token.rs"]
 mod token;

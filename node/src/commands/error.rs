@@ -10,6 +10,7 @@ use crate::handle::ServiceError;
 use crate::membership::MembershipError;
 use crate::network::NetworkError;
 use crate::policy_file::PolicyFileError;
+use crate::rotation::RotationError;
 use crate::sealing::SealingError;
 use crate::store::StoreError;
 
@@ -38,6 +39,8 @@ pub enum CommandError {
     Client(ClientError),
     /// The node could not start.
     Service(ServiceError),
+    /// A rotation of the key-encryption key.
+    Rotation(RotationError),
     /// It exists already.
     Exists(String),
     /// This machine.
@@ -77,6 +80,7 @@ impl CommandError {
             Self::Client(ClientError::Unreachable { .. } | ClientError::Answer(_)) => {
                 Exit::Unreachable.code()
             }
+            Self::Rotation(error) => error.exit().code(),
             Self::Exists(_) => Exit::Conflict.code(),
             Self::Demo(error) => error.exit_code(),
         }
@@ -112,12 +116,25 @@ impl std::fmt::Display for CommandError {
             Self::Network(error) => error.fmt(f),
             Self::Client(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
+            Self::Rotation(error) => error.fmt(f),
             Self::Demo(error) => error.fmt(f),
         }
     }
 }
 
 impl std::error::Error for CommandError {}
+
+/// What other commands know too keeps its exit code.
+impl From<RotationError> for CommandError {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Sealing(error) => Self::Sealing(error),
+            RotationError::Store(error) => Self::Store(error),
+            RotationError::Membership(error) => Self::Membership(error),
+            own => Self::Rotation(own),
+        }
+    }
+}
 
 macro_rules! from {
     ($($variant:ident: $error:ty),* $(,)?) => {

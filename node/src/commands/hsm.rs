@@ -5,6 +5,7 @@ mod backup_plan;
 mod clear_pin;
 mod discard;
 mod probe;
+mod rotate;
 mod status;
 mod token;
 
@@ -29,6 +30,10 @@ pub(super) enum HsmVerb {
     Discard(discard::DiscardArgs),
     /// Take a YubiHSM's own log into this party's audit log, while the node is stopped
     AuditDrain(audit_drain::DrainArgs),
+    /// Put everything sealed under a new key-encryption key; the node must not run
+    RotateKek(rotate::RotateArgs),
+    /// Destroy a key-encryption key that nothing in this folder needs any more
+    DestroyKek(rotate::DestroyArgs),
     /// Make keys in an HSM: that is `quorate init --hsm …`
     #[command(hide = true)]
     Init,
@@ -42,6 +47,8 @@ pub(super) fn hsm(global: &Global, verb: &HsmVerb) -> Result<(), CommandError> {
         HsmVerb::ClearPin => clear_pin::clear_pin(global),
         HsmVerb::Discard(args) => discard::discard(global, args),
         HsmVerb::AuditDrain(args) => audit_drain::audit_drain(global, args),
+        HsmVerb::RotateKek(args) => rotate::rotate(global, args),
+        HsmVerb::DestroyKek(args) => rotate::destroy(global, args),
         HsmVerb::Init => Err(CommandError::Usage(
             "`quorate init --hsm pkcs11` or `--hsm yubihsm` makes key-encryption key, canary and \
              identity key in one go, and the node's folder with them: see `quorate init --help`"

@@ -94,7 +94,7 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         listen: args.listen,
         api: args.api,
         membership: args.membership.clone(),
-        hsm: HsmConfig::Software,
+        hsm: HsmConfig::software(),
         deadlines: None,
         memory: None,
     };
@@ -164,12 +164,12 @@ fn software(place: &Folder) -> Result<Made, CommandError> {
     let report = vec![
         "WARNING: this emulation is not an HSM. Its key lies beside what it seals: whoever copies the folder has the share.".to_owned(),
     ];
-    Ok((HsmConfig::Software, Box::new(made.map_err(SealingError::Hsm)?), report, None))
+    Ok((HsmConfig::software(), Box::new(made.map_err(SealingError::Hsm)?), report, None))
 }
 
 pub(super) use yubihsm::AUDITOR_PASSWORD;
 
-fn profile(name: &str) -> Result<Profile, CommandError> {
+pub(super) fn profile(name: &str) -> Result<Profile, CommandError> {
     serde_json::from_value(json!(name)).map_err(|_| {
         let known = pkcs11::PREFERENCE.into_iter().chain([Profile::WrapData]);
         let known: Vec<String> =
@@ -206,6 +206,8 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
         key_version: made.config.key_version,
         profile: made.config.profile,
         identity_key: made.config.identity,
+        identity_id: None,
+        wrap_signer: None,
         canary: hex::encode(&made.canary),
         pin_file: pin_file.clone(),
     };

@@ -15,7 +15,8 @@ use crate::entropy::Entropy;
 use crate::handle::{Handle, ServiceError};
 use crate::membership::{Membership, MembershipError};
 use crate::network::{Network, Timing};
-use crate::sealing::{OpenHsm, SealingError, open_hedge, open_hsm, open_identity};
+use crate::rotation::must_not_be_under_way;
+use crate::sealing::{OpenHsm, open_hedge, open_hsm, open_identity, store_must_exist};
 use crate::service::{Parts, Service};
 use crate::store::Store;
 
@@ -25,6 +26,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     start_log();
     let (place, config) = (global.place(), global.config()?);
+    must_not_be_under_way(&place)?;
     let membership_file = place.path().join(&config.membership);
     let membership = Membership::load(&membership_file)?;
     let me = PartyId::new(config.party)
@@ -43,18 +45,15 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     let identity = Arc::new(open_identity(&place, &config, &hsm)?);
     let hedge = open_hedge(&place, &config, &*hsm.protector)?;
     let OpenHsm { protector, .. } = hsm;
-    // A lost store means lost shares and fresh limits: never made anew by itself.
-    if !place.store().exists() {
-        return Err(SealingError::File {
-            path: place.store(),
-            reason:
-                "the store with this party's shares and counters is missing; restore this folder \
-                     from its newest backup"
-                    .to_owned(),
-        }
-        .into());
-    }
+    store_must_exist(&place)?;
     let store = Store::open(&place.store())?;
+    // A rotation may have come in between, before the store's lock kept it away.
+    must_not_be_under_way(&place)?;
+    if global.config()?.hsm != config.hsm {
+        let what =
+            "another key-encryption key came into use while the node started; start it again";
+        return Err(CommandError::Local(what.to_owned()));
+    }
     check_owner(&store, &place, me)?;
     let token = std::fs::read_to_string(place.operator_token())
         .map(zeroize::Zeroizing::new)

@@ -4,8 +4,8 @@ use redb::{ReadableTable, WriteTransaction};
 
 use super::rows::{self, KEYS, KeyRow, KeyState};
 use super::{
-    Contradiction, End, MAX_CERTIFICATE, MAX_CONFIRMATION, MAX_CONFIRMATIONS, MAX_NAME, MAX_PUBLIC,
-    MAX_SEALED, Store, StoreError, bounded,
+    Contradiction, End, MAX_AUDIT_RECORD, MAX_CERTIFICATE, MAX_CONFIRMATION, MAX_CONFIRMATIONS,
+    MAX_NAME, MAX_PUBLIC, MAX_SEALED, Store, StoreError, audit, bounded,
 };
 
 impl Store {
@@ -112,6 +112,30 @@ impl Store {
         bounded("a sealed share", sealed.len(), MAX_SEALED)?;
         self.change(key, |row| {
             row.sealed = sealed;
+            Ok(End::Commit(()))
+        })
+    }
+
+    /// Replaces sealed shares, which the caller has opened again before, all in one transaction with an
+    /// audit record.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`], [`StoreError::TooLarge`], or the disk's; then none is replaced.
+    pub fn replace_all_sealed(
+        &self,
+        sealed: Vec<([u8; 16], Vec<u8>)>,
+        record: Vec<u8>,
+    ) -> Result<(), StoreError> {
+        bounded("an audit record", record.len(), MAX_AUDIT_RECORD)?;
+        self.write(|transaction| {
+            for (key, sealed) in sealed {
+                bounded("a sealed share", sealed.len(), MAX_SEALED)?;
+                change_in(transaction, key, |row| {
+                    row.sealed = sealed;
+                    Ok(End::Commit(()))
+                })?;
+            }
+            audit::append(transaction, record)?;
             Ok(End::Commit(()))
         })
     }

@@ -104,7 +104,7 @@ fn wrong_usage_is_told_in_the_asked_for_language() {
 
 #[test]
 fn help_says_what_everything_is() {
-    let verbs: [&[&str]; 23] = [
+    let verbs: [&[&str]; 25] = [
         &[],
         &["init"],
         &["identity"],
@@ -116,10 +116,12 @@ fn help_says_what_everything_is() {
         &["key", "create"],
         &["key", "list"],
         &["key", "show"],
+        &["hsm"],
+        &["hsm", "rotate-kek"],
+        &["hsm", "destroy-kek"],
         &["sign"],
         &["client"],
         &["client", "new"],
-        &["hsm"],
         &["hsm", "probe"],
         &["hsm", "status"],
         &["hsm", "backup-plan"],

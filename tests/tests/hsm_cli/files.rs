@@ -110,8 +110,16 @@ fn the_emulations_files_belong_to_one_party() {
 
 /// Three parties that share a key; they are stopped.
 fn group(root: &TempDir) -> Vec<Node> {
+    group_of(root, |_| vec!["--hsm", "software"])
+}
+
+/// The same, each sealed by what `hsm` says.
+pub fn group_of<'a>(root: &TempDir, hsm: impl Fn(&mut Node) -> Vec<&'a str>) -> Vec<Node> {
     let mut nodes: Vec<Node> = (1..=3).map(|party| Node::new(root.path(), party)).collect();
-    nodes.iter().for_each(|node| drop(node.init(&["--hsm", "software"]).object()));
+    for node in &mut nodes {
+        let hsm = hsm(node);
+        node.init(&hsm).object();
+    }
     let members: Vec<String> = nodes.iter().map(Node::member).collect();
     write_membership(root.path(), &nodes[0], &members);
     nodes.iter_mut().for_each(Node::start);

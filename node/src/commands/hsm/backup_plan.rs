@@ -42,7 +42,7 @@ struct Plan {
 impl Plan {
     fn of(hsm: &HsmConfig) -> Self {
         match hsm {
-            HsmConfig::Software => Self {
+            HsmConfig::Software { .. } => Self {
                 keys: vec!["kek.software, a file of this folder".to_owned()],
                 how: ("software", vec![
                     "this is an emulation and NOT an HSM: the key is in the folder, and so is everything else".to_owned(),

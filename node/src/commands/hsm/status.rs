@@ -78,7 +78,7 @@ fn unprotected(config: &Config, hsm: &OpenHsm) -> Vec<String> {
     let mut lines: Vec<String> =
         hsm.keys.iter().flat_map(|key| key.unprotected.iter().cloned()).collect();
     match &config.hsm {
-        HsmConfig::Software => lines.push(
+        HsmConfig::Software { .. } => lines.push(
             "this is an emulation and NOT an HSM: its key lies beside what it seals, and whoever copies the folder has the shares".to_owned(),
         ),
         HsmConfig::Yubihsm { .. } => lines.extend([
@@ -103,7 +103,7 @@ fn unprotected(config: &Config, hsm: &OpenHsm) -> Vec<String> {
 
 fn backend(hsm: &HsmConfig) -> &'static str {
     match hsm {
-        HsmConfig::Software => "software",
+        HsmConfig::Software { .. } => "software",
         HsmConfig::Pkcs11 { .. } => "pkcs11",
         HsmConfig::Yubihsm { .. } => "yubihsm",
     }

@@ -1,0 +1,446 @@
+//! Rotating the key-encryption key of a stopped node, and destroying one that is not needed any more.
+//!
+//! `rotation.toml` is what makes it safe against crashes: it says which KEK comes next, is on disk before
+//! any blob changes, and goes when nothing is left to do. Whatever is cut off is continued from there:
+//!
+//! ```text
+//! make the KEK ─▶ rotation.toml ─▶ files ─▶ shares ─▶ all open under the new one? ─▶ quorate.toml ─▶ audit
+//! ```
+//! A blob says under which KEK it is, so what is done already is seen, opened and left alone. Nothing is
+//! destroyed: the old KEK stays until [`destroy`].
+
+mod attempts;
+mod error;
+mod sealed;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use quorate_hsm::pkcs11::{self, Pin, Wanted};
+use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
+use quorate_hsm::{HsmError, KeyProtector, Profile};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+pub use attempts::Leftover;
+pub use error::RotationError;
+
+use crate::clock::{Clock as _, SystemClock};
+use crate::config::{Config, Folder, HsmConfig};
+use crate::sealing::{
+    Kek, SealingError, guarded_pin, open_kek, remove_durably, replace_private, store_must_exist,
+    where_it_is,
+};
+use crate::store::{MAX_AUDIT_PAGE, Store};
+use sealed::{Place, Sealed};
+
+/// `rotation.toml`. No secrets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plan {
+    /// The KEK that is left.
+    from: String,
+    /// Its identifier, hexadecimal.
+    from_id: String,
+    /// What replaces `[hsm]`.
+    hsm: HsmConfig,
+}
+
+/// What was done just now; it is on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The new KEK is made. Nothing but the list of attempts names it.
+    Made,
+    /// `rotation.toml` is there.
+    Planned,
+    /// One blob is under the new KEK. A share is so in the store only with the next step.
+    Moved {
+        /// For people.
+        name: String,
+        /// It was there before.
+        already: bool,
+    },
+    /// All shares are under the new KEK.
+    Stored,
+    /// Every blob was read again and opened.
+    Verified,
+    /// `quorate.toml` names the new KEK.
+    Configured,
+    /// The audit log says so.
+    Recorded,
+}
+
+/// What is told of each step; a break ends the rotation there, as a crash would.
+pub type Watch<'a> = dyn FnMut(&Step) -> ControlFlow<()> + 'a;
+
+/// What a rotation did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The KEK before.
+    pub from: String,
+    /// What [`destroy`] calls it: its identifier, hexadecimal.
+    pub from_id: String,
+    /// The KEK now.
+    pub to: String,
+    /// An earlier rotation was continued.
+    pub continued: bool,
+    /// Blobs that this run moved.
+    pub rewrapped: usize,
+    /// Blobs that were under the new KEK already.
+    pub skipped: usize,
+    /// Shares among both.
+    pub shares: usize,
+    /// What provisioning says of the new KEK.
+    pub report: Vec<String>,
+    /// KEKs that rotations which were cut off have left: nothing is sealed under them.
+    pub leftover: Vec<Leftover>,
+}
+
+struct Rotation<'a> {
+    folder: &'a Folder,
+    config: Config,
+    store: Store,
+    watch: &'a mut Watch<'a>,
+}
+
+/// Refuses while a rotation is under way.
+///
+/// # Errors
+/// [`RotationError::UnderWay`].
+pub fn must_not_be_under_way(folder: &Folder) -> Result<(), RotationError> {
+    let file = folder.rotation();
+    match file.try_exists() {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(RotationError::UnderWay { file }),
+        Err(error) => Err(SealingError::File { path: file, reason: error.to_string() }.into()),
+    }
+}
+
+/// Puts everything that is sealed in the folder under a new KEK of the same HSM, or continues to do so.
+/// The node must not run.
+///
+/// # Errors
+/// [`RotationError`]. Whatever it is, all blobs open under the KEK that each one names, and another call
+/// continues.
+pub fn rotate<'a>(
+    folder: &'a Folder,
+    profile: Option<Profile>,
+    watch: &'a mut Watch<'a>,
+) -> Result<Report, RotationError> {
+    store_must_exist(folder)?;
+    // Its lock keeps the node and other rotations away.
+    let store = Store::open(&folder.store())?;
+    let config = Config::load(folder).map_err(SealingError::from)?;
+    let mut rotation = Rotation { folder, config, store, watch };
+    let (plan, new, made) = match Plan::load(&folder.rotation())? {
+        Some(plan) => {
+            plan.must_suit(profile)?;
+            let new = open_kek(folder, &plan.hsm)?;
+            (plan, new, None)
+        }
+        None => {
+            let (plan, new, made) = rotation.begin(profile)?;
+            (plan, new, Some(made))
+        }
+    };
+    let mut report = Report {
+        from: plan.from.clone(),
+        from_id: plan.from_id.clone(),
+        to: new.protector().kek().to_string(),
+        continued: made.is_none(),
+        rewrapped: 0,
+        skipped: 0,
+        shares: 0,
+        report: made.as_ref().map(|made| made.report.clone()).unwrap_or_default(),
+        leftover: made.map(|made| made.leftover).unwrap_or_default(),
+    };
+    rotation.move_all(&new, &mut report)?;
+    rotation.finish(&plan, &*new.protector(), &report)?;
+    Ok(report)
+}
+
+struct Made {
+    report: Vec<String>,
+    leftover: Vec<Leftover>,
+}
+
+impl Rotation<'_> {
+    fn done(&mut self, step: Step) -> Result<(), RotationError> {
+        match (self.watch)(&step) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(RotationError::Stopped),
+        }
+    }
+
+    /// Makes the new KEK and writes down that it is to be used.
+    fn begin(&mut self, profile: Option<Profile>) -> Result<(Plan, Kek, Made), RotationError> {
+        // Whoever cannot open the old one is told before anything is made.
+        let old = open_kek(self.folder, &self.config.hsm)?;
+        let old_kek = old.protector().kek().clone();
+        let leftover = attempts::leftover(self.folder, &self.config.hsm)?;
+        let (hsm, report) = match self.config.hsm.clone() {
+            HsmConfig::Software { .. } => self.make_file(profile)?,
+            hsm @ HsmConfig::Pkcs11 { .. } => self.make_in_token(&hsm, profile)?,
+            HsmConfig::Yubihsm { .. } => return Err(crate::sealing::rotation_unsupported().into()),
+        };
+        self.done(Step::Made)?;
+        let plan = Plan { from: old_kek.to_string(), from_id: hex::encode(&old_kek.id), hsm };
+        let new = old.beside(self.folder, &plan.hsm)?;
+        plan.save(&self.folder.rotation())?;
+        self.done(Step::Planned)?;
+        Ok((plan, new, Made { report, leftover }))
+    }
+
+    fn make_file(
+        &self,
+        profile: Option<Profile>,
+    ) -> Result<(HsmConfig, Vec<String>), RotationError> {
+        if profile.is_some_and(|profile| profile != Profile::SoftwareEmulation) {
+            let what = "other profiles by the software emulation".to_owned();
+            return Err(SealingError::from(HsmError::Unsupported { what }).into());
+        }
+        let name = format!("kek-{}.software", hex::encode(fresh_id()?));
+        attempts::add(self.folder, &name)?;
+        let path = self.folder.path().join(&name);
+        SoftwareProtector::create(&path, SoftwareSecret::KeyFile).map_err(SealingError::from)?;
+        Ok((HsmConfig::Software { kek_file: Some(name) }, Vec::new()))
+    }
+
+    fn make_in_token(
+        &self,
+        old: &HsmConfig,
+        profile: Option<Profile>,
+    ) -> Result<(HsmConfig, Vec<String>), RotationError> {
+        let HsmConfig::Pkcs11 { identity_key, identity_id, pin_file, key_id, .. } = old else {
+            return Err(RotationError::OtherBackend);
+        };
+        let was = where_it_is(old)?;
+        let new_id = fresh_id()?.to_vec();
+        attempts::add(self.folder, &hex::encode(&new_id))?;
+        let key_version = was.key_version.checked_add(1).ok_or(RotationError::Versions)?;
+        let location = was.location();
+        let wanted = Wanted { location, key_id: new_id, key_version, profile, identity: None };
+        let made = pkcs11::provision(wanted, pin_again(self.folder, pin_file.as_deref())?)
+            .map_err(SealingError::from)?;
+        let stays = identity_id.as_ref().unwrap_or(key_id).clone();
+        let hsm = HsmConfig::Pkcs11 {
+            module: made.config.module,
+            token: made.config.token,
+            key_id: hex::encode(&made.config.key_id),
+            key_version: made.config.key_version,
+            profile: made.config.profile,
+            identity_key: *identity_key,
+            identity_id: identity_key.map(|_| stays),
+            wrap_signer: made.config.identity,
+            canary: hex::encode(&made.canary),
+            pin_file: pin_file.clone(),
+        };
+        Ok((hsm, made.report))
+    }
+
+    /// Files one by one, then all shares at once.
+    fn move_all(&mut self, new: &Kek, report: &mut Report) -> Result<(), RotationError> {
+        let mut old = None;
+        let mut shares = Vec::new();
+        for sealed in self.everything()? {
+            let moved = self.moved(&sealed, new, &mut old)?;
+            let already = moved.is_none();
+            *(if already { &mut report.skipped } else { &mut report.rewrapped }) += 1;
+            match (&sealed.place, moved) {
+                (Place::File(path), Some(blob)) => replace_private(path, &blob)?,
+                (Place::Share(key), Some(blob)) => shares.push((*key, blob)),
+                (_, None) => {}
+            }
+            report.shares += usize::from(matches!(sealed.place, Place::Share(_)));
+            self.done(Step::Moved { name: sealed.name, already })?;
+        }
+        if !shares.is_empty() {
+            let record = json!({
+                "event": "kek-rewrapped", "at": SystemClock.unix().as_secs(),
+                "from": report.from, "to": report.to, "shares": shares.len(),
+            });
+            self.store.replace_all_sealed(shares, record.to_string().into_bytes())?;
+        }
+        self.done(Step::Stored)
+    }
+
+    /// What is to be in the blob's place, opened; nothing if it is there already.
+    fn moved(
+        &self,
+        sealed: &Sealed,
+        new: &Kek,
+        old: &mut Option<Kek>,
+    ) -> Result<Option<Vec<u8>>, RotationError> {
+        let protector = new.protector();
+        if sealed.kek()? == *protector.kek() {
+            sealed.must_open(&*protector)?;
+            return Ok(None);
+        }
+        let old = match old {
+            Some(old) => old,
+            none => none.insert(new.beside(self.folder, &self.config.hsm)?),
+        };
+        let (old, new) = (old.protector(), protector);
+        let moved = quorate_hsm::rewrap(&*old, &*new, &sealed.context, &sealed.blob);
+        Ok(Some(moved.map_err(|error| sealed.wrong(error))?))
+    }
+
+    /// Looks at what is on disk now, and only then lets the node use the new KEK.
+    fn finish(
+        &mut self,
+        plan: &Plan,
+        new: &dyn KeyProtector,
+        report: &Report,
+    ) -> Result<(), RotationError> {
+        for sealed in self.everything()? {
+            sealed.must_open(new)?;
+        }
+        self.done(Step::Verified)?;
+        if self.config.hsm != plan.hsm {
+            let config = Config { hsm: plan.hsm.clone(), ..self.config.clone() };
+            let text = config.to_toml_like(self.folder).map_err(SealingError::from)?;
+            replace_private(&self.folder.config(), text.as_bytes())?;
+        }
+        self.done(Step::Configured)?;
+        let record = json!({
+            "event": "kek-rotated", "at": SystemClock.unix().as_secs(), "from": report.from,
+            "from_id": report.from_id, "to": report.to,
+        });
+        self.store.audit_append(record.to_string().into_bytes())?;
+        self.done(Step::Recorded)?;
+        attempts::remove(self.folder, &plan.name())?;
+        Ok(remove_durably(&self.folder.rotation())?)
+    }
+
+    fn everything(&self) -> Result<Vec<Sealed>, RotationError> {
+        sealed::everything(self.folder, &self.config, &self.store)
+    }
+}
+
+impl Plan {
+    fn load(path: &Path) -> Result<Option<Self>, RotationError> {
+        let wrong = |reason: String| SealingError::File { path: path.to_owned(), reason };
+        let text = match std::fs::read_to_string(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            text => text.map_err(|error| wrong(error.to_string()))?,
+        };
+        let plan: Self = toml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        plan.hsm.check().map_err(|error| wrong(error.to_string()))?;
+        Ok(Some(plan))
+    }
+
+    fn save(&self, path: &Path) -> Result<(), RotationError> {
+        let text = toml::to_string(self).map_err(|error| SealingError::File {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(replace_private(path, text.as_bytes())?)
+    }
+
+    /// The new KEK, as the list of attempts has it.
+    fn name(&self) -> String {
+        match &self.hsm {
+            HsmConfig::Software { kek_file } => kek_file.clone().unwrap_or_default(),
+            HsmConfig::Pkcs11 { key_id, .. } => key_id.clone(),
+            HsmConfig::Yubihsm { key_id, .. } => key_id.to_string(),
+        }
+    }
+
+    fn must_suit(&self, asked: Option<Profile>) -> Result<(), RotationError> {
+        let profile = match &self.hsm {
+            HsmConfig::Software { .. } => Profile::SoftwareEmulation,
+            HsmConfig::Pkcs11 { profile, .. } | HsmConfig::Yubihsm { profile, .. } => *profile,
+        };
+        match asked {
+            Some(asked) if asked != profile => Err(RotationError::OtherProfile { profile }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Destroys a KEK that this node used, or began to make, and that nothing in the folder names any more.
+/// Says what was destroyed.
+///
+/// # Errors
+/// [`RotationError`]; then nothing was.
+pub fn destroy(folder: &Folder, key_id: &[u8]) -> Result<Vec<String>, RotationError> {
+    store_must_exist(folder)?;
+    let store = Store::open(&folder.store())?;
+    must_not_be_under_way(folder)?;
+    let config = Config::load(folder).map_err(SealingError::from)?;
+    let HsmConfig::Pkcs11 { pin_file, identity_id, .. } = &config.hsm else {
+        return Err(RotationError::OtherBackend);
+    };
+    let id = hex::encode(key_id);
+    let current = where_it_is(&config.hsm)?;
+    if current.key_id == key_id {
+        return Err(RotationError::InUse { id });
+    }
+    let everything = sealed::everything(folder, &config, &store)?;
+    for sealed in &everything {
+        if sealed.kek()?.id == key_id {
+            return Err(RotationError::StillNamed { id, name: sealed.name.clone() });
+        }
+    }
+    // The token may hold the KEKs of other nodes.
+    if !attempts::names(folder, &id)? && !was_rotated_from(&store, &id)? {
+        return Err(RotationError::Unknown { id });
+    }
+    let kek = open_kek(folder, &config.hsm)?;
+    for sealed in &everything {
+        sealed.must_open(&*kek.protector())?;
+    }
+    // Before it happens, so that it does not happen unrecorded.
+    let record = json!({
+        "event": "kek-destroyed", "at": SystemClock.unix().as_secs(), "id": id,
+    });
+    store.audit_append(record.to_string().into_bytes())?;
+    let pin = pin_again(folder, pin_file.as_deref())?;
+    let location = current.location();
+    let destroyed = if identity_id.as_ref() == Some(&id) {
+        pkcs11::destroy_kek(&location, key_id, &current, pin)
+    } else {
+        // What signed for this KEK alone goes with it.
+        pkcs11::discard(&location, key_id, std::slice::from_ref(&current), pin)
+    };
+    let destroyed = destroyed.map_err(SealingError::from)?;
+    attempts::remove(folder, &id)?;
+    if destroyed.is_empty() {
+        let kek = format!("{id} (in token {})", current.token);
+        return Err(SealingError::from(HsmError::KeyMissing { kek }).into());
+    }
+    Ok(destroyed)
+}
+
+/// Whether the audit log says that the node left this KEK.
+fn was_rotated_from(store: &Store, id: &str) -> Result<bool, RotationError> {
+    let mut from = 1;
+    loop {
+        let page = store.audit(from, MAX_AUDIT_PAGE)?;
+        let Some(last) = page.last() else { return Ok(false) };
+        from = last.number + 1;
+        let names_it = |record: &[u8]| {
+            let record: serde_json::Value = serde_json::from_slice(record).unwrap_or_default();
+            let field = |name: &str| record.get(name).and_then(|value| value.as_str());
+            field("event") == Some("kek-rotated") && field("from_id") == Some(id)
+        };
+        if page.iter().any(|entry| names_it(&entry.record)) {
+            return Ok(true);
+        }
+    }
+}
+
+/// For one more login of a process that is logged in: a person is not asked twice. The token keeps one
+/// login for the whole process, and does not look at this PIN.
+fn pin_again(folder: &Folder, pin_file: Option<&Path>) -> Result<Pin, SealingError> {
+    match pin_file {
+        Some(path) => guarded_pin(folder, Some(&folder.path().join(path))),
+        None => Ok(Pin::new("-")),
+    }
+}
+
+fn fresh_id() -> Result<[u8; 8], SealingError> {
+    let mut id = [0; 8];
+    getrandom::getrandom(&mut id).map_err(|_| HsmError::Randomness)?;
+    Ok(id)
+}

@@ -1,0 +1,315 @@
+//! A new key-encryption key under everything sealed, whatever moment the program dies in; and the end of
+//! the old one.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use quorate_hsm::pkcs11::softhsm;
+use quorate_node::config::Folder;
+use quorate_node::rotation::{RotationError, Step, rotate};
+use quorate_node::store::Store;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::files::group_of;
+use crate::node_process::{Node, wait_for_links};
+use crate::token::{PIN, arguments, make, module, write_pin};
+use crate::{faces, run_ends};
+
+/// Kills of `rotate-kek`, spread over what it takes here.
+const KILLS: usize = 60;
+
+const ROTATE: [&str; 2] = ["hsm", "rotate-kek"];
+
+/// Three parties that share a key; they are stopped. The first one is sealed by a token.
+fn place(identity: &str) -> (TempDir, Vec<Node>) {
+    let root = tempfile::tempdir().unwrap();
+    let configuration = softhsm::write_config(root.path()).unwrap();
+    make(&configuration, "t");
+    let pin = root.path().join("pin");
+    write_pin(&pin, PIN, 0o600);
+    let library = module();
+    let token = [&arguments(&library, "t", &pin)[..], &["--identity", identity]].concat();
+    let environment = ("SOFTHSM2_CONF".to_owned(), configuration.to_str().unwrap().to_owned());
+    let nodes = group_of(&root, |node| match node.party {
+        1 => {
+            node.environment = vec![environment.clone()];
+            token.clone()
+        }
+        _ => vec!["--hsm", "software"],
+    });
+    (root, nodes)
+}
+
+/// All start, sign, and stop again.
+fn sign(root: &Path, nodes: &mut [Node], nonce: &str) {
+    nodes.iter_mut().for_each(Node::start);
+    wait_for_links(nodes, &[1, 2, 3]);
+    let signed = faces::sign(root, &nodes[0], &["--nonce", nonce]);
+    assert_eq!(signed["signers"], serde_json::json!([1, 2, 3]));
+    nodes.iter_mut().for_each(Node::stop);
+}
+
+/// A field of the configuration, as it stands there.
+fn field(node: &Node, name: &str) -> Option<String> {
+    let text = fs::read_to_string(node.folder.join("quorate.toml")).unwrap();
+    let line = text.lines().find(|line| line.starts_with(&format!("{name} = ")))?;
+    Some(line.split('"').nth(1).unwrap().to_owned())
+}
+
+/// The identifiers of all KEKs that the headers of blobs in the folder name.
+fn named(node: &Node) -> BTreeSet<String> {
+    let id = |blob: &[u8]| hex::encode(quorate_hsm::inspect(blob).unwrap().kek.id);
+    let files = ["hedge.sealed", "identity.sealed"].map(|name| node.folder.join(name));
+    let mut ids: BTreeSet<String> =
+        files.iter().filter_map(|file| fs::read(file).ok()).map(|blob| id(&blob)).collect();
+    let store = Store::open(&node.folder.join("store.redb")).unwrap();
+    ids.extend(store.keys().unwrap().iter().map(|row| id(&row.sealed)));
+    ids
+}
+
+fn audit(node: &Node) -> Vec<Value> {
+    let store = Store::open(&node.folder.join("store.redb")).unwrap();
+    store.audit_verify().unwrap();
+    let entries = store.audit(1, 1000).unwrap();
+    entries.iter().map(|entry| serde_json::from_slice(&entry.record).unwrap()).collect()
+}
+
+/// A stopped node's folder at another place in the same root.
+fn copy(node: &Node, to: &str) -> Node {
+    let folder = node.folder.with_file_name(to);
+    fs::create_dir(&folder).unwrap();
+    for entry in fs::read_dir(&node.folder).unwrap() {
+        let file = entry.unwrap();
+        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+    }
+    let mut copied = Node::new(folder.parent().unwrap(), node.party);
+    (copied.folder, copied.listen, copied.api) = (folder, node.listen, node.api);
+    copied.environment = node.environment.clone();
+    copied
+}
+
+#[test]
+fn a_rotated_node_signs_and_old_copies_end_with_the_old_kek() {
+    let (root, mut nodes) = place("p256");
+    let old_id = field(&nodes[0], "key_id").unwrap();
+    let comment = "# written by a person\n";
+    let file = nodes[0].folder.join("quorate.toml");
+    let before = fs::read_to_string(&file).unwrap();
+    fs::write(&file, format!("{comment}{before}")).unwrap();
+    let (mut old, later) = (copy(&nodes[0], "old"), copy(&nodes[0], "later"));
+    let whole = fs::read(nodes[0].folder.join("hedge.sealed")).unwrap();
+
+    let done = nodes[0].ask(&[&ROTATE[..], &["--profile", "hmac-kdf"]].concat()).object();
+    let new_id = field(&nodes[0], "key_id").unwrap();
+    assert_ne!(old_id, new_id);
+    assert_eq!(
+        (&done["rewrapped"], &done["skipped"], &done["shares"]),
+        (&2.into(), &0.into(), &1.into())
+    );
+    assert_eq!(done["from_id"], old_id.as_str());
+    assert!(done["to"].as_str().unwrap().ends_with(&format!("{new_id}:v2")), "{done}");
+    assert_eq!(named(&nodes[0]), BTreeSet::from([new_id.clone()]));
+    assert_eq!(field(&nodes[0], "profile").as_deref(), Some("hmac-kdf"));
+    assert_eq!(field(&nodes[0], "identity_id"), Some(old_id.clone()), "the identity key stays");
+    assert!(fs::read_to_string(&file).unwrap().starts_with(comment));
+    let events: Vec<Value> = audit(&nodes[0]).iter().map(|r| r["event"].clone()).collect();
+    assert_eq!(events[events.len() - 2..], ["kek-rewrapped", "kek-rotated"]);
+    sign(root.path(), &mut nodes, "0");
+
+    // To OAEP, whose signer is a key of its own, and on: the identity stays where it is.
+    nodes[0].ask(&[&ROTATE[..], &["--profile", "oaep"]].concat()).object();
+    assert!(fs::read_to_string(&file).unwrap().contains("wrap_signer"));
+    let oaep_id = field(&nodes[0], "key_id").unwrap();
+    sign(root.path(), &mut nodes, "1");
+    nodes[0].ask(&ROTATE).object();
+    assert_eq!(field(&nodes[0], "identity_id"), Some(old_id.clone()));
+    let last_id = field(&nodes[0], "key_id").unwrap();
+
+    // As long as the old KEK is there, whoever has the PIN opens an old copy.
+    old.start();
+    old.stop();
+    let destroy = |id: &str| nodes[0].ask(&["hsm", "destroy-kek", "--key-id", id, "--yes"]);
+    nodes[0]
+        .ask(&["hsm", "destroy-kek", "--key-id", &old_id])
+        .message(2, &["no copy of this folder", "--yes"]);
+    destroy(&last_id).message(15, &[&last_id, "in use", "nothing was destroyed"]);
+    destroy("0102").message(14, &["never had a KEK 0102", "another node's"]);
+    // The id of a stranger's KEK: half of ours is none of ours either.
+    let own = nodes[0].folder.join("hedge.sealed");
+    let good = fs::read(&own).unwrap();
+    fs::write(&own, whole).unwrap();
+    destroy(&old_id).message(15, &["hedge.sealed is sealed under KEK", &old_id]);
+    fs::write(&own, &good).unwrap();
+
+    let gone = destroy(&old_id).object();
+    assert_eq!(gone["destroyed"].as_array().unwrap().len(), 1, "the identity key stays: {gone}");
+    run_ends(&old).message(10, &["KEK", &old_id, "is not there"]);
+    old.ask(&ROTATE).message(10, &["KEK", &old_id, "is not there"]);
+    assert!(
+        !later.folder.join("rotation.toml").exists()
+            && !later.folder.join("rotation.attempts").exists()
+    );
+    destroy(&old_id).message(10, &[&old_id]);
+    // An RSA pair, and the pair that signed for it alone.
+    assert_eq!(destroy(&oaep_id).object()["destroyed"].as_array().unwrap().len(), 4);
+    sign(root.path(), &mut nodes, "2");
+}
+
+#[test]
+fn what_stops_a_rotation_is_named_and_the_rotation_goes_on() {
+    let (root, mut nodes) = place("sealed");
+    let old_id = field(&nodes[0], "key_id").unwrap();
+    nodes[0].start();
+    nodes[0].ask(&ROTATE).message(15, &["in use by another process", "stop the other one"]);
+    nodes[0].stop();
+    nodes[0].ask(&[&ROTATE[..], &["--profile", "paper"]].concat()).message(2, &["--profile"]);
+    let file = nodes[0].folder.join("identity.sealed");
+    let good = fs::read(&file).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    fs::write(&file, &bad).unwrap();
+    nodes[0].ask(&ROTATE).message(13, &["identity.sealed", "corrupt payload", "again"]);
+    assert_eq!(fs::read(&file).unwrap(), bad, "it is left as it was");
+    assert_eq!(field(&nodes[0], "key_id"), Some(old_id.clone()));
+    // No start, no destruction, no other plan in between.
+    run_ends(&nodes[0]).message(15, &["rotation.toml", "not finished", "rotate-kek"]);
+    let destroy = ["hsm", "destroy-kek", "--key-id", &old_id, "--yes"];
+    nodes[0].ask(&destroy).message(15, &["not finished"]);
+    let other = [&ROTATE[..], &["--profile", "cbc-hmac"]].concat();
+    nodes[0].ask(&other).message(15, &["not finished", "without --profile"]);
+    fs::write(&file, &good).unwrap();
+    let done = nodes[0].ask(&ROTATE).object();
+    assert_eq!(
+        (&done["continued"], &done["skipped"], &done["rewrapped"]),
+        (&true.into(), &1.into(), &2.into())
+    );
+    sign(root.path(), &mut nodes, "0");
+}
+
+/// Stops after each step in turn, as a crash would; what is there then is what a real one leaves.
+#[test]
+fn a_rotation_that_is_cut_off_after_any_step_is_continued() {
+    let root = tempfile::tempdir().unwrap();
+    let mut nodes = group_of(&root, |_| vec!["--hsm", "software"]);
+    let place = Folder::new(&nodes[0].folder);
+    let files = |node: &Node| -> BTreeSet<PathBuf> {
+        let names = fs::read_dir(&node.folder).unwrap().map(|entry| entry.unwrap().path());
+        names.filter(|path| path.extension().is_some_and(|end| end == "software")).collect()
+    };
+    let mut seen = Vec::new();
+    for stop in 0.. {
+        let keks = files(&nodes[0]).len();
+        let mut steps = Vec::new();
+        let mut watch = |step: &Step| {
+            steps.push(step.clone());
+            if steps.len() > stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let stopped = match rotate(&place, None, &mut watch) {
+            Err(RotationError::Stopped) => true,
+            done => {
+                done.unwrap();
+                false
+            }
+        };
+        if !stopped {
+            break;
+        }
+        let last = steps.last().unwrap().clone();
+        let made_only = last == Step::Made;
+        assert_eq!(place.rotation().exists(), !made_only, "{last:?}");
+        // The configuration changes when everything opens, and not before.
+        let configured = matches!(last, Step::Configured | Step::Recorded);
+        let uses_new = named(&nodes[0]) == BTreeSet::from([in_use(&nodes[0])]);
+        assert_eq!(uses_new, configured || matches!(last, Step::Made | Step::Planned), "{last:?}");
+        if made_only {
+            // Nothing is under way: the node runs.
+            nodes[0].start();
+            nodes[0].stop();
+        } else {
+            run_ends(&nodes[0]).message(15, &["not finished", "rotate-kek"]);
+        }
+        let done = nodes[0].ask(&ROTATE).object();
+        assert_eq!(done["continued"], !made_only, "{last:?}");
+        assert_eq!(done["leftover"].as_array().unwrap().len(), usize::from(made_only), "{done}");
+        // One KEK a rotation, however often it is cut off; one more where nothing named the first.
+        assert_eq!(files(&nodes[0]).len(), keks + 1 + usize::from(made_only), "{last:?}");
+        for left in done["leftover"].as_array().unwrap() {
+            fs::remove_file(nodes[0].folder.join(left["name"].as_str().unwrap())).unwrap();
+        }
+        assert_eq!(named(&nodes[0]), BTreeSet::from([in_use(&nodes[0])]), "{last:?}");
+        assert!(!place.rotation().exists());
+        seen.push(last);
+    }
+    assert!(seen.len() >= 9, "{seen:?}");
+    sign(root.path(), &mut nodes, "0");
+}
+
+/// The identifier of the emulated KEK that the configuration names.
+fn in_use(node: &Node) -> String {
+    let file = field(node, "kek_file").unwrap_or_else(|| "kek.software".to_owned());
+    // Magic and mode come before it.
+    hex::encode(&fs::read(node.folder.join(file)).unwrap()[6..22])
+}
+
+#[test]
+fn no_kill_of_a_rotation_loses_anything() {
+    let (root, mut nodes) = place("sealed");
+    let mut random = ChaCha20Rng::seed_from_u64(0x006b_6b65);
+    let begin = Instant::now();
+    nodes[0].ask(&ROTATE).object();
+    let usual = begin.elapsed();
+    let (mut early, mut during, mut late) = (0, 0, 0);
+    let mut left = BTreeSet::new();
+    for kill in 0..KILLS {
+        let before = field(&nodes[0], "key_id");
+        // One in each part of the time that it takes, and a little after.
+        let part = usual.as_micros() as u64 * 11 / 10 / KILLS as u64;
+        let delay = part * kill as u64 + random.next_u64() % part.max(1);
+        let mut child = nodes[0].prepare(&ROTATE);
+        let child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = child.spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(delay));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let planned = nodes[0].folder.join("rotation.toml").exists();
+        match (planned, field(&nodes[0], "key_id") == before) {
+            (true, _) => during += 1,
+            (false, true) => early += 1,
+            (false, false) => late += 1,
+        }
+        if planned {
+            run_ends(&nodes[0]).message(15, &["not finished"]);
+        }
+        let done = nodes[0].ask(&ROTATE).object();
+        assert_eq!(done["continued"], planned);
+        left = done["leftover"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|left| left["name"].as_str().unwrap().to_owned())
+            .chain(left)
+            .collect();
+        let now = field(&nodes[0], "key_id").unwrap();
+        assert_eq!(named(&nodes[0]), BTreeSet::from([now.clone()]), "kill {kill}");
+        assert!(!left.contains(&now), "a KEK in use is called left over");
+        if kill % 20 == 19 {
+            sign(root.path(), &mut nodes, &kill.to_string());
+        }
+    }
+    println!(
+        "a rotation takes {usual:?}; killed before the plan {early}, with it {during}, after {late}; left over {left:?}"
+    );
+    assert!(early > 0 && during > 0, "the kills miss what they are for");
+    for id in &left {
+        nodes[0].ask(&["hsm", "destroy-kek", "--key-id", id, "--yes"]).object();
+    }
+    assert_eq!(nodes[0].ask(&ROTATE).object()["leftover"], serde_json::json!([]));
+    audit(&nodes[0]);
+    sign(root.path(), &mut nodes, "1000");
+}
