@@ -88,7 +88,9 @@ impl Bare {
         let session = library.open_rw_session(slots[0]).expect("a session");
         let _ = session.login(UserType::User, Some(&AuthPin::from(PIN)));
         let template = [
-            Attribute::Token(false),
+            // Like every KEK: stored, and hidden until login.
+            Attribute::Token(true),
+            Attribute::Private(true),
             Attribute::Sensitive(true),
             Attribute::Extractable(false),
             Attribute::ValueLen(32.into()),
