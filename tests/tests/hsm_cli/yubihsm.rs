@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
+use quorate_hsm::Profile;
+use quorate_hsm::yubihsm::{self, AuditDrain, Password};
 use quorate_node::store::Store;
 use serde_json::{Value, json};
 
@@ -192,6 +194,32 @@ fn the_devices_log_is_drained_into_ours_and_no_entry_twice() {
     let whole: Vec<u64> = (numbers[0]..).take(numbers.len()).collect();
     assert_eq!(numbers, whole, "each entry once, none left out");
     assert_eq!(numbers.len() as u64, count + second["entries"].as_u64().unwrap());
+    // The device has forgotten what is stored, and nothing else.
+    let auditor = fs::read_to_string(node.folder.join("yubihsm-auditor.password")).unwrap();
+    let here = yubihsm::Config {
+        connector: device.url.clone(),
+        serial: 7_000_021,
+        auth_key: 0x10,
+        key_id: 0x12,
+        profile: Profile::WrapData,
+        key_version: 1,
+    };
+    let left = {
+        let drain = AuditDrain::open(&here, 0x11, &Password::new(auditor)).unwrap();
+        drain.read(None).unwrap().entries
+    };
+    assert_eq!(u64::from(left[0].number), numbers.last().unwrap() + 1);
+    // Somebody rewrites the end of what is stored: the device's chain does not continue it.
+    let store = Store::open(&node.folder.join("store.redb")).unwrap();
+    let mut end = left[0].clone();
+    end.number -= 1;
+    let forged = json!({ "event": "hsm-log", "serial": 7_000_021, "entries": [end] });
+    store.audit_append(forged.to_string().into_bytes()).unwrap();
+    drop(store);
+    let third = node.ask(&["hsm", "audit-drain"]).object();
+    assert!(third["findings"].to_string().contains("does not continue"), "{third}");
+    let fourth = node.ask(&["hsm", "audit-drain"]).object();
+    assert_eq!(fourth["findings"], json!([]), "{fourth}");
     // Only the auditor may, and only such a device has a log.
     let password = node.folder.join("yubihsm-node.password").display().to_string();
     node.ask(&["hsm", "audit-drain", "--password-file", &password]).message(11, &["wrong PIN"]);
