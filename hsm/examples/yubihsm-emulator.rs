@@ -8,7 +8,7 @@
 //! sessions are gone, keys are not. NOT an HSM: whatever is sealed with it is sealed to nothing.
 
 // Test code: it may end with a panic.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../tests/support/emulator.rs"]
 mod emulator;

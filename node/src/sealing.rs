@@ -51,6 +51,9 @@ pub enum SealingError {
 impl std::fmt::Display for SealingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Hsm(error @ HsmError::PinHeld { .. }) => {
+                write!(f, "{error} (`quorate hsm clear-pin` does that)")
+            }
             Self::Hsm(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::NoPin => f.write_str(

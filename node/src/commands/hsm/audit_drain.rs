@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use quorate_hsm::yubihsm::{AuditDrain, Batch, LogEntry};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::super::init::AUDITOR_PASSWORD;
@@ -64,6 +65,14 @@ pub(super) fn audit_drain(global: &Global, args: &DrainArgs) -> Result<(), Comma
     Ok(())
 }
 
+/// What is read again of a record.
+#[derive(Deserialize)]
+struct Drained {
+    event: String,
+    serial: u32,
+    entries: Vec<LogEntry>,
+}
+
 /// Nothing at all if nothing is new.
 fn records(serial: u32, at: u64, batch: &Batch) -> Vec<Value> {
     let record = |entries: &[LogEntry], findings: &[_]| json!({ "event": EVENT, "serial": serial, "entries": entries, "findings": findings, "at": at });
@@ -83,13 +92,12 @@ fn last_stored(store: &Store, serial: u32) -> Result<Option<LogEntry>, CommandEr
         let from = end.saturating_sub(page) + 1;
         let limit = usize::try_from(end - from + 1).unwrap_or(MAX_AUDIT_PAGE);
         for entry in store.audit(from, limit)?.iter().rev() {
-            let Ok(record) = serde_json::from_slice::<Value>(&entry.record) else { continue };
-            if record["event"] != EVENT || record["serial"] != serial {
+            // Records of other kinds have other fields.
+            let Ok(record) = serde_json::from_slice::<Drained>(&entry.record) else { continue };
+            if record.event != EVENT || record.serial != serial {
                 continue;
             }
-            let entries: Vec<LogEntry> =
-                serde_json::from_value(record["entries"].clone()).unwrap_or_default();
-            if let Some(last) = entries.into_iter().next_back() {
+            if let Some(last) = record.entries.into_iter().next_back() {
                 return Ok(Some(last));
             }
         }
