@@ -85,7 +85,6 @@ impl Folder {
 /// What seals the shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "backend", rename_all = "kebab-case", deny_unknown_fields)]
-#[expect(clippy::large_enum_variant, reason = "there are one or two in a process")]
 pub enum HsmConfig {
     /// The emulation: a key in a file beside the shares. It is NOT an HSM.
     Software {
