@@ -15,7 +15,10 @@
 //!   stored and used once.
 //! - [`request`], [`policy`]: what a client wants, and whether a party's own rules allow it.
 //!
-//! Four parties in one thread make a key, and three of them sign with it:
+//! Four parties in one thread make a key, of which two shares are the whole, and three of them sign a digest
+//! that each has computed itself. (Session keys sign in place of identity keys, and salts would be fresh. A
+//! record is sealed and stored before it is confirmed; the policy's counters and the audit record are durable
+//! before the nonce is sent.)
 //!
 //! ```
 //! # use std::collections::{BTreeMap, VecDeque};
@@ -28,9 +31,8 @@
 //! # use quorate_core::secret::SecretBytes;
 //! # use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 //! # let mut rng = ChaCha20Rng::from_seed([1; 32]); // In earnest: `secret::HedgedRng`.
-//! // Two shares of four are the key. Session keys sign in place of long-term identity keys too.
 //! let parties = PartySet::first(4);
-//! let (suite, network, key, context) = (Suite::EcdsaSecp256k1, [1; 16], [2; 16], [3; 32]);
+//! # let (suite, network, key, context) = (Suite::EcdsaSecp256k1, [1; 16], [2; 16], [3; 32]);
 //! let holders = Holders::new(parties, 2)?;
 //! let terms = KeyTerms { suite, network, key, epoch: 0, holders, context };
 //! let signers = [1, 2, 3, 4].map(|i| SessionKey::new(&SecretBytes::new([i; 32])));
@@ -43,7 +45,7 @@
 //!     for (me, key, run) in &mut runs {
 //!         let send = |to, bytes: &[u8]| channels.push_back((*me, to, bytes.to_vec()));
 //!         let made = run.drive(*key, &mut [0; Dkg::<C, 4, 3>::MAX_MESSAGE], send)?;
-//!         keys.extend(made.map(|made| (*me, made))); // It is sealed and stored, and then confirmed.
+//!         keys.extend(made.map(|made| (*me, made)));
 //!     }
 //!     let Some((from, to, bytes)) = channels.pop_front() else { break };
 //!     let receives = |me| me != from && to.is_none_or(|to| to == me);
@@ -57,7 +59,6 @@
 //! let (words, public) = (words.collect::<Vec<_>>(), keys[&peers[0].party].0.clone());
 //! check_certificate(&public, &words, |id| Some(signers[parties.position(id)?].identity()))?;
 //!
-//! // Three of them sign a digest that each has computed itself. Salts are fresh in earnest.
 //! let (quorum, coordinator, derivation) = (PartySet::first(3), peers[0].party, Derivation::Root);
 //! let terms = SignTerms { quorum, coordinator, derivation, digest: [7; 32] };
 //! let salts: Vec<_> = quorum.iter().map(|id| (id, [id.number() as u8; 32])).collect();
@@ -66,7 +67,6 @@
 //! for (((me, (public, record)), word), (_, salt)) in keys.into_iter().zip(&words).zip(&salts) {
 //!     let key = OpenedKey::<C, 4, 3>::open(&public, me, record, word)?;
 //!     let signer = Signer::<C, 3>::new(&key, terms, &salts, salt)?;
-//!     // The policy's counters and the audit record are durable before the nonce is sent.
 //!     let nonce = signer.nonce_message(&mut [0; MAX_MESSAGE])?.to_vec();
 //!     combiner.handle_nonce(me, &nonce)?;
 //!     (nonces.push((me, nonce)), members.push((key, signer)));
