@@ -94,14 +94,22 @@ impl fmt::Display for TokenSelector {
 
 /// A PIN: zeroized, never printed.
 pub struct Pin {
-    text: Zeroizing<String>,
+    /// None: the login that this process has already.
+    text: Option<Zeroizing<String>>,
     guard: Option<PinGuard>,
 }
 
 impl Pin {
     /// Takes the PIN as it is: strip the newline of a file first.
     pub fn new(pin: impl Into<String>) -> Self {
-        Self { text: Zeroizing::new(pin.into()), guard: None }
+        Self { text: Some(Zeroizing::new(pin.into())), guard: None }
+    }
+
+    /// No PIN at all: for what joins the login that this process has already. If that is lost, the call
+    /// fails, and the token is not asked.
+    #[must_use]
+    pub fn of_this_login() -> Self {
+        Self { text: None, guard: None }
     }
 
     /// The same PIN under a guard: refused once, it is not tried again after a restart either.
@@ -110,8 +118,8 @@ impl Pin {
         Self { guard: Some(guard), ..self }
     }
 
-    fn expose(&self) -> &str {
-        &self.text
+    fn expose(&self) -> Option<&str> {
+        self.text.as_ref().map(|text| text.as_str())
     }
 
     fn guard(&self) -> Option<&PinGuard> {

@@ -249,3 +249,26 @@ fn logins(dir: &Path) -> usize {
     let log = std::fs::read_to_string(dir.join("spy.log")).unwrap_or_default();
     log.lines().filter(|line| line.ends_with(": C_Login")).count()
 }
+
+/// Where a command joins its own login and finds it gone, nothing is put in the PIN's place.
+#[test]
+fn without_a_login_to_join_no_pin_is_tried() {
+    let Some(dir) = isolated("without_a_login_to_join_no_pin_is_tried", &[]) else { return };
+    create("a");
+    let made = provision(wanted(module(), "a"), Pin::new(PIN)).unwrap();
+    let before = logins(&dir);
+    let join =
+        || Pkcs11Protector::open(config(spy(), "a"), Pin::of_this_login(), made.canary.clone());
+    let gone = join().unwrap_err();
+    assert!(
+        matches!(&gone, HsmError::Unavailable { reason } if reason.contains("is gone")),
+        "{gone}"
+    );
+    assert_eq!(logins(&dir), before);
+    // Control: beside a login it opens, and still nobody is asked.
+    let first =
+        Pkcs11Protector::open(config(spy(), "a"), Pin::new(PIN), made.canary.clone()).unwrap();
+    join().unwrap().health().unwrap();
+    assert_eq!(logins(&dir), before + 1);
+    drop(first);
+}

@@ -435,7 +435,7 @@ fn was_rotated_from(store: &Store, id: &str) -> Result<bool, RotationError> {
 fn pin_again(folder: &Folder, pin_file: Option<&Path>) -> Result<Pin, SealingError> {
     match pin_file {
         Some(path) => guarded_pin(folder, Some(&folder.path().join(path))),
-        None => Ok(Pin::new("-")),
+        None => Ok(Pin::of_this_login()),
     }
 }
 

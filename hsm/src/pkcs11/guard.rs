@@ -59,6 +59,22 @@ impl PinGuard {
         }
     }
 
+    /// The same for a password that is tried by other means, of an HSM that does not lock itself: after a
+    /// refusal it is held, after any other failure it may be tried again.
+    ///
+    /// # Errors
+    /// [`HsmError::PinHeld`] without a try; what `login` says.
+    pub fn attempt<T>(&self, login: impl FnOnce() -> Result<T, HsmError>) -> Result<T, HsmError> {
+        let attempt = self.begin()?;
+        let result = login();
+        attempt.end(match &result {
+            Ok(_) => Outcome::Accepted,
+            Err(HsmError::Auth) => Outcome::Refused,
+            Err(_) => Outcome::NotTried,
+        })?;
+        result
+    }
+
     /// To be called right before `C_Login`; durable when it returns.
     pub(super) fn begin(&self) -> Result<Attempt<'_>, HsmError> {
         self.check()?;

@@ -74,11 +74,11 @@ pub fn create_token(
     let slot = slots.into_iter().find(free).ok_or_else(|| HsmError::Unavailable {
         reason: "no free slot for a new token".to_owned(),
     })?;
-    let so_pin = AuthPin::from(so_pin.expose());
+    let so_pin = AuthPin::from(so_pin.expose().unwrap_or_default());
     pkcs11.init_token(slot, &so_pin, label).map_err(fail)?;
     let session = pkcs11.open_rw_session(slot).map_err(fail)?;
     session.login(UserType::So, Some(&so_pin)).map_err(fail)?;
-    session.init_pin(&AuthPin::from(user_pin.expose())).map_err(fail)?;
+    session.init_pin(&AuthPin::from(user_pin.expose().unwrap_or_default())).map_err(fail)?;
     session.logout().map_err(fail)?;
     Ok(pkcs11.get_token_info(slot).map_err(fail)?.serial_number().to_owned())
 }

@@ -2,7 +2,7 @@
 
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
-use cryptoki::session::{Session, UserType};
+use cryptoki::session::{Session, SessionState, UserType};
 use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 
@@ -51,12 +51,13 @@ pub(super) fn login(session: &Session, info: &TokenInfo, pin: &Pin) -> Result<()
     if info.user_pin_final_try() {
         return Err(HsmError::FinalTry);
     }
+    let Some(text) = pin.expose() else { return must_be_logged_in(session) };
     // An empty PIN would mean "ask at the reader's own keypad".
-    if pin.expose().is_empty() {
+    if text.is_empty() {
         return Err(HsmError::Auth);
     }
     let attempt = pin.guard().map(PinGuard::begin).transpose()?;
-    let raw = RawAuthPin::new(Box::new(pin.expose().as_bytes().to_vec()));
+    let raw = RawAuthPin::new(Box::new(text.as_bytes().to_vec()));
     let (outcome, result) = match session.login_with_raw(UserType::User, &raw) {
         Ok(()) => (Outcome::Accepted, Ok(())),
         // Login belongs to the token and the process, so another connection may hold it already: then
@@ -76,6 +77,15 @@ pub(super) fn login(session: &Session, info: &TokenInfo, pin: &Pin) -> Result<()
         attempt.end(outcome)?;
     }
     result
+}
+
+fn must_be_logged_in(session: &Session) -> Result<(), HsmError> {
+    let state = session.get_session_info().map_err(|error| unavailable(&error))?.session_state();
+    if matches!(state, SessionState::RoUser | SessionState::RwUser) {
+        return Ok(());
+    }
+    let reason = "the login of this process is gone, and no PIN was tried: start the command again";
+    Err(HsmError::Unavailable { reason: reason.to_owned() })
 }
 
 pub(super) fn describe(info: &TokenInfo) -> String {

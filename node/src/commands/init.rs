@@ -214,7 +214,7 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
     // A PIN that a person typed is not asked for twice: this process is logged in already, and the
     // token keeps one login for the whole process.
     let again = match Source::of(pin_file.as_deref()) {
-        Source::Terminal => pkcs11::Pin::new("-"),
+        Source::Terminal => pkcs11::Pin::of_this_login(),
         _ => guarded_pin(place, pin_file.as_deref())?,
     };
     let identity = made.config.identity;

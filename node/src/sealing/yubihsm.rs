@@ -48,7 +48,9 @@ pub(super) fn open(folder: &Folder, hsm: &HsmConfig) -> Result<OpenHsm, SealingE
         .map_err(|_| ConfigError::Field { field: "hsm.canary", what: "must be hexadecimal" })?;
     let file = file.as_deref().map(|path| folder.path().join(path));
     let password = password(file.as_deref(), "password of the node's authentication key: ")?;
-    let kek = YubiHsmProtector::open(config.clone(), &password, canary)?;
+    // Refused once, it is not tried again after a restart either.
+    let guard = Source::of(file.as_deref()).guard(folder)?;
+    let kek = guard.attempt(|| YubiHsmProtector::open(config.clone(), &password, canary))?;
     let signer = YubiHsmSigner::open(&config, *identity_key, &password)?;
     Ok(OpenHsm { protector: Arc::new(kek), signer: Some(Arc::new(signer)), keys: Vec::new() })
 }

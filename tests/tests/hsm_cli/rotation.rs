@@ -342,8 +342,7 @@ fn no_kill_of_a_rotation_loses_anything() {
     println!(
         "a rotation takes {usual:?}; killed before the plan {early}, with it {during}, after {late}; SoftHSM's own file torn {torn}; left over {left:?}"
     );
-    // Where they hit depends on the machine; the test above stops at every step.
-    assert_eq!(early + during + late, KILLS);
+    assert!(early > 0 && during > 0, "the kills miss what they are for");
     for id in &left {
         nodes[0].ask(&["hsm", "destroy-kek", "--key-id", id, "--yes"]).object();
     }

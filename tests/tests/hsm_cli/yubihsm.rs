@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::faces::{create_key, sign};
 use crate::node_process::{Node, binary, wait_for, wait_for_links, write_membership};
-use crate::run_ends;
 use crate::token::write_pin;
+use crate::{alone, run_ends};
 
 /// An emulator as a process; it ends with this value.
 struct Device {
@@ -165,7 +165,7 @@ fn what_init_needs_for_a_yubihsm_is_named() {
     write_pin(&node.folder.join("yubihsm-node.password"), "another", 0o600);
     node.ask(&["hsm", "status"]).message(11, &["wrong PIN"]);
     crate::alone(root.path(), &node);
-    run_ends(&node).message(11, &["wrong PIN"]);
+    run_ends(&node).message(11, &["no PIN was tried now"]);
 }
 
 #[test]
@@ -226,4 +226,31 @@ fn the_devices_log_is_drained_into_ours_and_no_entry_twice() {
     let emulated = Node::new(root.path(), 2);
     emulated.init(&["--hsm", "software"]).object();
     emulated.ask(&["hsm", "audit-drain"]).message(3, &["hsm.backend"]);
+}
+
+#[test]
+fn a_wrong_password_is_held_across_restarts_until_it_is_cleared() {
+    let root = tempfile::tempdir().unwrap();
+    let administrator = administrator(root.path());
+    let device = Device::start(7_000_021);
+    let node = Node::new(root.path(), 1);
+    node.init(&device.arguments(administrator.to_str().unwrap())).object();
+    alone(root.path(), &node);
+    let file = node.folder.join("yubihsm-node.password");
+    let right = fs::read_to_string(&file).unwrap();
+    fs::write(&file, "another password").unwrap();
+    run_ends(&node).message(11, &["wrong PIN or passphrase"]);
+    // Also when it is put right: a person must say so.
+    fs::write(&file, right).unwrap();
+    for _ in 0..2 {
+        run_ends(&node).message(11, &["no PIN was tried now", "clear-pin"]);
+    }
+    assert_eq!(node.ask(&["hsm", "clear-pin"]).object()["was_held"], true);
+    assert_eq!(node.ask(&["hsm", "status"]).object()["works"], true);
+    // A connector that is away is no refusal.
+    drop(device);
+    for _ in 0..2 {
+        run_ends(&node).message(10, &[]);
+    }
+    assert_eq!(node.ask(&["hsm", "clear-pin"]).object()["was_held"], false);
 }
