@@ -6,15 +6,13 @@
 //! Payload AAD: everything up to the context. Wrap AAD: profile, KEK reference and SHA-256 of that
 //! prefix, so that a re-wrap under a new KEK touches the DEK only. The layout is frozen by a test.
 
-use std::fmt::Display;
-
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::codec::{Reader, hex};
-use crate::protector::{NONCE, host_open, host_seal};
+use crate::protector::{MAX_KEK, NONCE, host_open, host_seal};
 use crate::{Dek, HsmError, KekReference, KeyProtector, Profile};
 
 /// The largest payload.
@@ -80,14 +78,14 @@ pub fn seal(
         return Err(HsmError::TooLarge { size: plaintext.len(), limit: MAX_PAYLOAD });
     }
     let prefix = context.prefix();
-    let dek = Dek::random()?;
-    let (nonce, ciphertext) = host_seal(dek.expose(), &prefix, plaintext)?;
+    let (dek, nonce) = Dek::random_with_nonce()?;
+    let ciphertext = host_seal(dek.expose(), &nonce, &prefix, plaintext)?;
     let wrapped =
         protector.wrap(&dek, &wrap_aad(protector.profile(), protector.kek(), &prefix)?)?;
     let blob =
         assemble(&prefix, protector.profile(), protector.kek(), &wrapped, &nonce, &ciphertext)?;
     let opened = open(protector, context, &blob)?;
-    if !bool::from(opened.as_slice().ct_eq(plaintext)) {
+    if !same_bytes(&opened, plaintext) {
         return Err(HsmError::Unavailable {
             reason: "a fresh blob did not open to its payload".to_owned(),
         });
@@ -127,12 +125,22 @@ pub fn rewrap(
     let moved =
         assemble(&prefix, new.profile(), new.kek(), &wrapped, &parts.nonce, parts.ciphertext)?;
     let opened = open(new, expected, &moved)?;
-    if !bool::from(opened.as_slice().ct_eq(&payload)) {
+    if !same_bytes(&opened, &payload) {
         return Err(HsmError::Unavailable {
             reason: "a re-wrapped blob did not open to its payload".to_owned(),
         });
     }
     Ok(moved)
+}
+
+/// In constant time. Eight bytes at once: one by one, a large payload would take longer to compare than to
+/// open.
+fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    let ((words, rest), (others, other_rest)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let differ = words.iter().zip(others).fold(0, |differ, (one, other)| {
+        differ | (u64::from_ne_bytes(*one) ^ u64::from_ne_bytes(*other))
+    });
+    one.len() == other.len() && bool::from(differ.ct_eq(&0) & rest.ct_eq(other_rest))
 }
 
 fn open_dek(
@@ -192,6 +200,8 @@ const VERSION: u8 = 1;
 /// XChaCha20-Poly1305 over the payload.
 const SUITE: u8 = 1;
 const TAG: usize = 16;
+/// Bytes from the magic to the sequence.
+const PREFIX: usize = 89;
 const MAX_WRAPPED: usize = 1024;
 
 struct Parts<'a> {
@@ -247,7 +257,9 @@ fn assemble(
         u16::try_from(wrapped.len()).map_err(|_| too_large(wrapped.len(), MAX_WRAPPED))?;
     let length =
         u32::try_from(ciphertext.len()).map_err(|_| too_large(ciphertext.len(), MAX_PAYLOAD))?;
-    let mut blob = prefix.to_vec();
+    let room = prefix.len() + MAX_KEK + wrapped.len() + NONCE + ciphertext.len() + 16;
+    let mut blob = Vec::with_capacity(room);
+    blob.extend_from_slice(prefix);
     blob.push(profile.code());
     kek.encode(&mut blob)?;
     blob.extend_from_slice(&wrapped_length.to_be_bytes());
@@ -259,7 +271,8 @@ fn assemble(
 }
 
 fn wrap_aad(profile: Profile, kek: &KekReference, prefix: &[u8]) -> Result<Vec<u8>, HsmError> {
-    let mut aad = b"quorate wrap v1".to_vec();
+    let mut aad = Vec::with_capacity(64 + MAX_KEK);
+    aad.extend_from_slice(b"quorate wrap v1");
     aad.push(profile.code());
     kek.encode(&mut aad)?;
     aad.extend_from_slice(&Sha256::digest(prefix));
@@ -278,7 +291,8 @@ impl BlobKind {
 impl Context {
     /// Magic, version, suite and context: what the payload is bound to.
     fn prefix(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
+        let mut out = Vec::with_capacity(PREFIX);
+        out.extend_from_slice(MAGIC);
         out.extend_from_slice(&[VERSION, SUITE]);
         out.extend_from_slice(&self.network);
         out.extend_from_slice(&self.party.to_be_bytes());
@@ -307,38 +321,55 @@ impl Context {
 
     /// Age comes before policy: an old blob usually carries an old policy too, and rollback is the graver news.
     fn must_be(&self, expected: &Self) -> Result<(), HsmError> {
-        same("network", hex(&expected.network), hex(&self.network))?;
-        same("party", expected.party, self.party)?;
-        same("key", hex(&expected.key), hex(&self.key))?;
-        same("kind", format!("{:?}", expected.kind), format!("{:?}", self.kind))?;
+        same("network", &expected.network, &self.network, |id| hex(id))?;
+        same("party", &expected.party, &self.party, u16::to_string)?;
+        same("key", &expected.key, &self.key, |id| hex(id))?;
+        same("kind", &expected.kind, &self.kind, |kind| format!("{kind:?}"))?;
         not_older("epoch", u64::from(expected.epoch), u64::from(self.epoch))?;
         not_older("sequence", expected.sequence, self.sequence)?;
-        same("policy version", expected.policy_version, self.policy_version)?;
-        same("policy hash", hex(&expected.policy_hash), hex(&self.policy_hash))
+        same("policy version", &expected.policy_version, &self.policy_version, u32::to_string)?;
+        same("policy hash", &expected.policy_hash, &self.policy_hash, |hash| hex(hash))
     }
 }
 
-fn same<T: PartialEq + Display>(
+/// Makes text of what differs only: every opening comes through here.
+fn same<T: PartialEq>(
     field: &'static str,
-    expected: T,
-    found: T,
+    expected: &T,
+    found: &T,
+    text: impl Fn(&T) -> String,
 ) -> Result<(), HsmError> {
     if expected == found {
         return Ok(());
     }
-    Err(HsmError::WrongContext { field, expected: expected.to_string(), found: found.to_string() })
+    Err(HsmError::WrongContext { field, expected: text(expected), found: text(found) })
 }
 
 fn not_older(field: &'static str, expected: u64, found: u64) -> Result<(), HsmError> {
     if found < expected {
         return Err(HsmError::Rollback { field, expected, found });
     }
-    same(field, expected, found)
+    same(field, &expected, &found, u64::to_string)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_the_same_only_if_all_are() {
+        for length in 0..40 {
+            let bytes: Vec<u8> = (0..length).collect();
+            assert!(same_bytes(&bytes, &bytes));
+            for place in 0..bytes.len() {
+                let mut other = bytes.clone();
+                other[place] ^= 0x80;
+                assert!(!same_bytes(&bytes, &other), "byte {place} of {length}");
+                assert!(!same_bytes(&bytes, &bytes[..place]), "{place} of {length} bytes");
+                assert!(!same_bytes(&bytes[..place], &bytes), "{length} bytes after {place}");
+            }
+        }
+    }
 
     #[test]
     fn the_layout_is_frozen() {

@@ -295,7 +295,7 @@ impl fmt::Display for HsmError {
             Self::Storage { path, reason } => write!(f, "{path}: {reason}"),
             Self::MemoryLimit { size, reason } => write!(
                 f,
-                "{size} bytes for an open share cannot be locked in memory ({reason}); raise the limit (LimitMEMLOCK= of the service, or ulimit -l)"
+                "{size} bytes for a secret cannot be locked in memory ({reason}); raise the limit (LimitMEMLOCK= of the service, or ulimit -l)"
             ),
             Self::Randomness => {
                 write!(f, "the operating system gave no randomness; nothing was written")

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::codec::Reader;
-use crate::protector::{NONCE, host_open, host_seal, random};
+use crate::protector::{NONCE, fresh_nonce, host_open, host_seal, random};
 use crate::{Dek, HsmError};
 
 /// What [`wrap`] returns, in bytes.
@@ -31,7 +31,8 @@ pub(crate) fn wrap<E: From<HsmError>>(
     let mut salt = [0; SALT];
     random(&mut salt)?;
     let key = hmac(&message(&salt, aad))?;
-    let (nonce, sealed) = host_seal(key.expose(), aad, dek.expose())?;
+    let nonce = fresh_nonce()?;
+    let sealed = host_seal(key.expose(), &nonce, aad, dek.expose())?;
     Ok([salt.as_slice(), &nonce, &sealed].concat())
 }
 

@@ -1,4 +1,7 @@
 //! Opened secrets in memory that is never swapped out: each on pages of its own, locked while it lives.
+//!
+//! For what lives long: shares, an emulated KEK, seeds of identity and session keys. A [`crate::Dek`] lives for
+//! one call, and the cipher that it keys has it in registers and on the stack anyway: it is wiped, not locked.
 
 use core::fmt;
 use core::mem::size_of;
@@ -57,6 +60,14 @@ impl<T> Locked<T> {
     #[must_use]
     pub fn unlocked(secret: T) -> Self {
         Self { pages: Box::new(Pages(Some(secret))), guard: None }
+    }
+
+    /// [`Self::new`] or [`Self::unlocked`], as the operator has it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn kept(secret: T, lock: bool) -> Result<Self, HsmError> {
+        if lock { Self::new(secret) } else { Ok(Self::unlocked(secret)) }
     }
 
     /// Bytes of memory that are locked for one such secret.

@@ -97,6 +97,8 @@ impl KekReference {
 const MAX_BACKEND: usize = 16;
 const MAX_TOKEN: usize = 64;
 const MAX_ID: usize = 64;
+/// The longest encoding of a [`KekReference`].
+pub(crate) const MAX_KEK: usize = 3 + MAX_BACKEND + MAX_TOKEN + MAX_ID + 4;
 
 /// How a KEK wraps. The codes are frozen: they are in blobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -165,6 +167,17 @@ impl Dek {
         Ok(Self(bytes))
     }
 
+    /// A fresh key, and the nonce of what it is to seal: one call of the operating system.
+    pub(crate) fn random_with_nonce() -> Result<(Self, [u8; NONCE]), HsmError> {
+        let (mut drawn, mut key) = (Zeroizing::new([0; 32 + NONCE]), Zeroizing::new([0; 32]));
+        random(drawn.as_mut_slice())?;
+        let (secret, public) = drawn.split_at(32);
+        let mut nonce = [0; NONCE];
+        key.copy_from_slice(secret);
+        nonce.copy_from_slice(public);
+        Ok((Self(key), nonce))
+    }
+
     /// The key itself.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0
@@ -206,19 +219,22 @@ pub(crate) fn canary_value(profile: Profile, kek: &KekReference) -> Result<Dek, 
 
 pub(crate) const NONCE: usize = 24;
 
-/// Host AEAD: nonce, then ciphertext and tag.
-pub(crate) fn host_seal(
-    key: &[u8; 32],
-    aad: &[u8],
-    plain: &[u8],
-) -> Result<([u8; NONCE], Vec<u8>), HsmError> {
+pub(crate) fn fresh_nonce() -> Result<[u8; NONCE], HsmError> {
     let mut nonce = [0; NONCE];
     random(&mut nonce)?;
-    let cipher = XChaCha20Poly1305::new(key.into());
-    let sealed = cipher
-        .encrypt(XNonce::from_slice(&nonce), Payload { msg: plain, aad })
-        .map_err(|_| HsmError::TooLarge { size: plain.len(), limit: crate::blob::MAX_PAYLOAD })?;
-    Ok((nonce, sealed))
+    Ok(nonce)
+}
+
+/// Host AEAD: ciphertext and tag. `nonce` is fresh and random.
+pub(crate) fn host_seal(
+    key: &[u8; 32],
+    nonce: &[u8; NONCE],
+    aad: &[u8],
+    plain: &[u8],
+) -> Result<Vec<u8>, HsmError> {
+    XChaCha20Poly1305::new(key.into())
+        .encrypt(XNonce::from_slice(nonce), Payload { msg: plain, aad })
+        .map_err(|_| HsmError::TooLarge { size: plain.len(), limit: crate::blob::MAX_PAYLOAD })
 }
 
 pub(crate) fn host_open(

@@ -8,11 +8,14 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroizing;
 
 use crate::codec::{Reader, hex};
-use crate::protector::{NONCE, canary_aad, canary_value, host_open, host_seal, random};
+use crate::memory::Locked;
+use crate::protector::{
+    NONCE, canary_aad, canary_value, fresh_nonce, host_open, host_seal, random,
+};
 use crate::{Dek, HsmError, KekReference, KeyProtector, Profile};
 
 /// What protects the emulated KEK.
@@ -36,13 +39,24 @@ impl std::fmt::Debug for SoftwareSecret {
 #[derive(Debug)]
 pub struct SoftwareProtector {
     kek: KekReference,
-    key: Dek,
+    key: Locked<Dek>,
     canary: Vec<u8>,
 }
 
 impl SoftwareProtector {
     /// Makes a KEK and its file. An existing file is never replaced: it may be the only key to a share.
+    /// The open KEK is on locked pages.
     pub fn create(path: &Path, secret: SoftwareSecret) -> Result<Self, HsmError> {
+        Self::create_with(path, &secret, true)
+    }
+
+    /// Opens the file of an existing KEK, onto locked pages.
+    pub fn open(path: &Path, secret: SoftwareSecret) -> Result<Self, HsmError> {
+        Self::open_with(path, &secret, true)
+    }
+
+    /// As [`Self::create`]; `lock` says whether pages are locked.
+    pub fn create_with(path: &Path, secret: &SoftwareSecret, lock: bool) -> Result<Self, HsmError> {
         if path.exists() {
             return Err(HsmError::KeyExists {
                 kek: path.display().to_string(),
@@ -57,19 +71,19 @@ impl SoftwareProtector {
         };
         random(&mut record.id)?;
         random(record.material.as_mut_slice())?;
-        let mut protector =
-            Self { kek: record.kek(), key: record.key(&secret)?, canary: Vec::new() };
+        let key = Locked::kept(record.key(secret)?, lock)?;
+        let mut protector = Self { kek: record.kek(), key, canary: Vec::new() };
         let value = canary_value(Profile::SoftwareEmulation, &protector.kek)?;
         let aad = canary_aad(Profile::SoftwareEmulation, &protector.kek)?;
         protector.canary = protector.wrap(&value, &aad)?;
         let mut file = record.encode();
         file.extend_from_slice(&protector.canary);
         write_new(path, &file)?;
-        Self::open(path, secret)
+        Self::open_with(path, secret, lock)
     }
 
-    /// Opens the file of an existing KEK.
-    pub fn open(path: &Path, secret: SoftwareSecret) -> Result<Self, HsmError> {
+    /// As [`Self::open`]; `lock` says whether pages are locked.
+    pub fn open_with(path: &Path, secret: &SoftwareSecret, lock: bool) -> Result<Self, HsmError> {
         let bytes = read_private(path)?;
         let (record, canary) = Record::decode(&bytes)?;
         if record.mode != secret.mode() {
@@ -78,8 +92,8 @@ impl SoftwareProtector {
                 reason: "made with the other kind of secret (passphrase or key file)".to_owned(),
             });
         }
-        let protector =
-            Self { kek: record.kek(), key: record.key(&secret)?, canary: canary.to_vec() };
+        let key = Locked::kept(record.key(secret)?, lock)?;
+        let protector = Self { kek: record.kek(), key, canary: canary.to_vec() };
         match (protector.health(), secret) {
             (Ok(()), _) => Ok(protector),
             (Err(_), SoftwareSecret::Passphrase(_)) => Err(HsmError::Auth),
@@ -102,7 +116,8 @@ impl KeyProtector for SoftwareProtector {
     }
 
     fn wrap(&self, dek: &Dek, aad: &[u8]) -> Result<Vec<u8>, HsmError> {
-        let (nonce, sealed) = host_seal(self.key.expose(), aad, dek.expose())?;
+        let nonce = fresh_nonce()?;
+        let sealed = host_seal(self.key.expose(), &nonce, aad, dek.expose())?;
         Ok([nonce.as_slice(), &sealed].concat())
     }
 
@@ -122,8 +137,8 @@ impl KeyProtector for SoftwareProtector {
 impl SoftwareSecret {
     fn mode(&self) -> u8 {
         match self {
-            Self::Passphrase(_) => 1,
-            Self::KeyFile => 2,
+            Self::Passphrase(_) => MODE_PASSPHRASE,
+            Self::KeyFile => MODE_KEY_FILE,
         }
     }
 }
@@ -133,6 +148,10 @@ const MAGIC: &[u8; 5] = b"QSWK\x01";
 const COST: [u32; 3] = [64 * 1024, 3, 1];
 /// A file cannot make us spend more than this.
 const COST_LIMIT: [u32; 3] = [1024 * 1024, 16, 8];
+/// Nor less, for a passphrase: OWASP's least memory for Argon2id. We have never written less than [`COST`].
+const COST_FLOOR: [u32; 3] = [19 * 1024, 2, 1];
+const MODE_PASSPHRASE: u8 = 1;
+const MODE_KEY_FILE: u8 = 2;
 const CANARY: usize = NONCE + 32 + 16;
 
 struct Record {
@@ -160,9 +179,16 @@ impl Record {
         };
         let [memory, passes, lanes] = self.cost;
         let params = Params::new(memory, passes, lanes, Some(32)).map_err(|_| corrupt.clone())?;
+        // Wiped afterwards: whoever reads it can guess without paying for memory.
+        let mut blocks = Zeroizing::new(vec![Block::default(); params.block_count()]);
         let mut key = Zeroizing::new([0; 32]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(passphrase.as_bytes(), self.material.as_slice(), key.as_mut_slice())
+            .hash_password_into_with_memory(
+                passphrase.as_bytes(),
+                self.material.as_slice(),
+                key.as_mut_slice(),
+                blocks.as_mut_slice(),
+            )
             .map_err(|_| corrupt.clone())?;
         Dek::from_slice(key.as_slice()).ok_or(corrupt)
     }
@@ -189,7 +215,9 @@ impl Record {
         let mode = reader.u8(WHAT)?;
         let id = reader.array(WHAT)?;
         let cost = [reader.u32(WHAT)?, reader.u32(WHAT)?, reader.u32(WHAT)?];
-        if cost.iter().zip(COST_LIMIT).any(|(value, limit)| *value > limit) {
+        let beyond = cost.iter().zip(COST_LIMIT).any(|(value, limit)| *value > limit);
+        let cheap = cost.iter().zip(COST_FLOOR).any(|(value, floor)| *value < floor);
+        if beyond || (cheap && mode == MODE_PASSPHRASE) {
             return Err(HsmError::Corrupt { what: WHAT });
         }
         let material = Zeroizing::new(reader.array(WHAT)?);

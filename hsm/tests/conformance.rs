@@ -376,6 +376,7 @@ fn software_files_are_guarded() {
     let again = SoftwareProtector::open(&path, secret("correct horse")).unwrap();
     assert_eq!(*open(&again, &context(), &blob).unwrap(), b"share");
     assert!(again.describe().contains("NOT an HSM"));
+    argon2_costs_have_limits(&path);
 
     let path = dir.path().join("keyfile");
     SoftwareProtector::create(&path, SoftwareSecret::KeyFile).unwrap();
@@ -396,6 +397,28 @@ fn software_files_are_guarded() {
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
     let open_to_group = SoftwareProtector::open(&path, SoftwareSecret::KeyFile).unwrap_err();
     assert!(open_to_group.to_string().contains("chmod 600"), "{open_to_group}");
+}
+
+/// `path`: a file under the passphrase `correct horse`.
+fn argon2_costs_have_limits(path: &std::path::Path) {
+    let whole = std::fs::read(path).unwrap();
+    let opened = |field: usize, value: u32| {
+        let mut bytes = whole.clone();
+        // After magic, mode and identifier: memory in KiB, passes, lanes.
+        bytes[22 + 4 * field..][..4].copy_from_slice(&value.to_be_bytes());
+        std::fs::write(path, bytes).unwrap();
+        let secret = SoftwareSecret::Passphrase(Zeroizing::new("correct horse".to_owned()));
+        SoftwareProtector::open(path, secret).map(drop)
+    };
+    let corrupt = Err(HsmError::Corrupt { what: "key file" });
+    for (field, value) in
+        [(0, 19 * 1024 - 1), (0, 1024 * 1024 + 1), (1, 1), (1, 17), (2, 0), (2, 9), (0, u32::MAX)]
+    {
+        assert_eq!(opened(field, value), corrupt, "field {field}: {value}");
+    }
+    // Within the limits it is another key, whatever the passphrase.
+    assert_eq!(opened(1, 4), Err(HsmError::Auth));
+    assert_eq!(opened(1, 3), Ok(()));
 }
 
 struct Faulty {
