@@ -1,6 +1,8 @@
 //! Sealing in a SoftHSM token, beside the token's own encryption of the same payload.
 
+use std::hint::black_box;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
@@ -13,18 +15,21 @@ use quorate_hsm::pkcs11::{
 };
 use quorate_hsm::{BlobKind, Context, Profile};
 
-use crate::clock::median;
-
-/// Microseconds: by the token alone, then through a sealed blob.
+/// Microseconds: by the token alone, then through a sealed blob. The ratios are medians of their own, each
+/// of calls that were made right after each other: a machine's other work disturbs both sides of one.
 pub struct Times {
     pub encrypt: f64,
     pub decrypt: f64,
     pub seal: f64,
+    pub seal_ratio: f64,
     pub open: f64,
+    pub open_ratio: f64,
 }
 
 const LABEL: &str = "bench";
 const PIN: &str = "bench-user";
+const BLOCKS: usize = 400;
+const CALLS: u32 = 20;
 
 /// `SOFTHSM2_CONF` must name a configuration with a folder of its own.
 pub fn measure(sizes: &[usize]) -> Vec<Times> {
@@ -41,6 +46,11 @@ pub fn measure(sizes: &[usize]) -> Vec<Times> {
     };
     let made = provision(wanted, Pin::new(PIN)).expect("a KEK");
     let ours = Pkcs11Protector::open(made.config, Pin::new(PIN), made.canary).expect("it opens");
+    let bare = Bare::open(module);
+    sizes.iter().map(|size| interleaved(&ours, &bare, &vec![7; *size])).collect()
+}
+
+fn interleaved(ours: &Pkcs11Protector, bare: &Bare, payload: &[u8]) -> Times {
     let context = Context {
         network: [1; 16],
         party: 1,
@@ -51,25 +61,40 @@ pub fn measure(sizes: &[usize]) -> Vec<Times> {
         kind: BlobKind::Share,
         sequence: 1,
     };
-    let sealed = sizes.iter().map(|size| {
-        let payload = vec![7; *size];
-        let blob = quorate_hsm::seal(&ours, &context, &payload).expect("sealed");
-        let seal = median(2000, || quorate_hsm::seal(&ours, &context, &payload));
-        let open = median(2000, || quorate_hsm::open(&ours, &context, &blob));
-        (seal, open)
-    });
-    let sealed: Vec<_> = sealed.collect();
-    drop(ours);
-    let bare = Bare::open(module);
-    let both = sizes.iter().zip(sealed);
-    both.map(|(size, (seal, open))| {
-        let payload = vec![7; *size];
-        let cipher = bare.encrypt(&payload);
-        let encrypt = median(2000, || bare.encrypt(&payload));
-        let decrypt = median(2000, || bare.decrypt(&cipher));
-        Times { encrypt, decrypt, seal, open }
-    })
-    .collect()
+    let blob = quorate_hsm::seal(ours, &context, payload).expect("sealed");
+    let (iv, cipher) = bare.encrypt(payload);
+    let blocks: Vec<[f64; 4]> = (0..BLOCKS)
+        .map(|_| {
+            [
+                each(|| bare.encrypt(payload)),
+                each(|| bare.decrypt(&iv, &cipher)),
+                each(|| quorate_hsm::seal(ours, &context, payload).expect("sealed")),
+                each(|| quorate_hsm::open(ours, &context, &blob).expect("opened")),
+            ]
+        })
+        .collect();
+    let of = |what: fn(&[f64; 4]) -> f64| middle(blocks.iter().map(what).collect());
+    Times {
+        encrypt: of(|block| block[0]),
+        decrypt: of(|block| block[1]),
+        seal: of(|block| block[2]),
+        seal_ratio: of(|block| block[2] / (block[0] + block[1])),
+        open: of(|block| block[3]),
+        open_ratio: of(|block| block[3] / block[1]),
+    }
+}
+
+fn each<T>(mut call: impl FnMut() -> T) -> f64 {
+    let start = Instant::now();
+    for _ in 0..CALLS {
+        black_box(call());
+    }
+    start.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS)
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// A session in the same token, used as an application without a blob format would.
@@ -101,14 +126,18 @@ impl Bare {
         Self { session, key, _library: library }
     }
 
-    fn encrypt(&self, payload: &[u8]) -> Vec<u8> {
-        let mut iv = [5; 12];
+    /// With an IV of its own each time, as every caller needs one.
+    fn encrypt(&self, payload: &[u8]) -> ([u8; 12], Vec<u8>) {
+        let mut iv = [0; 12];
+        getrandom::getrandom(&mut iv).expect("randomness");
         let parameters = GcmParams::new(&mut iv, b"context", 128.into()).expect("parameters");
-        self.session.encrypt(&Mechanism::AesGcm(parameters), self.key, payload).expect("encrypted")
+        let mechanism = Mechanism::AesGcm(parameters);
+        let cipher = self.session.encrypt(&mechanism, self.key, payload).expect("encrypted");
+        (iv, cipher)
     }
 
-    fn decrypt(&self, cipher: &[u8]) -> Vec<u8> {
-        let mut iv = [5; 12];
+    fn decrypt(&self, iv: &[u8; 12], cipher: &[u8]) -> Vec<u8> {
+        let mut iv = *iv;
         let parameters = GcmParams::new(&mut iv, b"context", 128.into()).expect("parameters");
         self.session.decrypt(&Mechanism::AesGcm(parameters), self.key, cipher).expect("decrypted")
     }
