@@ -82,15 +82,39 @@ impl Folder {
     }
 }
 
+/// What an emulated key-encryption key rests under.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KekSecret {
+    /// Nothing: it is in its file as it is, and only the file's mode protects it.
+    #[default]
+    KeyFile,
+    /// A passphrase, by Argon2id.
+    Passphrase,
+}
+
+impl KekSecret {
+    fn is_key_file(&self) -> bool {
+        *self == Self::KeyFile
+    }
+}
+
 /// What seals the shares.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "backend", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum HsmConfig {
-    /// The emulation: a key in a file beside the shares. It is NOT an HSM.
+    /// The emulation: a key in a file beside the shares, as it is or under a passphrase. It is NOT an HSM.
     Software {
         /// The key's file in the folder; left out, `kek.software`. A rotation names a new one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         kek_file: Option<String>,
+        /// What the key rests under: `key-file`, which is also meant where this is left out, or
+        /// `passphrase`.
+        #[serde(default, skip_serializing_if = "KekSecret::is_key_file")]
+        secret: KekSecret,
+        /// A file with the passphrase, readable by its owner alone; without it, it is asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        passphrase_file: Option<PathBuf>,
     },
     /// A PKCS#11 token.
     Pkcs11 {
@@ -155,8 +179,13 @@ impl HsmConfig {
         let wrong = |field, what| Err(ConfigError::Field { field, what });
         let is_id = |text: &String| hex::decode(text).is_ok_and(|id| (1..=64).contains(&id.len()));
         match self {
-            Self::Software { kek_file: Some(name) } if name.is_empty() || name.contains('/') => {
+            Self::Software { kek_file: Some(name), .. }
+                if name.is_empty() || name.contains('/') =>
+            {
                 wrong("hsm.kek_file", "must be the name of a file in the folder")
+            }
+            Self::Software { secret: KekSecret::KeyFile, passphrase_file: Some(_), .. } => {
+                wrong("hsm.passphrase_file", "is for secret = \"passphrase\" only")
             }
             Self::Software { .. } => Ok(()),
             Self::Pkcs11 { key_id, .. } if !is_id(key_id) => {
@@ -175,10 +204,10 @@ impl HsmConfig {
         }
     }
 
-    /// The emulation, as `quorate init` makes it.
+    /// The emulation, as `quorate init` makes it if nothing else is said.
     #[must_use]
     pub const fn software() -> Self {
-        Self::Software { kek_file: None }
+        Self::Software { kek_file: None, secret: KekSecret::KeyFile, passphrase_file: None }
     }
 }
 
@@ -430,7 +459,12 @@ mod tests {
             canary: "00".into(),
             password_file: None,
         };
-        for hsm in [HsmConfig::software(), config().hsm, device] {
+        let passphrase = HsmConfig::Software {
+            kek_file: Some("kek-01.software".into()),
+            secret: KekSecret::Passphrase,
+            passphrase_file: Some("/run/passphrase".into()),
+        };
+        for hsm in [HsmConfig::software(), passphrase, config().hsm, device] {
             let written = Config { hsm, ..config() };
             std::fs::write(place.config(), written.to_toml().unwrap()).unwrap();
             assert_eq!(Config::load(&place).unwrap(), written);

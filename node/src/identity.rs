@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ed25519_dalek::{Signer as _, SigningKey};
 use quorate_core::curve::PointBytes;
 use quorate_core::identity::Identity;
+use quorate_hsm::memory::Locked;
 use quorate_hsm::{HsmError, HsmSigner, PublicKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 /// This party's identity key.
 pub enum IdentityKey {
     /// Sealed at rest, open while the node runs.
-    Sealed(Box<SigningKey>),
+    Sealed(Arc<Locked<SigningKey>>),
     /// Made inside the HSM, which signs with it: nobody can copy it, only use the HSM.
     Inside(Arc<dyn HsmSigner>),
 }
@@ -63,10 +64,18 @@ impl IdentityKey {
         Ok(Self::from_secret(&seed))
     }
 
-    /// From its unsealed seed.
+    /// From its seed, on pages that are not locked: for a key that is sealed and dropped at once.
     #[must_use]
     pub fn from_secret(seed: &[u8; 32]) -> Self {
-        Self::Sealed(Box::new(SigningKey::from_bytes(seed)))
+        Self::Sealed(Arc::new(Locked::unlocked(SigningKey::from_bytes(seed))))
+    }
+
+    /// From its unsealed seed, to stay open; on locked pages if `lock`.
+    ///
+    /// # Errors
+    /// [`HsmError::MemoryLimit`].
+    pub fn kept(seed: &[u8; 32], lock: bool) -> Result<Self, HsmError> {
+        Ok(Self::Sealed(Arc::new(Locked::kept(SigningKey::from_bytes(seed), lock)?)))
     }
 
     /// The seed, for sealing; `None` where the HSM holds it.
@@ -125,10 +134,6 @@ const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
-/// The DER prefix of an Ed25519 private key in PKCS#8 (RFC 8410).
-const PKCS8_PREFIX: [u8; 16] = [
-    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
-];
 
 impl IdentityPublic {
     /// As the core knows it.
@@ -173,15 +178,6 @@ impl IdentityPublic {
         use p256::elliptic_curve::sec1::ToEncodedPoint as _;
         let bytes = key.to_encoded_point(true).as_bytes().try_into().ok()?;
         Some(Self(Identity::P256(PointBytes(bytes))))
-    }
-}
-
-impl IdentityKey {
-    /// PKCS#8, DER, for the TLS library; `None` where the HSM holds the key.
-    #[must_use]
-    pub fn to_pkcs8(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let seed = self.secret()?;
-        Some(Zeroizing::new([PKCS8_PREFIX.as_slice(), seed.as_slice()].concat()))
     }
 }
 

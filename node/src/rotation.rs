@@ -17,7 +17,6 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use quorate_hsm::pkcs11::{self, Pin, Wanted};
-use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{HsmError, KeyProtector, Profile};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -28,8 +27,8 @@ pub use error::RotationError;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Folder, HsmConfig};
 use crate::sealing::{
-    Kek, SealingError, guarded_pin, open_kek, remove_durably, replace_private, store_must_exist,
-    where_it_is,
+    Emulated, Kek, SealingError, guarded_pin, open_kek, remove_durably, replace_private,
+    store_must_exist, where_it_is,
 };
 use crate::store::{MAX_AUDIT_PAGE, Store};
 use sealed::{Place, Sealed};
@@ -131,11 +130,12 @@ pub fn rotate<'a>(
     // Its lock keeps the node and other rotations away.
     let store = Store::open(&folder.store())?;
     let config = Config::load(folder).map_err(SealingError::from)?;
+    let lock = config.keeping().lock;
     let mut rotation = Rotation { folder, config, store, watch };
     let (plan, new, made) = match Plan::load(&folder.rotation())? {
         Some(plan) => {
             plan.must_suit(profile)?;
-            let new = open_kek(folder, &plan.hsm)?;
+            let new = open_kek(folder, &plan.hsm, lock)?;
             (plan, new, None)
         }
         None => {
@@ -175,24 +175,28 @@ impl Rotation<'_> {
     /// Makes the new KEK and writes down that it is to be used.
     fn begin(&mut self, profile: Option<Profile>) -> Result<(Plan, Kek, Made), RotationError> {
         // Whoever cannot open the old one is told before anything is made.
-        let old = open_kek(self.folder, &self.config.hsm)?;
+        let lock = self.config.keeping().lock;
+        let old = open_kek(self.folder, &self.config.hsm, lock)?;
         let old_kek = old.protector().kek().clone();
         let leftover = attempts::leftover(self.folder, &self.config.hsm)?;
-        let (hsm, report) = match self.config.hsm.clone() {
-            HsmConfig::Software { .. } => self.make_file(profile)?,
-            hsm @ HsmConfig::Pkcs11 { .. } => self.make_in_token(&hsm, profile)?,
-            HsmConfig::Yubihsm { .. } => return Err(crate::sealing::rotation_unsupported().into()),
+        let (hsm, report) = match (&old, self.config.hsm.clone()) {
+            (Kek::Software(old), hsm) => self.make_file(old, hsm, profile)?,
+            (_, hsm @ HsmConfig::Pkcs11 { .. }) => self.make_in_token(&hsm, profile)?,
+            _ => return Err(crate::sealing::rotation_unsupported().into()),
         };
         self.done(Step::Made)?;
         let plan = Plan { from: old_kek.to_string(), from_id: hex::encode(&old_kek.id), hsm };
-        let new = old.beside(self.folder, &plan.hsm)?;
+        let new = old.beside(self.folder, &plan.hsm, lock)?;
         plan.save(&self.folder.rotation())?;
         self.done(Step::Planned)?;
         Ok((plan, new, Made { report, leftover }))
     }
 
+    /// Under the passphrase of the old one, if that has one.
     fn make_file(
         &self,
+        old: &Emulated,
+        mut hsm: HsmConfig,
         profile: Option<Profile>,
     ) -> Result<(HsmConfig, Vec<String>), RotationError> {
         if profile.is_some_and(|profile| profile != Profile::SoftwareEmulation) {
@@ -202,8 +206,11 @@ impl Rotation<'_> {
         let name = format!("kek-{}.software", hex::encode(fresh_id()?));
         attempts::add(self.folder, &name)?;
         let path = self.folder.path().join(&name);
-        SoftwareProtector::create(&path, SoftwareSecret::KeyFile).map_err(SealingError::from)?;
-        Ok((HsmConfig::Software { kek_file: Some(name) }, Vec::new()))
+        old.make_successor(&path, self.config.keeping().lock)?;
+        if let HsmConfig::Software { kek_file, .. } = &mut hsm {
+            *kek_file = Some(name);
+        }
+        Ok((hsm, Vec::new()))
     }
 
     fn make_in_token(
@@ -278,7 +285,10 @@ impl Rotation<'_> {
         }
         let old = match old {
             Some(old) => old,
-            none => none.insert(new.beside(self.folder, &self.config.hsm)?),
+            none => {
+                let lock = self.config.keeping().lock;
+                none.insert(new.beside(self.folder, &self.config.hsm, lock)?)
+            }
         };
         let (old, new) = (old.protector(), protector);
         let moved = quorate_hsm::rewrap(&*old, &*new, &sealed.context, &sealed.blob);
@@ -340,7 +350,7 @@ impl Plan {
     /// The new KEK, as the list of attempts has it.
     fn name(&self) -> String {
         match &self.hsm {
-            HsmConfig::Software { kek_file } => kek_file.clone().unwrap_or_default(),
+            HsmConfig::Software { kek_file, .. } => kek_file.clone().unwrap_or_default(),
             HsmConfig::Pkcs11 { key_id, .. } => key_id.clone(),
             HsmConfig::Yubihsm { key_id, .. } => key_id.to_string(),
         }
@@ -386,7 +396,7 @@ pub fn destroy(folder: &Folder, key_id: &[u8]) -> Result<Vec<String>, RotationEr
     if !attempts::names(folder, &id)? && !was_rotated_from(&store, &id)? {
         return Err(RotationError::Unknown { id });
     }
-    let kek = open_kek(folder, &config.hsm)?;
+    let kek = open_kek(folder, &config.hsm, config.keeping().lock)?;
     for sealed in &everything {
         sealed.must_open(&*kek.protector())?;
     }

@@ -1,6 +1,7 @@
 //! Opening what protects a party's secrets, and the identity key that rests under it.
 
 mod pin;
+mod software;
 mod yubihsm;
 
 use std::fs;
@@ -11,7 +12,6 @@ use std::sync::Arc;
 
 use quorate_core::secret::SecretBytes;
 use quorate_hsm::pkcs11::{self, Pkcs11Protector, Pkcs11Signer};
-use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, KeyProtector};
 use zeroize::Zeroizing;
 
@@ -19,6 +19,8 @@ use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::identity::IdentityKey;
 
 pub use pin::{CREDENTIAL, Source, guarded_pin, pin};
+pub(crate) use software::Emulated;
+pub use software::new_passphrase;
 pub use yubihsm::{device, password};
 
 /// Why a party's secrets cannot be opened or made.
@@ -36,6 +38,20 @@ pub enum SealingError {
         path: PathBuf,
         /// Why.
         reason: String,
+    },
+    /// There is no passphrase, and nobody to ask.
+    NoPassphrase,
+    /// The passphrase's file cannot be read, or is open to others. Nothing was tried with it.
+    PassphraseFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A passphrase that was to be used from now on is refused.
+    NewPassphrase {
+        /// Why.
+        what: &'static str,
     },
     /// A file could not be read or written.
     File {
@@ -62,6 +78,17 @@ impl std::fmt::Display for SealingError {
             ),
             Self::PinFile { path, reason } => {
                 write!(f, "the PIN file {}: {reason}", path.display())
+            }
+            Self::NoPassphrase => f.write_str(
+                "no passphrase: set passphrase_file under [hsm] (`quorate init --passphrase-file`) to a \
+                 file that only its owner may read, give the unit a credential quorate-pin, or start \
+                 from a terminal to be asked",
+            ),
+            Self::PassphraseFile { path, reason } => {
+                write!(f, "the passphrase file {}: {reason}", path.display())
+            }
+            Self::NewPassphrase { what } => {
+                write!(f, "the new passphrase is refused: {what}; nothing was made, try again")
             }
             Self::File { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::OtherIdentity => f.write_str(
@@ -108,7 +135,7 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
     if let HsmConfig::Yubihsm { .. } = &config.hsm {
         return yubihsm::open(folder, &config.hsm);
     }
-    let kek = open_kek(folder, &config.hsm)?;
+    let kek = open_kek(folder, &config.hsm, config.keeping().lock)?;
     let (signer, keys) = (kek.signer(&config.hsm)?, kek.report()?);
     Ok(OpenHsm { protector: kek.protector(), signer, keys })
 }
@@ -126,14 +153,15 @@ pub(crate) fn rotation_unsupported() -> SealingError {
 
 /// An open key-encryption key, of which others of the same HSM may be opened without another PIN.
 pub(crate) enum Kek {
-    Software(Arc<SoftwareProtector>),
+    Software(software::Emulated),
     Pkcs11(Arc<Pkcs11Protector>),
 }
 
-/// Opens the key-encryption key that `hsm` names. A wrong PIN is tried once.
-pub(crate) fn open_kek(folder: &Folder, hsm: &HsmConfig) -> Result<Kek, SealingError> {
+/// Opens the key-encryption key that `hsm` names. A wrong PIN is tried once. If `lock`, one that is in this
+/// process's memory is on locked pages.
+pub(crate) fn open_kek(folder: &Folder, hsm: &HsmConfig, lock: bool) -> Result<Kek, SealingError> {
     match hsm {
-        HsmConfig::Software { kek_file } => open_software(folder, kek_file.as_deref()),
+        HsmConfig::Software { .. } => software::open(folder, hsm, None, lock),
         HsmConfig::Yubihsm { .. } => Err(rotation_unsupported()),
         HsmConfig::Pkcs11 { canary, pin_file, .. } => {
             let canary = decoded("hsm.canary", canary)?;
@@ -145,31 +173,32 @@ pub(crate) fn open_kek(folder: &Folder, hsm: &HsmConfig) -> Result<Kek, SealingE
     }
 }
 
-fn open_software(folder: &Folder, name: Option<&str>) -> Result<Kek, SealingError> {
-    let path = name.map_or_else(|| folder.software_kek(), |name| folder.path().join(name));
-    let kek = SoftwareProtector::open(&path, SoftwareSecret::KeyFile)?;
-    Ok(Kek::Software(Arc::new(kek)))
-}
-
 impl Kek {
     pub(crate) fn protector(&self) -> Arc<dyn KeyProtector> {
         match self {
-            Self::Software(kek) => Arc::clone(kek) as Arc<dyn KeyProtector>,
+            Self::Software(kek) => Arc::clone(&kek.protector) as Arc<dyn KeyProtector>,
             Self::Pkcs11(kek) => Arc::clone(kek) as Arc<dyn KeyProtector>,
         }
     }
 
-    /// Another key-encryption key of the same HSM, over the same login.
-    pub(crate) fn beside(&self, folder: &Folder, hsm: &HsmConfig) -> Result<Self, SealingError> {
+    /// Another key-encryption key of the same HSM, over the same login or by the same passphrase.
+    pub(crate) fn beside(
+        &self,
+        folder: &Folder,
+        hsm: &HsmConfig,
+        lock: bool,
+    ) -> Result<Self, SealingError> {
         match (self, hsm) {
-            (_, HsmConfig::Software { kek_file }) => open_software(folder, kek_file.as_deref()),
+            (Self::Software(kek), HsmConfig::Software { .. }) => {
+                software::open(folder, hsm, Some(kek), lock)
+            }
             (Self::Pkcs11(kek), HsmConfig::Pkcs11 { canary, .. }) => {
                 let other = kek.beside(where_it_is(hsm)?, decoded("hsm.canary", canary)?)?;
                 Ok(Self::Pkcs11(Arc::new(other)))
             }
-            (Self::Software(_), HsmConfig::Pkcs11 { .. }) | (_, HsmConfig::Yubihsm { .. }) => {
-                open_kek(folder, hsm)
-            }
+            (Self::Software(_), HsmConfig::Pkcs11 { .. })
+            | (Self::Pkcs11(_), HsmConfig::Software { .. })
+            | (_, HsmConfig::Yubihsm { .. }) => open_kek(folder, hsm, lock),
         }
     }
 
@@ -297,12 +326,11 @@ pub fn open_identity(
 ) -> Result<IdentityKey, SealingError> {
     let identity = match &hsm.signer {
         Some(signer) => IdentityKey::Inside(Arc::clone(signer)),
-        None => IdentityKey::from_secret(&*open_own(
-            &folder.identity(),
-            &*hsm.protector,
-            config.party,
-            BlobKind::Identity,
-        )?),
+        None => {
+            let (path, kind) = (folder.identity(), BlobKind::Identity);
+            let seed = open_own(&path, &*hsm.protector, config.party, kind)?;
+            IdentityKey::kept(&seed, config.keeping().lock)?
+        }
     };
     if identity.public() != config.identity {
         return Err(SealingError::OtherIdentity);

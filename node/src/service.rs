@@ -25,6 +25,7 @@ use quorate_core::party::PartyId;
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire::Bytes64;
 use quorate_hsm::KeyProtector;
+use quorate_hsm::memory::Locked;
 
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -82,7 +83,7 @@ impl Default for Deadlines {
     }
 }
 
-struct SessionKey(ed25519_dalek::SigningKey);
+struct SessionKey(Locked<ed25519_dalek::SigningKey>);
 
 impl SessionKey {
     fn public(&self) -> Identity {
@@ -154,7 +155,7 @@ pub struct Service {
     clock: Box<dyn Clock>,
     deadlines: Deadlines,
     open_keys: OpenKeys,
-    hedge: SecretBytes,
+    hedge: Locked<SecretBytes>,
     counter: u64,
     session_key: SessionKey,
     /// Random per boot.
@@ -180,13 +181,13 @@ impl Service {
     /// A service with a fresh session key.
     ///
     /// # Errors
-    /// [`ServiceError::Local`] if the randomness or the identity key fail.
+    /// [`ServiceError::Local`] if the randomness or the identity key fail, or no pages can be locked.
     pub fn new(parts: Parts) -> Result<Self, ServiceError> {
         let Parts { me, identity, mut entropy, clock, .. } = parts;
         let network_id = parts.membership.network();
-        let hedge = SecretBytes::new(
-            Transcript::new("hedge").bytes(parts.hedge.expose()).bytes(&network_id).finish(),
-        );
+        let hedge =
+            Transcript::new("hedge").bytes(parts.hedge.expose()).bytes(&network_id).secret();
+        let hedge = Locked::kept(hedge, parts.keeping.lock).map_err(ServiceError::local)?;
         let mut fresh = [0; 32];
         entropy.fill(&mut fresh).map_err(ServiceError::local)?;
         let nanoseconds = clock.unix().as_nanos() as u64;
@@ -194,7 +195,9 @@ impl Service {
         let (mut seed, mut boot) = (zeroize::Zeroizing::new([0; 32]), [0; 16]);
         rand_core::RngCore::fill_bytes(&mut rng, seed.as_mut_slice());
         rand_core::RngCore::fill_bytes(&mut rng, &mut boot);
-        let session_key = SessionKey(ed25519_dalek::SigningKey::from_bytes(&seed));
+        let lock = parts.keeping.lock;
+        let session_key = ed25519_dalek::SigningKey::from_bytes(&seed);
+        let session_key = SessionKey(Locked::kept(session_key, lock).map_err(ServiceError::local)?);
         let (public, session) = (session_key.public(), head_session(&network_id));
         let certificate = certify(&identity, &network_id, me, boot, public, &session)?;
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();

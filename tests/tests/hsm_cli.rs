@@ -18,6 +18,8 @@ mod memory;
 #[allow(dead_code)]
 #[path = "support/node_process.rs"]
 mod node_process;
+#[path = "hsm_cli/passphrase.rs"]
+mod passphrase;
 #[path = "hsm_cli/pkcs11.rs"]
 mod pkcs11;
 #[path = "hsm_cli/rotation.rs"]

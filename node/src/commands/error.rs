@@ -64,11 +64,14 @@ impl CommandError {
                 Exit::Config.code()
             }
             Self::Sealing(SealingError::Hsm(error)) => Exit::of_hsm(error).code(),
-            Self::Sealing(SealingError::Config(_) | SealingError::PinFile { .. }) => {
-                Exit::Config.code()
-            }
+            Self::Sealing(
+                SealingError::Config(_)
+                | SealingError::PinFile { .. }
+                | SealingError::PassphraseFile { .. }
+                | SealingError::NewPassphrase { .. },
+            ) => Exit::Config.code(),
             Self::Sealing(SealingError::OtherIdentity) => Exit::Sealed.code(),
-            Self::Sealing(SealingError::NoPin) => Exit::Hsm.code(),
+            Self::Sealing(SealingError::NoPin | SealingError::NoPassphrase) => Exit::Hsm.code(),
             Self::Store(StoreError::Locked { .. }) => Exit::Conflict.code(),
             Self::Store(StoreError::Corrupt { .. }) => Exit::Sealed.code(),
             Self::Sealing(SealingError::File { .. })

@@ -16,9 +16,9 @@ use zeroize::Zeroizing;
 
 use super::hsm::TokenArgs;
 use super::{CommandError, Global};
-use crate::config::{Config, Folder, HsmConfig};
+use crate::config::{Config, Folder, HsmConfig, KekSecret};
 use crate::identity::IdentityKey;
-use crate::sealing::{SealingError, Source, guarded_pin, seal_own, write_private};
+use crate::sealing::{SealingError, Source, guarded_pin, new_passphrase, seal_own, write_private};
 use crate::store::Store;
 
 /// What seals the shares: there is no default, so that nobody runs an emulation by accident.
@@ -28,7 +28,8 @@ enum Hsm {
     Pkcs11,
     /// A YubiHSM 2 behind its connector
     Yubihsm,
-    /// An emulation in a file: it is NOT an HSM and protects nothing from who reads the disk
+    /// An emulation in a file: it is NOT an HSM and, without --passphrase, protects nothing from who reads
+    /// the disk
     Software,
 }
 
@@ -67,6 +68,13 @@ pub(super) struct InitArgs {
     token: TokenArgs,
     #[command(flatten)]
     device: yubihsm::DeviceArgs,
+    /// The emulation's key rests under a passphrase (Argon2id): from --passphrase-file, from the credential
+    /// quorate-pin, or asked for twice
+    #[arg(long)]
+    passphrase: bool,
+    /// A file with that passphrase, readable by you alone; implies --passphrase
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
     /// CKA_ID of the key-encryption key to make, hexadecimal; random if left out
     #[arg(long, value_name = "HEX")]
     key_id: Option<String>,
@@ -99,9 +107,13 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         memory: None,
     };
     config.check()?;
+    if args.hsm != Hsm::Software && args.with_passphrase() {
+        let what = "--passphrase and --passphrase-file are for --hsm software: a token has its PIN";
+        return Err(CommandError::Usage(what.to_owned()));
+    }
     make_folder(&place)?;
     let (hsm, protector, report, inside) = match args.hsm {
-        Hsm::Software => software(&place)?,
+        Hsm::Software => software(&place, args)?,
         Hsm::Pkcs11 => token(&place, args)?,
         Hsm::Yubihsm => yubihsm::device(&place, args)?,
     };
@@ -154,17 +166,38 @@ fn make_folder(place: &Folder) -> Result<(), CommandError> {
 /// With the report, and the identity key if it was made inside.
 type Made = (HsmConfig, Box<dyn KeyProtector>, Vec<String>, Option<PublicKey>);
 
-fn software(place: &Folder) -> Result<Made, CommandError> {
-    // Left over from an init that was cut off before it sealed anything.
-    let open = || SoftwareProtector::open(&place.software_kek(), SoftwareSecret::KeyFile);
-    let made = match SoftwareProtector::create(&place.software_kek(), SoftwareSecret::KeyFile) {
-        Err(HsmError::KeyExists { .. }) => open(),
-        made => made,
-    };
-    let report = vec![
+impl InitArgs {
+    fn with_passphrase(&self) -> bool {
+        self.passphrase || self.passphrase_file.is_some()
+    }
+}
+
+fn software(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
+    let mut report = vec![
         "WARNING: this emulation is not an HSM. Its key lies beside what it seals: whoever copies the folder has the share.".to_owned(),
     ];
-    Ok((HsmConfig::software(), Box::new(made.map_err(SealingError::Hsm)?), report, None))
+    // As it is found later, wherever the node is started from.
+    let passphrase_file = args.passphrase_file.as_deref().map(std::path::absolute).transpose();
+    let passphrase_file =
+        passphrase_file.map_err(|e| CommandError::local("the passphrase file's path", e))?;
+    let (kind, secret) = if args.with_passphrase() {
+        report = vec![
+            "WARNING: this emulation is not an HSM. Its key rests under the passphrase alone: whoever copies the folder can guess at it without end, and has the share then.".to_owned(),
+            "nobody can open this folder without the passphrase; it is stored nowhere".to_owned(),
+        ];
+        let passphrase = new_passphrase(passphrase_file.as_deref())?;
+        (KekSecret::Passphrase, SoftwareSecret::Passphrase(passphrase))
+    } else {
+        (KekSecret::KeyFile, SoftwareSecret::KeyFile)
+    };
+    let path = place.software_kek();
+    let made = match SoftwareProtector::create_with(&path, &secret, true) {
+        // Left over from an init that was cut off before it sealed anything.
+        Err(HsmError::KeyExists { .. }) => SoftwareProtector::open_with(&path, &secret, true),
+        made => made,
+    };
+    let hsm = HsmConfig::Software { kek_file: None, secret: kind, passphrase_file };
+    Ok((hsm, Box::new(made.map_err(SealingError::Hsm)?), report, None))
 }
 
 pub(super) use yubihsm::AUDITOR_PASSWORD;

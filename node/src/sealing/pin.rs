@@ -60,7 +60,7 @@ impl Source {
         let mode = opened.metadata().map_err(|e| wrong(e.to_string()))?.permissions().mode();
         if mode & forbidden != 0 {
             let mode = mode & 0o7777;
-            return Err(wrong(format!("others may read this PIN (mode {mode:04o}); chmod 600 it")));
+            return Err(wrong(format!("others may read it (mode {mode:04o}); chmod 600 it")));
         }
         let mut text = Zeroizing::new(String::with_capacity(1024));
         std::io::Read::read_to_string(&mut std::io::Read::take(opened, 1024), &mut text)

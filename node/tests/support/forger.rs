@@ -115,8 +115,10 @@ fn builder(raw: bool) -> Builder {
 }
 
 fn certified(shown: IdentityPublic, signer: &IdentityKey) -> Arc<CertifiedKey> {
-    let key =
-        any_eddsa_type(&PrivatePkcs8KeyDer::from(signer.to_pkcs8().unwrap().as_slice())).unwrap();
+    // An Ed25519 private key in PKCS#8, DER (RFC 8410).
+    let prefix = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+    let pkcs8 = [prefix.as_slice(), signer.secret().unwrap().as_slice()].concat();
+    let key = any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice())).unwrap();
     Arc::new(CertifiedKey::new(vec![CertificateDer::from(shown.to_spki())], key))
 }
 

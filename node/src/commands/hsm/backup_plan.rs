@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::super::{CommandError, Global};
 use super::listed;
-use crate::config::HsmConfig;
+use crate::config::{HsmConfig, KekSecret};
 use crate::store::{Store, StoreError};
 
 pub(super) fn backup_plan(global: &Global) -> Result<(), CommandError> {
@@ -42,14 +42,34 @@ struct Plan {
 impl Plan {
     fn of(hsm: &HsmConfig) -> Self {
         match hsm {
-            HsmConfig::Software { .. } => Self {
-                keys: vec!["kek.software, a file of this folder".to_owned()],
-                how: ("software", vec![
+            HsmConfig::Software { kek_file, secret, .. } => {
+                let file = kek_file.as_deref().unwrap_or("kek.software");
+                let mut how = vec![
                     "this is an emulation and NOT an HSM: the key is in the folder, and so is everything else".to_owned(),
-                ]),
-                without: "Without that file nothing in this folder opens.",
-            },
-            HsmConfig::Yubihsm { serial, auth_key, key_id, profile, key_version, identity_key, auditor_key, .. } => {
+                ];
+                let without = match secret {
+                    KekSecret::KeyFile => "Without that file nothing in this folder opens.",
+                    KekSecret::Passphrase => {
+                        how.push("the passphrase is nowhere in the folder: keep it apart from every copy of it".to_owned());
+                        "Without that file, or without the passphrase, nothing in this folder opens."
+                    }
+                };
+                Self {
+                    keys: vec![format!("{file}, a file of this folder")],
+                    how: ("software", how),
+                    without,
+                }
+            }
+            HsmConfig::Yubihsm {
+                serial,
+                auth_key,
+                key_id,
+                profile,
+                key_version,
+                identity_key,
+                auditor_key,
+                ..
+            } => {
                 let kind = if *profile == Profile::HmacKdf { "HMAC key" } else { "wrap key" };
                 Self {
                     keys: vec![
@@ -67,7 +87,9 @@ impl Plan {
             }
             HsmConfig::Pkcs11 { token, key_id, key_version, profile, identity_key, .. } => {
                 let kek = match profile {
-                    Profile::CbcHmac => "secret keys, AES and HMAC (the HMAC key has an id of its own; `quorate hsm status` shows both)",
+                    Profile::CbcHmac => {
+                        "secret keys, AES and HMAC (the HMAC key has an id of its own; `quorate hsm status` shows both)"
+                    }
                     Profile::Oaep => "RSA key pair",
                     _ => "secret key",
                 };

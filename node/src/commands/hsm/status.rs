@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::{CommandError, Global};
 use super::listed;
-use crate::config::{Config, Folder, HsmConfig};
+use crate::config::{Config, Folder, HsmConfig, KekSecret};
 use crate::identity::IdentityKey;
 use crate::sealing::{OpenHsm, SealingError, Source, open_hedge, open_hsm, open_identity};
 
@@ -78,6 +78,9 @@ fn unprotected(config: &Config, hsm: &OpenHsm) -> Vec<String> {
     let mut lines: Vec<String> =
         hsm.keys.iter().flat_map(|key| key.unprotected.iter().cloned()).collect();
     match &config.hsm {
+        HsmConfig::Software { secret: KekSecret::Passphrase, .. } => lines.push(
+            "this is an emulation and NOT an HSM: its key is in this host's memory while the node runs, and whoever copies the folder can guess at the passphrase, without end and unseen, as fast as Argon2id lets them".to_owned(),
+        ),
         HsmConfig::Software { .. } => lines.push(
             "this is an emulation and NOT an HSM: its key lies beside what it seals, and whoever copies the folder has the shares".to_owned(),
         ),
@@ -112,7 +115,13 @@ fn backend(hsm: &HsmConfig) -> &'static str {
 /// Whether the PIN may be tried, by the guard's file.
 fn guard_state(place: &Folder, config: &Config) -> String {
     let HsmConfig::Pkcs11 { pin_file, .. } = &config.hsm else {
-        return "none: this backend has no PIN that locks".to_owned();
+        return match &config.hsm {
+            HsmConfig::Software { secret: KekSecret::Passphrase, .. } => {
+                "none: nothing counts or locks wrong passphrases; Argon2id makes each try slow"
+            }
+            _ => "none: this backend has no PIN that locks",
+        }
+        .to_owned();
     };
     let file = pin_file.as_deref().map(|path| place.path().join(path));
     let held = match Source::of(file.as_deref()).guard(place) {

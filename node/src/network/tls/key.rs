@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use ed25519_dalek::Signer as _;
+use quorate_hsm::memory::Locked;
 use quorate_hsm::{HsmSigner, PublicKey};
-use rustls::crypto::ring::sign::any_eddsa_type;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use tokio::runtime::{Handle, RuntimeFlavor};
@@ -15,14 +16,35 @@ use crate::identity::IdentityKey;
 /// The identity key and its raw public half.
 pub(super) fn certified(identity: &IdentityKey) -> Result<Arc<CertifiedKey>, rustls::Error> {
     let key: Arc<dyn SigningKey> = match identity {
-        IdentityKey::Sealed(_) => {
-            let pkcs8 = identity.to_pkcs8().unwrap_or_default();
-            any_eddsa_type(&PrivatePkcs8KeyDer::from(pkcs8.as_slice()))?
-        }
+        IdentityKey::Sealed(key) => Arc::new(OpenKey(Arc::clone(key))),
         IdentityKey::Inside(key) => Arc::new(InsideKey(Arc::clone(key))),
     };
     let public = CertificateDer::from(identity.public().to_spki());
     Ok(Arc::new(CertifiedKey::new(vec![public], key)))
+}
+
+/// The one copy of an unsealed key: the library would make others, on pages of its own choice.
+#[derive(Clone, Debug)]
+struct OpenKey(Arc<Locked<ed25519_dalek::SigningKey>>);
+
+impl SigningKey for OpenKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        offered.contains(&self.scheme()).then(|| Box::new(self.clone()) as Box<dyn Signer>)
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        SignatureAlgorithm::ED25519
+    }
+}
+
+impl Signer for OpenKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        Ok(self.0.sign(message).to_vec())
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::ED25519
+    }
 }
 
 /// A key that signs inside the HSM.
