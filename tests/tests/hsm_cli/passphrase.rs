@@ -162,14 +162,20 @@ fn at_a_terminal(node: &Node, arguments: &[&str], answers: &[(&str, &str)]) -> (
     let mut byte = [0];
     while output.read(&mut byte).unwrap_or(0) > 0 {
         shown.push(byte[0]);
-        let Some((question, answer)) = awaited else { continue };
+        let Some((question, answer)) = awaited else {
+            // Asked once more: it would wait for ever.
+            if shown[from..].ends_with(answers.last().unwrap().0.as_bytes()) {
+                child.kill().unwrap();
+            }
+            continue;
+        };
         if String::from_utf8_lossy(&shown[from..]).contains(question) {
             // The echo is off before the question is shown.
             writeln!(input, "{answer}").unwrap();
             (from, awaited) = (shown.len(), next.next());
         }
     }
-    let code = child.wait().unwrap().code().unwrap();
+    let code = child.wait().unwrap().code().unwrap_or(-1);
     (code, String::from_utf8(shown).unwrap())
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quorate_hsm::pkcs11::softhsm;
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
@@ -255,14 +255,22 @@ fn a_thousand_sealed_keys_are_not_opened_at_the_start() {
         store.activate(key, vec![1]).unwrap();
     }
     drop(store);
-    let before = place.decryptions();
-    let start = Instant::now();
-    place.node.start();
-    println!("with {KEYS} keys the node is ready after {:?}", start.elapsed());
-    assert_eq!(place.node.status().keys, KEYS as usize);
-    // As many as without any key: the canary, and the party's own secrets.
-    assert_eq!(place.decryptions() - before, without_keys);
     assert!(without_keys > 0, "the log does not show them");
+    // The best of a few: other programs may disturb one.
+    let times = (0..4).map(|_| {
+        let before = place.decryptions();
+        let start = Instant::now();
+        place.node.start();
+        let time = start.elapsed();
+        assert_eq!(place.node.status().keys, KEYS as usize);
+        // As many as without any key: the canary, and the party's own secrets.
+        assert_eq!(place.decryptions() - before, without_keys);
+        place.node.stop();
+        time
+    });
+    let best = times.min().unwrap();
+    println!("with {KEYS} keys on SoftHSM the node is ready after {best:?}");
+    assert!(best < Duration::from_secs(2), "{best:?}");
 }
 
 /// A share of party 1, whose header is right and which nobody opens.
