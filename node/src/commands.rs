@@ -58,7 +58,7 @@ struct Global {
 #[derive(Subcommand, Debug)]
 enum Verb {
     /// Make a node: its identity key, its key-encryption key, its configuration
-    Init(init::InitArgs),
+    Init(Box<init::InitArgs>),
     /// Show who this node is, for the membership file
     Identity,
     /// Build or check the membership file, which names every party
