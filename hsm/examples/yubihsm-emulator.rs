@@ -9,6 +9,7 @@
 //! - `power-cycle` resets the device as unplugging would: sessions are gone, keys are not; `done`.
 //! - `force-audit` has a full log stop the device; `done`.
 //! - `hold N`: of the messages from now on, number N (from 0) is carried out and never answered; `done`.
+//! - `stall N`: the same, but the device never gets it; `done`.
 //! - `messages`: how many there were since, or since the start.
 //! - `objects`: identifier and type of each, as `0012/4`.
 //!
@@ -46,11 +47,13 @@ fn answer(emulator: &emulator::Emulator, line: &str) -> String {
             let names = device.objects.keys().map(|(id, kind)| format!("{id:04x}/{kind}"));
             return names.collect::<Vec<_>>().join(" ");
         }
-        ("hold", number) => {
+        (what @ ("hold" | "stall"), number) => {
             let held: usize = number.parse().expect("a number");
-            emulator.plan(move |number, _| match number == held {
-                true => emulator::Fault::Slow(FOR_EVER),
-                false => emulator::Fault::None,
+            let carried_out = what == "hold";
+            emulator.plan(move |number, _| match (number == held, carried_out) {
+                (true, true) => emulator::Fault::Slow(FOR_EVER),
+                (true, false) => emulator::Fault::Stall(FOR_EVER),
+                (false, _) => emulator::Fault::None,
             });
         }
         _ => panic!("{line:?}: no such command"),

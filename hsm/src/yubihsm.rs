@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use crate::kdf;
 use crate::{Dek, HsmError, KekReference, KeyProtector, Profile};
 pub use about::{About, about};
-pub use audit::{AuditDrain, Batch, Finding, LogEntry};
+pub use audit::{AuditDrain, Batch, Finding, LogEntry, chain_findings};
 pub use identity::YubiHsmSigner;
 use link::{Failure, Link, Repeat};
 pub use provision::{Administrator, Plan, Provisioned, provision};

@@ -28,7 +28,7 @@ pub(super) enum HsmVerb {
     ClearPin,
     /// Destroy the keys that a cut-off `quorate init` left in a PKCS#11 token
     Discard(discard::DiscardArgs),
-    /// Take a YubiHSM's own log into this party's audit log, while the node is stopped
+    /// Take a YubiHSM's own log into this party's audit log; the node may run
     AuditDrain(audit_drain::DrainArgs),
     /// Put everything sealed under a new key-encryption key; the node must not run
     RotateKek(rotate::RotateArgs),
