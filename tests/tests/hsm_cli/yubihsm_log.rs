@@ -188,6 +188,9 @@ fn a_batch_that_is_there_already_is_not_taken_in_twice() {
     assert!(entries(&node).len() > count && batches(&node).is_empty());
 }
 
+/// To a batch, and why it is refused then.
+type Change<'a> = (&'a dyn Fn(&mut Value), &'a str);
+
 #[test]
 fn what_was_altered_is_refused_and_what_is_missing_is_recorded() {
     let (_root, mut device, mut node) = place(7_000_101);
@@ -199,7 +202,7 @@ fn what_was_altered_is_refused_and_what_is_missing_is_recorded() {
         change(&mut batch);
         batch.to_string()
     };
-    let changes: [(&dyn Fn(&mut Value), &str); 6] = [
+    let changes: [Change<'_>; 6] = [
         (&|batch| batch["entries"][1]["target_key"] = 7.into(), "not those that the device gave"),
         (
             &|batch| drop(batch["entries"].as_array_mut().unwrap().remove(1)),
