@@ -18,7 +18,8 @@ pub(super) use token::TokenArgs;
 /// `hsm …`
 #[derive(Subcommand, Debug)]
 pub(super) enum HsmVerb {
-    /// Try what a PKCS#11 token can really do, before a node is made with it; no folder is needed
+    /// Try what a PKCS#11 token can really do, before a node is made with it, or see which YubiHSM is there; no
+    /// folder is needed
     Probe(probe::ProbeArgs),
     /// Try this folder's HSM: does its key open what was sealed, does the identity sign
     Status,

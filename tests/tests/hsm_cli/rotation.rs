@@ -85,8 +85,12 @@ pub fn copy(node: &Node, to: &str) -> Node {
     let folder = node.folder.with_file_name(to);
     fs::create_dir(&folder).unwrap();
     for entry in fs::read_dir(&node.folder).unwrap() {
-        let file = entry.unwrap();
-        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        let (from, to) = (entry.unwrap().path(), folder.clone());
+        let to = to.join(from.file_name().unwrap());
+        // A node makes it anew.
+        if !from.is_dir() {
+            fs::copy(from, to).unwrap();
+        }
     }
     let mut copied = Node::new(folder.parent().unwrap(), node.party);
     (copied.folder, copied.listen, copied.api) = (folder, node.listen, node.api);

@@ -168,7 +168,11 @@ fn what_init_needs_for_a_yubihsm_is_named() {
     second.init(&all).message(15, &["0x0012", "nothing was changed"]);
     // Another password than the device knows.
     write_pin(&node.folder.join("yubihsm-node.password"), "another", 0o600);
-    node.ask(&["hsm", "status"]).message(11, &["wrong PIN"]);
+    let held = node.ask(&["hsm", "status"]);
+    held.message(11, &["wrong PIN"]);
+    assert!(held.stdout.contains(r#""pin_guard":"held: "#), "{held:?}");
+    let probed = node.ask(&["hsm", "probe", "--connector", &device.url]).object();
+    assert_eq!((&probed["serial"], &probed["log_room"]), (&json!(7_000_011), &json!(62)));
     crate::alone(root.path(), &node);
     run_ends(&node).message(11, &["no PIN was tried now"]);
 }

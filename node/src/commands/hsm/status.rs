@@ -55,6 +55,11 @@ fn device_log(place: &Folder, config: &Config) -> Option<(Value, String)> {
         "failure": waiting.as_ref().err().map(ToString::to_string),
     });
     let full = match said {
+        Ok(about) if about.log_used >= about.log_room => format!(
+            "FULL with {} entries: more overwrite the oldest, or with force-audit the device stops; drain it \
+             with `quorate hsm audit-drain`",
+            about.log_used
+        ),
         Ok(about) => format!("{} of {} entries are not drained", about.log_used, about.log_room),
         Err(error) => format!("unknown how full it is: {error}"),
     };
@@ -144,8 +149,10 @@ fn backend(hsm: &HsmConfig) -> &'static str {
 
 /// Whether the PIN may be tried, by the guard's file.
 fn guard_state(place: &Folder, config: &Config) -> String {
-    let HsmConfig::Pkcs11 { pin_file, .. } = &config.hsm else {
-        return "none: this backend has no PIN that locks".to_owned();
+    let (HsmConfig::Pkcs11 { pin_file, .. } | HsmConfig::Yubihsm { password_file: pin_file, .. }) =
+        &config.hsm
+    else {
+        return "none: this backend has no PIN".to_owned();
     };
     let file = pin_file.as_deref().map(|path| place.path().join(path));
     let held = match Source::of(file.as_deref()).guard(place) {
