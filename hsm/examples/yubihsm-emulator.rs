@@ -4,8 +4,16 @@
 //! cargo run -p quorate-hsm --example yubihsm-emulator -- [SERIAL [PORT]]
 //! ```
 //! It prints the URL and its serial number, keeps nothing when it ends, and ends with its standard
-//! input. A line `power-cycle` there resets the device as unplugging would (and is answered by `done`):
-//! sessions are gone, keys are not. NOT an HSM: whatever is sealed with it is sealed to nothing.
+//! input. It takes lines there, and answers each by one:
+//!
+//! - `power-cycle` resets the device as unplugging would: sessions are gone, keys are not; `done`.
+//! - `force-audit` has a full log stop the device; `done`.
+//! - `hold N`: of the messages from now on, number N (from 0) is carried out and never answered; `done`.
+//! - `stall N`: the same, but the device never gets it; `done`.
+//! - `messages`: how many there were since, or since the start.
+//! - `objects`: identifier and type of each, as `0012/4`.
+//!
+//! NOT an HSM: whatever is sealed with it is sealed to nothing.
 
 // Test code: it may end with a panic.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -14,6 +22,7 @@
 mod emulator;
 
 use std::io::Write as _;
+use std::time::Duration;
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -24,10 +33,32 @@ fn main() {
     std::io::stdout().flush().unwrap();
     // Whoever started it holds the other end.
     for line in std::io::stdin().lines() {
-        match line.unwrap().as_str() {
-            "power-cycle" => emulator.device().power_cycle(),
-            other => panic!("{other:?}: no such command"),
-        }
-        println!("done");
+        println!("{}", answer(&emulator, &line.unwrap()));
     }
 }
+
+fn answer(emulator: &emulator::Emulator, line: &str) -> String {
+    match line.split_once(' ').unwrap_or((line, "")) {
+        ("power-cycle", _) => emulator.device().power_cycle(),
+        ("force-audit", _) => emulator.device().log.force = true,
+        ("messages", _) => return emulator.messages().to_string(),
+        ("objects", _) => {
+            let device = emulator.device();
+            let names = device.objects.keys().map(|(id, kind)| format!("{id:04x}/{kind}"));
+            return names.collect::<Vec<_>>().join(" ");
+        }
+        (what @ ("hold" | "stall"), number) => {
+            let held: usize = number.parse().expect("a number");
+            let carried_out = what == "hold";
+            emulator.plan(move |number, _| match (number == held, carried_out) {
+                (true, true) => emulator::Fault::Slow(FOR_EVER),
+                (true, false) => emulator::Fault::Stall(FOR_EVER),
+                (false, _) => emulator::Fault::None,
+            });
+        }
+        _ => panic!("{line:?}: no such command"),
+    }
+    "done".to_owned()
+}
+
+const FOR_EVER: Duration = Duration::from_secs(24 * 60 * 60);

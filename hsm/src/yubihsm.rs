@@ -9,11 +9,14 @@
 //! A connector listens without encryption or authentication; sessions through it have both, end to
 //! end. Keep it on this host all the same: the client library reads answers in one piece only.
 
+mod about;
 mod audit;
 mod identity;
 mod link;
+mod maker;
 mod objects;
 mod provision;
+mod succession;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,10 +30,12 @@ use zeroize::Zeroizing;
 
 use crate::kdf;
 use crate::{Dek, HsmError, KekReference, KeyProtector, Profile};
-pub use audit::{AuditDrain, Batch, Finding, LogEntry};
+pub use about::{About, about};
+pub use audit::{AuditDrain, Batch, Finding, LogEntry, chain_findings};
 pub use identity::YubiHsmSigner;
 use link::{Failure, Link, Repeat};
 pub use provision::{Administrator, Plan, Provisioned, provision};
+pub use succession::{Next, Retired, Successor, remove_kek};
 
 /// Where a KEK is and how to reach it. No secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,16 +104,33 @@ impl YubiHsmProtector {
     /// [`HsmError::Unsupported`] for a KEK that could leave the device, or a key of the node that may
     /// do more than it should; [`HsmError::Unavailable`] and others for what the device refuses.
     pub fn open(config: Config, password: &Password, canary: Vec<u8>) -> Result<Self, HsmError> {
-        let protector = Self { canary, ..Self::unproven(config, password)? };
+        let link = Link::to(Endpoint::of(&config)?, config.auth_key, password);
+        Self::over(link, config, canary)
+    }
+
+    /// Another KEK of the same device, with the same password; of the same authentication key, over the
+    /// same session.
+    ///
+    /// # Errors
+    /// As [`YubiHsmProtector::open`]; [`HsmError::Unsupported`] for another device.
+    pub fn beside(&self, config: Config, canary: Vec<u8>) -> Result<Self, HsmError> {
+        if Endpoint::of(&config)? != *self.link.endpoint() {
+            let what = format!("YubiHSM {:010} by a session with another device", config.serial);
+            return Err(HsmError::Unsupported { what });
+        }
+        Self::over(self.link.like(config.auth_key), config, canary)
+    }
+
+    fn over(link: Arc<Link>, config: Config, canary: Vec<u8>) -> Result<Self, HsmError> {
+        let protector = Self { canary, ..Self::unproven(config, link)? };
         objects::check_node(&protector.link, protector.config.auth_key)?;
         protector.health()?;
         Ok(protector)
     }
 
     /// Looks at the KEK's attributes only.
-    fn unproven(config: Config, password: &Password) -> Result<Self, HsmError> {
+    fn unproven(config: Config, link: Arc<Link>) -> Result<Self, HsmError> {
         let kek = config.kek()?;
-        let link = Link::to(Endpoint::of(&config)?, config.auth_key, password);
         let name = objects::name(objects::kek_type(config.profile)?, config.key_id);
         let origin = objects::check_kek(&link, &config)?;
         let description = format!("{}, {name} ({origin}), {}", link.endpoint(), config.profile);

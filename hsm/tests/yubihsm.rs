@@ -16,6 +16,8 @@ mod faults;
 mod provisioning;
 #[path = "yubihsm/rights.rs"]
 mod rights;
+#[path = "yubihsm/succession.rs"]
+mod succession;
 
 use quorate_hsm::{BlobKind, Context, HsmError, KeyProtector, open, seal};
 

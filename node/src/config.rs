@@ -75,6 +75,12 @@ impl Folder {
         self.0.join("operator.token")
     }
 
+    /// What was drained of a device's own log, on its way into the audit log.
+    #[must_use]
+    pub fn device_log(&self) -> PathBuf {
+        self.0.join("hsm-log")
+    }
+
     /// Shares, counters and the audit log.
     #[must_use]
     pub fn store(&self) -> PathBuf {

@@ -5,7 +5,7 @@
 //! - [`network`]: authenticated transport of opaque frames; [`message`]: what parties say in them.
 //! - [`store`]: durable shares, counters, audit; [`sealing`], [`identity`]: what protects them, and who
 //!   this party is;
-//!   [`rotation`]: the same under a new key-encryption key.
+//!   [`rotation`]: the same under a new key-encryption key; [`device_log`]: a device's own log.
 //! - [`api`], [`client`], [`commands`], [`demo`]: the faces.
 //! - [`config`], [`membership`], [`policy_file`]: files that people write.
 
@@ -15,6 +15,7 @@ pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod device_log;
 pub mod entropy;
 pub mod exit;
 pub mod handle;

@@ -10,27 +10,30 @@
 //! destroyed: the old KEK stays until [`destroy`].
 
 mod attempts;
+mod destroy;
+mod device;
 mod error;
 mod sealed;
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use quorate_hsm::pkcs11::{self, Pin, Wanted};
-use quorate_hsm::{HsmError, KeyProtector, Profile};
+use quorate_hsm::pkcs11::{self, Pin};
+use quorate_hsm::{HsmError, KekReference, KeyProtector, Profile};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use attempts::Leftover;
+pub use destroy::destroy;
 pub use error::RotationError;
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::{Config, Folder, HsmConfig};
 use crate::sealing::{
-    Emulated, Kek, SealingError, guarded_pin, open_kek, remove_durably, replace_private,
-    store_must_exist, where_it_is,
+    AdministratorAccess, Emulated, Kek, SealingError, guarded_pin, open_kek, remove_durably,
+    replace_private, store_must_exist, where_it_is,
 };
-use crate::store::{MAX_AUDIT_PAGE, Store};
+use crate::store::Store;
 use sealed::{Place, Sealed};
 
 /// `rotation.toml`. No secrets.
@@ -41,6 +44,12 @@ struct Plan {
     from: String,
     /// Its identifier, hexadecimal.
     from_id: String,
+    /// How it wraps, where its identifier alone does not name it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from_profile: Option<Profile>,
+    /// The authentication key of a YubiHSM that is left with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from_auth_key: Option<u16>,
     /// What replaces `[hsm]`.
     hsm: HsmConfig,
 }
@@ -95,6 +104,15 @@ pub struct Report {
     pub leftover: Vec<Leftover>,
 }
 
+/// What a rotation is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// How the new KEK is to wrap; without it, as the backend does it best, or as before.
+    pub profile: Option<Profile>,
+    /// Who makes keys in a YubiHSM; other backends do not ask.
+    pub administrator: Option<AdministratorAccess>,
+}
+
 struct Rotation<'a> {
     folder: &'a Folder,
     config: Config,
@@ -123,7 +141,7 @@ pub fn must_not_be_under_way(folder: &Folder) -> Result<(), RotationError> {
 /// continues.
 pub fn rotate<'a>(
     folder: &'a Folder,
-    profile: Option<Profile>,
+    wanted: &Wanted,
     watch: &'a mut Watch<'a>,
 ) -> Result<Report, RotationError> {
     store_must_exist(folder)?;
@@ -134,12 +152,12 @@ pub fn rotate<'a>(
     let mut rotation = Rotation { folder, config, store, watch };
     let (plan, new, made) = match Plan::load(&folder.rotation())? {
         Some(plan) => {
-            plan.must_suit(profile)?;
+            plan.must_suit(wanted.profile)?;
             let new = open_kek(folder, &plan.hsm, lock)?;
             (plan, new, None)
         }
         None => {
-            let (plan, new, made) = rotation.begin(profile)?;
+            let (plan, new, made) = rotation.begin(wanted)?;
             (plan, new, Some(made))
         }
     };
@@ -173,19 +191,19 @@ impl Rotation<'_> {
     }
 
     /// Makes the new KEK and writes down that it is to be used.
-    fn begin(&mut self, profile: Option<Profile>) -> Result<(Plan, Kek, Made), RotationError> {
+    fn begin(&mut self, wanted: &Wanted) -> Result<(Plan, Kek, Made), RotationError> {
         // Whoever cannot open the old one is told before anything is made.
         let lock = self.config.keeping().lock;
         let old = open_kek(self.folder, &self.config.hsm, lock)?;
         let old_kek = old.protector().kek().clone();
-        let leftover = attempts::leftover(self.folder, &self.config.hsm)?;
+        let leftover = attempts::leftover(self.folder, &self.config.hsm, &old)?;
         let (hsm, report) = match (&old, self.config.hsm.clone()) {
-            (Kek::Software(old), hsm) => self.make_file(old, hsm, profile)?,
-            (_, hsm @ HsmConfig::Pkcs11 { .. }) => self.make_in_token(&hsm, profile)?,
-            _ => return Err(crate::sealing::rotation_unsupported().into()),
+            (Kek::Yubihsm(kek), hsm) => device::make(self.folder, &hsm, kek, wanted)?,
+            (Kek::Pkcs11(_), hsm) => self.make_in_token(&hsm, wanted.profile)?,
+            (Kek::Software(old), hsm) => self.make_file(old, hsm, wanted.profile)?,
         };
         self.done(Step::Made)?;
-        let plan = Plan { from: old_kek.to_string(), from_id: hex::encode(&old_kek.id), hsm };
+        let plan = Plan::new(&old_kek, &self.config.hsm, hsm);
         let new = old.beside(self.folder, &plan.hsm, lock)?;
         plan.save(&self.folder.rotation())?;
         self.done(Step::Planned)?;
@@ -226,7 +244,8 @@ impl Rotation<'_> {
         attempts::add(self.folder, &hex::encode(&new_id))?;
         let key_version = was.key_version.checked_add(1).ok_or(RotationError::Versions)?;
         let location = was.location();
-        let wanted = Wanted { location, key_id: new_id, key_version, profile, identity: None };
+        let wanted =
+            pkcs11::Wanted { location, key_id: new_id, key_version, profile, identity: None };
         let made = pkcs11::provision(wanted, pin_again(self.folder, pin_file.as_deref())?)
             .map_err(SealingError::from)?;
         let stays = identity_id.as_ref().unwrap_or(key_id).clone();
@@ -312,10 +331,14 @@ impl Rotation<'_> {
             replace_private(&self.folder.config(), text.as_bytes())?;
         }
         self.done(Step::Configured)?;
-        let record = json!({
+        let mut record = json!({
             "event": "kek-rotated", "at": SystemClock.unix().as_secs(), "from": report.from,
             "from_id": report.from_id, "to": report.to,
         });
+        if let (Some(profile), Some(fields)) = (plan.from_profile, record.as_object_mut()) {
+            fields.insert("from_profile".to_owned(), json!(profile));
+            fields.insert("from_auth_key".to_owned(), json!(plan.from_auth_key));
+        }
         self.store.audit_append(record.to_string().into_bytes())?;
         self.done(Step::Recorded)?;
         attempts::remove(self.folder, &plan.name())?;
@@ -328,6 +351,20 @@ impl Rotation<'_> {
 }
 
 impl Plan {
+    fn new(from: &KekReference, old: &HsmConfig, hsm: HsmConfig) -> Self {
+        let (from, from_id) = (from.to_string(), hex::encode(&from.id));
+        let mut plan = Self { from, from_id, from_profile: None, from_auth_key: None, hsm };
+        if let (
+            HsmConfig::Yubihsm { auth_key: before, profile, .. },
+            HsmConfig::Yubihsm { auth_key: now, .. },
+        ) = (old, &plan.hsm)
+        {
+            plan.from_auth_key = (before != now).then_some(*before);
+            plan.from_profile = Some(*profile);
+        }
+        plan
+    }
+
     fn load(path: &Path) -> Result<Option<Self>, RotationError> {
         let wrong = |reason: String| SealingError::File { path: path.to_owned(), reason };
         let text = match std::fs::read_to_string(path) {
@@ -352,7 +389,7 @@ impl Plan {
         match &self.hsm {
             HsmConfig::Software { kek_file, .. } => kek_file.clone().unwrap_or_default(),
             HsmConfig::Pkcs11 { key_id, .. } => key_id.clone(),
-            HsmConfig::Yubihsm { key_id, .. } => key_id.to_string(),
+            HsmConfig::Yubihsm { key_id, .. } => device::id(*key_id),
         }
     }
 
@@ -364,78 +401,6 @@ impl Plan {
         match asked {
             Some(asked) if asked != profile => Err(RotationError::OtherProfile { profile }),
             _ => Ok(()),
-        }
-    }
-}
-
-/// Destroys a KEK that this node used, or began to make, and that nothing in the folder names any more.
-/// Says what was destroyed.
-///
-/// # Errors
-/// [`RotationError`]; then nothing was.
-pub fn destroy(folder: &Folder, key_id: &[u8]) -> Result<Vec<String>, RotationError> {
-    store_must_exist(folder)?;
-    let store = Store::open(&folder.store())?;
-    must_not_be_under_way(folder)?;
-    let config = Config::load(folder).map_err(SealingError::from)?;
-    let HsmConfig::Pkcs11 { pin_file, identity_id, .. } = &config.hsm else {
-        return Err(RotationError::OtherBackend);
-    };
-    let id = hex::encode(key_id);
-    let current = where_it_is(&config.hsm)?;
-    if current.key_id == key_id {
-        return Err(RotationError::InUse { id });
-    }
-    let everything = sealed::everything(folder, &config, &store)?;
-    for sealed in &everything {
-        if sealed.kek()?.id == key_id {
-            return Err(RotationError::StillNamed { id, name: sealed.name.clone() });
-        }
-    }
-    // The token may hold the KEKs of other nodes.
-    if !attempts::names(folder, &id)? && !was_rotated_from(&store, &id)? {
-        return Err(RotationError::Unknown { id });
-    }
-    let kek = open_kek(folder, &config.hsm, config.keeping().lock)?;
-    for sealed in &everything {
-        sealed.must_open(&*kek.protector())?;
-    }
-    // Before it happens, so that it does not happen unrecorded.
-    let record = json!({
-        "event": "kek-destroyed", "at": SystemClock.unix().as_secs(), "id": id,
-    });
-    store.audit_append(record.to_string().into_bytes())?;
-    let pin = pin_again(folder, pin_file.as_deref())?;
-    let location = current.location();
-    let destroyed = if identity_id.as_ref() == Some(&id) {
-        pkcs11::destroy_kek(&location, key_id, &current, pin)
-    } else {
-        // What signed for this KEK alone goes with it.
-        pkcs11::discard(&location, key_id, std::slice::from_ref(&current), pin)
-    };
-    let destroyed = destroyed.map_err(SealingError::from)?;
-    attempts::remove(folder, &id)?;
-    if destroyed.is_empty() {
-        let kek = format!("{id} (in token {})", current.token);
-        return Err(SealingError::from(HsmError::KeyMissing { kek }).into());
-    }
-    Ok(destroyed)
-}
-
-/// Whether the audit log says that the node left this KEK.
-fn was_rotated_from(store: &Store, id: &str) -> Result<bool, RotationError> {
-    let mut from = 1;
-    loop {
-        let page = store.audit(from, MAX_AUDIT_PAGE)?;
-        let Some(last) = page.last() else { return Ok(false) };
-        from = last.number + 1;
-        let names_it = |record: &[u8]| {
-            let record: serde_json::Value = serde_json::from_slice(record).unwrap_or_default();
-            let field = |name: &str| record.get(name).and_then(|value| value.as_str());
-            field("event") == Some("kek-rotated") && field("from_id") == Some(id)
-        };
-        if page.iter().any(|entry| names_it(&entry.record)) {
-            return Ok(true);
         }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use quorate_core::secret::SecretBytes;
 use quorate_hsm::pkcs11::{self, Pkcs11Protector, Pkcs11Signer};
+use quorate_hsm::yubihsm::YubiHsmProtector;
 use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, KeyProtector};
 use zeroize::Zeroizing;
 
@@ -21,7 +22,7 @@ use crate::identity::IdentityKey;
 pub use pin::{CREDENTIAL, Source, guarded_pin, pin};
 pub(crate) use software::Emulated;
 pub use software::new_passphrase;
-pub use yubihsm::{device, password};
+pub use yubihsm::{AdministratorAccess, device, password};
 
 /// Why a party's secrets cannot be opened or made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,29 +133,16 @@ pub struct OpenHsm {
 /// # Errors
 /// [`SealingError`].
 pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingError> {
-    if let HsmConfig::Yubihsm { .. } = &config.hsm {
-        return yubihsm::open(folder, &config.hsm);
-    }
     let kek = open_kek(folder, &config.hsm, config.keeping().lock)?;
     let (signer, keys) = (kek.signer(&config.hsm)?, kek.report()?);
     Ok(OpenHsm { protector: kek.protector(), signer, keys })
-}
-
-/// Why there is no rotation with a YubiHSM.
-pub(crate) fn rotation_unsupported() -> SealingError {
-    HsmError::Unsupported {
-        what:
-            "rotating the key-encryption key of a YubiHSM; a new party on the device can replace \
-               this one"
-                .to_owned(),
-    }
-    .into()
 }
 
 /// An open key-encryption key, of which others of the same HSM may be opened without another PIN.
 pub(crate) enum Kek {
     Software(software::Emulated),
     Pkcs11(Arc<Pkcs11Protector>),
+    Yubihsm(Arc<YubiHsmProtector>),
 }
 
 /// Opens the key-encryption key that `hsm` names. A wrong PIN is tried once. If `lock`, one that is in this
@@ -162,7 +150,7 @@ pub(crate) enum Kek {
 pub(crate) fn open_kek(folder: &Folder, hsm: &HsmConfig, lock: bool) -> Result<Kek, SealingError> {
     match hsm {
         HsmConfig::Software { .. } => software::open(folder, hsm, None, lock),
-        HsmConfig::Yubihsm { .. } => Err(rotation_unsupported()),
+        HsmConfig::Yubihsm { .. } => Ok(Kek::Yubihsm(Arc::new(yubihsm::open(folder, hsm)?))),
         HsmConfig::Pkcs11 { canary, pin_file, .. } => {
             let canary = decoded("hsm.canary", canary)?;
             let pin_file = pin_file.as_deref().map(|path| folder.path().join(path));
@@ -178,6 +166,7 @@ impl Kek {
         match self {
             Self::Software(kek) => Arc::clone(&kek.protector) as Arc<dyn KeyProtector>,
             Self::Pkcs11(kek) => Arc::clone(kek) as Arc<dyn KeyProtector>,
+            Self::Yubihsm(kek) => Arc::clone(kek) as Arc<dyn KeyProtector>,
         }
     }
 
@@ -196,8 +185,11 @@ impl Kek {
                 let other = kek.beside(where_it_is(hsm)?, decoded("hsm.canary", canary)?)?;
                 Ok(Self::Pkcs11(Arc::new(other)))
             }
-            (Self::Software(_), HsmConfig::Pkcs11 { .. })
-            | (Self::Pkcs11(_), HsmConfig::Software { .. })
+            (Self::Yubihsm(kek), HsmConfig::Yubihsm { .. }) => {
+                Ok(Self::Yubihsm(Arc::new(yubihsm::beside(kek, hsm)?)))
+            }
+            (Self::Software(_) | Self::Yubihsm(_), HsmConfig::Pkcs11 { .. })
+            | (Self::Pkcs11(_) | Self::Yubihsm(_), HsmConfig::Software { .. })
             | (_, HsmConfig::Yubihsm { .. }) => open_kek(folder, hsm, lock),
         }
     }
@@ -205,13 +197,16 @@ impl Kek {
     /// The keys, as the token describes them.
     fn report(&self) -> Result<Vec<pkcs11::KeyReport>, SealingError> {
         match self {
-            Self::Software(_) => Ok(Vec::new()),
+            Self::Software(_) | Self::Yubihsm(_) => Ok(Vec::new()),
             Self::Pkcs11(kek) => Ok(kek.report()?),
         }
     }
 
     /// The identity key, where it was made inside the HSM.
     fn signer(&self, hsm: &HsmConfig) -> Result<Option<Arc<dyn HsmSigner>>, SealingError> {
+        if let Self::Yubihsm(kek) = self {
+            return Ok(Some(Arc::new(yubihsm::signer(kek, hsm)?)));
+        }
         let (Self::Pkcs11(kek), HsmConfig::Pkcs11 { key_id, identity_key, identity_id, .. }) =
             (self, hsm)
         else {

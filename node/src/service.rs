@@ -3,6 +3,7 @@
 
 mod confirm;
 mod coordinate;
+mod device_log;
 mod incidents;
 mod keygen;
 mod open_keys;
@@ -175,6 +176,7 @@ pub struct Service {
     /// When pending keys were last asked about; `None` asks at the next tick.
     last_confirm: Option<Instant>,
     last_prune: Instant,
+    device_log: Option<crate::device_log::Intake>,
 }
 
 impl Service {
@@ -229,6 +231,7 @@ impl Service {
             incidents: Incidents::default(),
             witness: Witness::new(certificate, rolled_back),
             last_confirm: None,
+            device_log: None,
         })
     }
 
@@ -329,6 +332,7 @@ impl Service {
         self.open_keys.close_idle(at);
         self.keep_heads();
         self.witness.expire(at);
+        self.take_device_log(at);
         let due = |last: Instant, every: Duration| at.saturating_duration_since(last) >= every;
         if self.last_confirm.is_none_or(|last| due(last, CONFIRM_EVERY)) {
             self.last_confirm = Some(at);

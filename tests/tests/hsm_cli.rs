@@ -29,6 +29,10 @@ mod rotation;
 mod token;
 #[path = "hsm_cli/yubihsm.rs"]
 mod yubihsm;
+#[path = "hsm_cli/yubihsm_log.rs"]
+mod yubihsm_log;
+#[path = "hsm_cli/yubihsm_rotation.rs"]
+mod yubihsm_rotation;
 
 use std::fs;
 use std::path::Path;

@@ -58,6 +58,8 @@ pub struct Batch {
     pub entries: Vec<LogEntry>,
     /// What is wrong with them. Store it with them: the device does not tell it twice.
     pub findings: Vec<Finding>,
+    /// The newest entry that the device has, new or known.
+    newest: Option<u16>,
     serial: u32,
 }
 
@@ -182,10 +184,12 @@ impl AuditDrain {
         let start = all.iter().rposition(known).map_or(0, |index| index + 1);
         let mut entries = all.get(start..).unwrap_or_default().to_vec();
         verify(last, &mut entries, &mut findings);
-        Ok(Batch { entries, findings, serial: self.link.endpoint().serial })
+        let newest = all.last().map(|entry| entry.number);
+        Ok(Batch { entries, findings, newest, serial: self.link.endpoint().serial })
     }
 
-    /// Tells the device that everything in `batch` is stored elsewhere, so that it may reuse the room.
+    /// Tells the device that everything in `batch`, and all that was known before, is stored elsewhere, so
+    /// that it may reuse the room.
     ///
     /// # Errors
     /// [`HsmError::Unsupported`] for a batch of another device, and as [`AuditDrain::read`].
@@ -195,9 +199,24 @@ impl AuditDrain {
             let what = format!("{endpoint}: to confirm a log of YubiHSM {:010}", batch.serial);
             return Err(HsmError::Unsupported { what });
         }
-        let Some(last) = batch.entries.last() else { return Ok(()) };
-        self.link
-            .ask("set the index of", "the audit log", |client| client.set_log_index(last.number))
+        let Some(newest) = batch.newest else { return Ok(()) };
+        self.link.ask("set the index of", "the audit log", |client| client.set_log_index(newest))
+    }
+}
+
+/// What is wrong with the chain of entries after `last`: gaps, broken links, resets.
+#[must_use]
+pub fn chain_findings(last: Option<&LogEntry>, entries: &[LogEntry]) -> Vec<Finding> {
+    let (mut entries, mut findings) = (entries.to_vec(), Vec::new());
+    verify(last, &mut entries, &mut findings);
+    findings
+}
+
+impl Finding {
+    /// Whether [`chain_findings`] finds it, too; the others are the device's own words.
+    #[must_use]
+    pub fn is_of_the_chain(&self) -> bool {
+        matches!(self, Self::Gap { .. } | Self::BrokenChain { .. } | Self::Reset { .. })
     }
 }
 

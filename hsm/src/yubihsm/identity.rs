@@ -11,7 +11,7 @@ use yubihsm::object::Type;
 use yubihsm::{Algorithm, Capability, asymmetric};
 
 use super::link::Link;
-use super::{Config, Endpoint, Password, objects};
+use super::{Config, Endpoint, Password, YubiHsmProtector, objects};
 use crate::{HsmError, HsmSigner, PublicKey};
 
 /// A P-256 key inside a YubiHSM 2.
@@ -41,7 +41,15 @@ impl YubiHsmSigner {
         Self::over(Link::to(Endpoint::of(config)?, config.auth_key, password), id)
     }
 
-    pub(super) fn over(link: Arc<Link>, id: u16) -> Result<Self, HsmError> {
+    /// The key `id` of the device that `kek` is in, over the same session.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn beside(kek: &YubiHsmProtector, id: u16) -> Result<Self, HsmError> {
+        Self::over(Arc::clone(&kek.link), id)
+    }
+
+    fn over(link: Arc<Link>, id: u16) -> Result<Self, HsmError> {
         let name = objects::name(Type::AsymmetricKey, id);
         let info = objects::read(&link, Type::AsymmetricKey, id)?;
         let p256 = Algorithm::Asymmetric(asymmetric::Algorithm::EcP256);

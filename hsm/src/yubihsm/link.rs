@@ -21,8 +21,9 @@ use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
 use yubihsm::client::{Error, ErrorKind};
 use yubihsm::device::ErrorKind as Refusal;
-use yubihsm::{Client, Connector, Credentials, authentication, object};
+use yubihsm::{Client, Credentials, authentication, object};
 
+use super::about::identify;
 use super::{Endpoint, Password};
 use crate::HsmError;
 
@@ -62,6 +63,20 @@ impl Link {
     /// The link of this process to that device with that key. Nothing is sent yet.
     pub(super) fn to(endpoint: Endpoint, id: object::Id, password: &Password) -> Arc<Self> {
         let key = authentication::Key::derive_from_password(password.expose().as_bytes());
+        Self::with_key(endpoint, id, key)
+    }
+
+    /// The link with another authentication key that has the same password.
+    pub(super) fn like(&self, id: object::Id) -> Arc<Self> {
+        Self::with_key(self.endpoint.clone(), id, self.key.clone())
+    }
+
+    /// What the password is for the device.
+    pub(super) fn key(&self) -> &authentication::Key {
+        &self.key
+    }
+
+    fn with_key(endpoint: Endpoint, id: object::Id, key: authentication::Key) -> Arc<Self> {
         let mut links = LINKS.lock().unwrap_or_else(PoisonError::into_inner);
         // Kept for as long as the device keeps the session: whoever opens the link again needs no other.
         links.retain(|link| Arc::strong_count(link) > 1 || link.lock().used.elapsed() < OCCUPIED);
@@ -189,10 +204,10 @@ impl Link {
         let lost = |reason| Lost::Session { reason, damaged: true, sent: false };
         let connector = self.endpoint.connector();
         // Before the password: a strange device is not to see a proof of it.
-        let (mut serial, _) = identify(&connector).map_err(lost)?;
+        let mut serial = identify(&connector).map_err(lost)?.serial;
         if serial != self.endpoint.serial {
             // No MAC guards that answer: what reads wrong twice is wrong.
-            (serial, _) = identify(&connector).map_err(lost)?;
+            serial = identify(&connector).map_err(lost)?.serial;
         }
         if serial != self.endpoint.serial {
             let label = self.endpoint.to_string();
@@ -252,28 +267,6 @@ impl Link {
     }
 }
 
-/// Serial number and firmware version, which the device tells without a session; the library asks for
-/// them inside of one only.
-pub(super) fn identify(connector: &Connector) -> Result<(u32, [u8; 3]), String> {
-    const DEVICE_INFO: [u8; 3] = [0x06, 0, 0];
-    let send = || connector.send_message(yubihsm::Uuid::nil(), DEVICE_INFO.to_vec().into());
-    let answer: Vec<u8> = match catch_unwind(AssertUnwindSafe(send)) {
-        Ok(Ok(answer)) => answer.into(),
-        Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err(PANIC.to_owned()),
-    };
-    match answer.as_slice() {
-        // At the end are the numbers of algorithms, none of which is 0: an answer in pieces ends so.
-        [0x86, high, low, major, minor, patch, serial @ .., 1..=0xff]
-            if usize::from(u16::from_be_bytes([*high, *low])) + 3 == answer.len() =>
-        {
-            let (serial, _) = serial.split_first_chunk().ok_or("DEVICE INFO is cut off")?;
-            Ok((u32::from_be_bytes(*serial), [*major, *minor, *patch]))
-        }
-        _ => Err("no answer to DEVICE INFO".to_owned()),
-    }
-}
-
 /// All links of this process, so that a protector and a signer share a session.
 static LINKS: Mutex<Vec<Arc<Link>>> = Mutex::new(Vec::new());
 /// When sessions were opened, by connector.
@@ -281,7 +274,7 @@ static OPENED: Mutex<BTreeMap<String, VecDeque<Instant>>> = Mutex::new(BTreeMap:
 /// Half of what a device has: others use it as well.
 const MAX_OPENED: usize = 8;
 const OCCUPIED: Duration = Duration::from_secs(31);
-const PANIC: &str = "the client library gave up on a malformed answer";
+pub(super) const PANIC: &str = "the client library gave up on a malformed answer";
 
 struct State {
     /// A refused password is never tried again.

@@ -29,6 +29,21 @@ pub(super) fn node_capabilities(profile: Profile) -> Capability {
     kek_capabilities(profile) | Capability::SIGN_ECDSA
 }
 
+/// A KEK's label begins so, whatever follows.
+pub(super) fn kek_label(version: u32) -> String {
+    format!("quorate KEK v{version}")
+}
+
+/// The label of a node's authentication key begins so.
+pub(super) const NODE_LABEL: &str = "quorate node";
+
+pub(super) fn kek_algorithm(profile: Profile) -> Algorithm {
+    match profile {
+        Profile::HmacKdf => Algorithm::Hmac(hmac::Algorithm::Sha256),
+        _ => Algorithm::Wrap(wrap::Algorithm::Aes256Ccm),
+    }
+}
+
 pub(super) fn name(kind: Type, id: u16) -> String {
     format!("{kind} 0x{id:04x}")
 }
@@ -54,10 +69,7 @@ pub(super) fn check_kek(link: &Link, config: &Config) -> Result<&'static str, Hs
     let kind = kek_type(config.profile)?;
     let name = name(kind, config.key_id);
     let info = read(link, kind, config.key_id)?;
-    let algorithm = match config.profile {
-        Profile::HmacKdf => Algorithm::Hmac(hmac::Algorithm::Sha256),
-        _ => Algorithm::Wrap(wrap::Algorithm::Aes256Ccm),
-    };
+    let algorithm = kek_algorithm(config.profile);
     expect(&name, &info, kek_capabilities(config.profile), algorithm)?;
     Ok(origin(info.origin))
 }

@@ -36,6 +36,8 @@ pub(crate) enum Fault {
     Split(isize),
     /// The answer comes late.
     Slow(Duration),
+    /// The device gets the message late.
+    Stall(Duration),
     /// The bytes of the answer are changed.
     Corrupt(fn(&mut Vec<u8>)),
     /// The connection ends; the device never saw the message.
@@ -177,6 +179,9 @@ impl Shared {
         }
         if let Fault::Status(status) = fault {
             return out.write_all(&http(status, b"")).ok();
+        }
+        if let Fault::Stall(time) = fault {
+            std::thread::sleep(time);
         }
         let mut answer = lock(&self.device).handle(body);
         if let Fault::Corrupt(change) = fault {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::client::{ClientError, ClientKeyError};
 use crate::config::ConfigError;
 use crate::demo::DemoError;
+use crate::device_log::DeviceLogError;
 use crate::exit::Exit;
 use crate::handle::ServiceError;
 use crate::membership::MembershipError;
@@ -41,6 +42,8 @@ pub enum CommandError {
     Service(ServiceError),
     /// A rotation of the key-encryption key.
     Rotation(RotationError),
+    /// The device's own log.
+    DeviceLog(DeviceLogError),
     /// It exists already.
     Exists(String),
     /// This machine.
@@ -84,6 +87,9 @@ impl CommandError {
                 Exit::Unreachable.code()
             }
             Self::Rotation(error) => error.exit().code(),
+            Self::DeviceLog(DeviceLogError::Refused { .. }) => Exit::Sealed.code(),
+            Self::DeviceLog(DeviceLogError::NoPosition) => Exit::Conflict.code(),
+            Self::DeviceLog(_) => Exit::Local.code(),
             Self::Exists(_) => Exit::Conflict.code(),
             Self::Demo(error) => error.exit_code(),
         }
@@ -120,6 +126,7 @@ impl std::fmt::Display for CommandError {
             Self::Client(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
             Self::Rotation(error) => error.fmt(f),
+            Self::DeviceLog(error) => error.fmt(f),
             Self::Demo(error) => error.fmt(f),
         }
     }
@@ -135,6 +142,16 @@ impl From<RotationError> for CommandError {
             RotationError::Store(error) => Self::Store(error),
             RotationError::Membership(error) => Self::Membership(error),
             own => Self::Rotation(own),
+        }
+    }
+}
+
+impl From<DeviceLogError> for CommandError {
+    fn from(error: DeviceLogError) -> Self {
+        match error {
+            DeviceLogError::Hsm(error) => Self::Sealing(error.into()),
+            DeviceLogError::Store(error) => Self::Store(error),
+            own => Self::DeviceLog(own),
         }
     }
 }

@@ -18,7 +18,8 @@ pub(super) use token::TokenArgs;
 /// `hsm …`
 #[derive(Subcommand, Debug)]
 pub(super) enum HsmVerb {
-    /// Try what a PKCS#11 token can really do, before a node is made with it; no folder is needed
+    /// Try what a PKCS#11 token can really do, before a node is made with it, or see which YubiHSM is there; no
+    /// folder is needed
     Probe(probe::ProbeArgs),
     /// Try this folder's HSM: does its key open what was sealed, does the identity sign
     Status,
@@ -28,7 +29,7 @@ pub(super) enum HsmVerb {
     ClearPin,
     /// Destroy the keys that a cut-off `quorate init` left in a PKCS#11 token
     Discard(discard::DiscardArgs),
-    /// Take a YubiHSM's own log into this party's audit log, while the node is stopped
+    /// Take a YubiHSM's own log into this party's audit log; the node may run
     AuditDrain(audit_drain::DrainArgs),
     /// Put everything sealed under a new key-encryption key; the node must not run
     RotateKek(rotate::RotateArgs),

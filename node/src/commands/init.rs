@@ -200,7 +200,7 @@ fn software(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
     Ok((hsm, Box::new(made.map_err(SealingError::Hsm)?), report, None))
 }
 
-pub(super) use yubihsm::AUDITOR_PASSWORD;
+pub(super) use yubihsm::{AUDITOR_PASSWORD, AdministratorArgs};
 
 pub(super) fn profile(name: &str) -> Result<Profile, CommandError> {
     serde_json::from_value(json!(name)).map_err(|_| {

@@ -10,7 +10,8 @@ use tokio::sync::watch;
 
 use super::{CommandError, Global};
 use crate::clock::SystemClock;
-use crate::config::{ConfigError, Folder};
+use crate::config::{ConfigError, Folder, HsmConfig};
+use crate::device_log::Intake;
 use crate::entropy::Entropy;
 use crate::handle::{Handle, ServiceError};
 use crate::membership::{Membership, MembershipError};
@@ -78,7 +79,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
             Timing::default(),
         )
         .await?;
-        let service = Service::new(Parts {
+        let mut service = Service::new(Parts {
             me,
             membership,
             identity,
@@ -91,6 +92,9 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
             deadlines: config.deadlines(),
             keeping: config.keeping(),
         })?;
+        if let HsmConfig::Yubihsm { serial, .. } = &config.hsm {
+            service.watch_device_log(Intake::new(&place, *serial));
+        }
         let (handle, commands) = Handle::new();
         let router = crate::api::router(handle, token.trim());
         let (stop, stopped) = watch::channel(false);

@@ -1,12 +1,13 @@
 //! KEKs that were about to be made: `rotation.attempts`, one name a line, written before the HSM is asked.
 //! What a crash leaves in the HSM before `rotation.toml` names it can so be told from the KEKs of others.
+//! In a YubiHSM identifiers are few, so a tag follows after a colon, which the label of the KEK ends with.
 
 use quorate_hsm::pkcs11;
 use serde::Serialize;
 
-use super::{RotationError, pin_again};
+use super::{RotationError, device, pin_again};
 use crate::config::{Folder, HsmConfig};
-use crate::sealing::{SealingError, remove_durably, replace_private, where_it_is};
+use crate::sealing::{Kek, SealingError, remove_durably, replace_private, where_it_is};
 
 /// A KEK under which nothing is sealed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,40 +47,57 @@ pub(super) fn add(folder: &Folder, name: &str) -> Result<(), RotationError> {
 pub(super) fn remove(folder: &Folder, name: &str) -> Result<(), RotationError> {
     let mut names = read(folder)?;
     let before = names.len();
-    names.retain(|other| other != name);
+    names.retain(|other| without_tag(other) != name);
     if names.len() == before { Ok(()) } else { write(folder, &names) }
 }
 
 pub(super) fn names(folder: &Folder, name: &str) -> Result<bool, RotationError> {
-    Ok(read(folder)?.iter().any(|other| other == name))
+    Ok(read(folder)?.iter().any(|other| without_tag(other) == name))
 }
 
-/// What attempts have left; those that left nothing are forgotten. The process must be logged in.
-pub(super) fn leftover(folder: &Folder, hsm: &HsmConfig) -> Result<Vec<Leftover>, RotationError> {
+/// The tag of an attempt that has one.
+pub(super) fn tag(folder: &Folder, name: &str) -> Result<Option<String>, RotationError> {
+    let names = read(folder)?.into_iter();
+    let tag = |line: String| line.split_once(':').map(|(_, tag)| tag.to_owned());
+    Ok(names.filter(|other| without_tag(other) == name).find_map(tag))
+}
+
+fn without_tag(name: &str) -> &str {
+    name.split_once(':').map_or(name, |(name, _)| name)
+}
+
+/// What attempts have left in the HSM of `kek`; those that left nothing are forgotten.
+pub(super) fn leftover(
+    folder: &Folder,
+    hsm: &HsmConfig,
+    kek: &Kek,
+) -> Result<Vec<Leftover>, RotationError> {
     let names = read(folder)?;
     if names.is_empty() {
         return Ok(Vec::new());
     }
-    let found = match hsm {
-        HsmConfig::Software { .. } => names
-            .into_iter()
-            .filter_map(|name| {
-                let path = folder.path().join(&name);
-                let remedy = format!("remove {}", path.display());
-                path.exists().then(|| Leftover { name, objects: Vec::new(), remedy })
-            })
-            .collect(),
-        // Nothing was begun there: rotation refuses this backend first.
-        HsmConfig::Yubihsm { .. } => Vec::new(),
-        HsmConfig::Pkcs11 { pin_file, .. } => {
+    let found: Vec<Option<Leftover>> = match (hsm, kek) {
+        (HsmConfig::Pkcs11 { pin_file, .. }, _) => {
             let location = where_it_is(hsm)?.location();
+            // The process is logged in.
             let pin = pin_again(folder, pin_file.as_deref())?;
             let listed = pkcs11::list(&location, pin).map_err(SealingError::from)?;
-            names.into_iter().filter_map(|name| in_token(name, &listed)).collect::<Vec<_>>()
+            names.iter().map(|name| in_token(name.clone(), &listed)).collect()
         }
+        (_, Kek::Yubihsm(kek)) => {
+            names.iter().map(|name| device::left_by(kek, name)).collect::<Result<_, _>>()?
+        }
+        _ => names.iter().map(|name| in_folder(folder, name.clone())).collect(),
     };
-    write(folder, &found.iter().map(|left| left.name.clone()).collect::<Vec<_>>())?;
-    Ok(found)
+    let there = names.iter().zip(&found).filter(|(_, found)| found.is_some());
+    write(folder, &there.map(|(name, _)| name.clone()).collect::<Vec<_>>())?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+fn in_folder(folder: &Folder, name: String) -> Option<Leftover> {
+    let path = folder.path().join(&name);
+    let remedy = format!("remove {}", path.display());
+    path.exists().then(|| Leftover { name, objects: Vec::new(), remedy })
 }
 
 fn in_token(name: String, listed: &[pkcs11::Listed]) -> Option<Leftover> {

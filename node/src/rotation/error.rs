@@ -52,8 +52,10 @@ pub enum RotationError {
         /** Its identifier, hexadecimal. */
         id: String,
     },
-    /// Only the KEKs of PKCS#11 tokens are destroyed by command.
+    /// The emulation's KEK is a file, which people remove.
     OtherBackend,
+    /// A YubiHSM's keys are made and deleted by its administrator, whose credentials were not named.
+    NoAdministrator,
     /// The version of KEKs cannot be counted further.
     Versions,
     /// Who watched has stopped it.
@@ -70,7 +72,7 @@ impl RotationError {
             | Self::InUse { .. }
             | Self::StillNamed { .. } => Exit::Conflict,
             Self::Unknown { .. } => Exit::Unknown,
-            Self::OtherBackend => Exit::Usage,
+            Self::OtherBackend | Self::NoAdministrator => Exit::Usage,
             Self::Sealing(_)
             | Self::Store(_)
             | Self::Membership(_)
@@ -114,8 +116,13 @@ impl std::fmt::Display for RotationError {
                  is what `quorate hsm rotate-kek` called it"
             ),
             Self::OtherBackend => f.write_str(
-                "only the KEK of a PKCS#11 token is destroyed by command; of the software emulation, \
-                 remove the old key file by hand",
+                "only a KEK inside an HSM is destroyed by command; of the software emulation, remove the \
+                 old key file by hand",
+            ),
+            Self::NoAdministrator => f.write_str(
+                "the node's own key may neither make nor delete keys in a YubiHSM; nothing was changed: \
+                 name the administrator's with --admin-auth-key ID (and --admin-password-file FILE, or you \
+                 are asked)",
             ),
             Self::Versions => f.write_str("the version of the KEK cannot be counted further"),
             Self::Stopped => f.write_str("the rotation was stopped; another one continues it"),

@@ -51,7 +51,10 @@ pub(super) fn everything(
     store: &Store,
 ) -> Result<Vec<Sealed>, RotationError> {
     let mut files = vec![("hedge.sealed", folder.hedge(), BlobKind::HedgeKey)];
-    let inside = matches!(&config.hsm, HsmConfig::Pkcs11 { identity_key: Some(_), .. });
+    let inside = matches!(
+        &config.hsm,
+        HsmConfig::Pkcs11 { identity_key: Some(_), .. } | HsmConfig::Yubihsm { .. }
+    );
     if !inside || folder.identity().exists() {
         files.push(("identity.sealed", folder.identity(), BlobKind::Identity));
     }

@@ -54,6 +54,20 @@ impl Store {
         self.write(|transaction| append(transaction, entry).map(End::Commit))
     }
 
+    /// Appends records in one transaction: all of them or none.
+    ///
+    /// # Errors
+    /// As [`Store::audit_append`].
+    pub fn audit_append_all(&self, entries: Vec<Vec<u8>>) -> Result<(), StoreError> {
+        for entry in &entries {
+            bounded("an audit record", entry.len(), MAX_AUDIT_RECORD)?;
+        }
+        self.write(|transaction| {
+            entries.into_iter().try_for_each(|entry| append(transaction, entry))?;
+            Ok(End::Commit(()))
+        })
+    }
+
     /// At most `limit` entries from number `from` on, and at most [`MAX_AUDIT_PAGE`].
     ///
     /// # Errors

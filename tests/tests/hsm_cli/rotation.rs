@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use quorate_hsm::pkcs11::softhsm;
 use quorate_node::config::Folder;
-use quorate_node::rotation::{RotationError, Step, rotate};
+use quorate_node::rotation::{RotationError, Step, Wanted, rotate};
 use quorate_node::store::Store;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
@@ -47,7 +47,7 @@ fn place(identity: &str) -> (TempDir, Vec<Node>) {
 }
 
 /// All start, sign, and stop again.
-fn sign(root: &Path, nodes: &mut [Node], nonce: &str) {
+pub fn sign(root: &Path, nodes: &mut [Node], nonce: &str) {
     nodes.iter_mut().for_each(Node::start);
     wait_for_links(nodes, &[1, 2, 3]);
     let signed = faces::sign(root, &nodes[0], &["--nonce", nonce]);
@@ -56,14 +56,14 @@ fn sign(root: &Path, nodes: &mut [Node], nonce: &str) {
 }
 
 /// A field of the configuration, as it stands there.
-fn field(node: &Node, name: &str) -> Option<String> {
+pub fn field(node: &Node, name: &str) -> Option<String> {
     let text = fs::read_to_string(node.folder.join("quorate.toml")).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name} = ")))?;
     Some(line.split('"').nth(1).unwrap().to_owned())
 }
 
 /// The identifiers of all KEKs that the headers of blobs in the folder name.
-fn named(node: &Node) -> BTreeSet<String> {
+pub fn named(node: &Node) -> BTreeSet<String> {
     let id = |blob: &[u8]| hex::encode(quorate_hsm::inspect(blob).unwrap().kek.id);
     let files = ["hedge.sealed", "identity.sealed"].map(|name| node.folder.join(name));
     let mut ids: BTreeSet<String> =
@@ -73,7 +73,7 @@ fn named(node: &Node) -> BTreeSet<String> {
     ids
 }
 
-fn audit(node: &Node) -> Vec<Value> {
+pub fn audit(node: &Node) -> Vec<Value> {
     let store = Store::open(&node.folder.join("store.redb")).unwrap();
     store.audit_verify().unwrap();
     let entries = store.audit(1, 1000).unwrap();
@@ -81,12 +81,16 @@ fn audit(node: &Node) -> Vec<Value> {
 }
 
 /// A stopped node's folder at another place in the same root.
-fn copy(node: &Node, to: &str) -> Node {
+pub fn copy(node: &Node, to: &str) -> Node {
     let folder = node.folder.with_file_name(to);
     fs::create_dir(&folder).unwrap();
     for entry in fs::read_dir(&node.folder).unwrap() {
-        let file = entry.unwrap();
-        fs::copy(file.path(), folder.join(file.file_name())).unwrap();
+        let (from, to) = (entry.unwrap().path(), folder.clone());
+        let to = to.join(from.file_name().unwrap());
+        // A node makes it anew.
+        if !from.is_dir() {
+            fs::copy(from, to).unwrap();
+        }
     }
     let mut copied = Node::new(folder.parent().unwrap(), node.party);
     (copied.folder, copied.listen, copied.api) = (folder, node.listen, node.api);
@@ -210,7 +214,7 @@ fn a_rotation_that_is_cut_off_after_any_step_is_continued() {
             steps.push(step.clone());
             if steps.len() > stop { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let stopped = match rotate(&place, None, &mut watch) {
+        let stopped = match rotate(&place, &Wanted::default(), &mut watch) {
             Err(RotationError::Stopped) => true,
             done => {
                 done.unwrap();

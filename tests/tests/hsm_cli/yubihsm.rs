@@ -17,11 +17,11 @@ use crate::token::write_pin;
 use crate::{alone, run_ends};
 
 /// An emulator as a process; it ends with this value.
-struct Device {
+pub struct Device {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    url: String,
+    pub url: String,
     serial: String,
 }
 
@@ -33,7 +33,7 @@ impl Drop for Device {
 }
 
 impl Device {
-    fn start(serial: u32) -> Self {
+    pub fn start(serial: u32) -> Self {
         let binary = binary().with_file_name("examples").join("yubihsm-emulator");
         let mut command = Command::new(&binary);
         command.arg(serial.to_string()).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -58,14 +58,19 @@ impl Device {
         line
     }
 
+    /// One of the emulator's commands, and its answer.
+    pub fn tell(&mut self, command: &str) -> String {
+        writeln!(self.input, "{command}").unwrap();
+        self.line().trim_end().to_owned()
+    }
+
     /// Unplugged and plugged in again.
-    fn power_cycle(&mut self) {
-        writeln!(self.input, "power-cycle").unwrap();
-        assert_eq!(self.line(), "done\n");
+    pub fn power_cycle(&mut self) {
+        assert_eq!(self.tell("power-cycle"), "done");
     }
 
     /// What `quorate init` is told.
-    fn arguments<'a>(&'a self, administrator: &'a str) -> [&'a str; 10] {
+    pub fn arguments<'a>(&'a self, administrator: &'a str) -> [&'a str; 10] {
         [
             "--hsm",
             "yubihsm",
@@ -82,7 +87,7 @@ impl Device {
 }
 
 /// The factory's password, in a file.
-fn administrator(root: &Path) -> PathBuf {
+pub fn administrator(root: &Path) -> PathBuf {
     let file = root.join("administrator.password");
     write_pin(&file, "password\n", 0o600);
     file
@@ -163,7 +168,11 @@ fn what_init_needs_for_a_yubihsm_is_named() {
     second.init(&all).message(15, &["0x0012", "nothing was changed"]);
     // Another password than the device knows.
     write_pin(&node.folder.join("yubihsm-node.password"), "another", 0o600);
-    node.ask(&["hsm", "status"]).message(11, &["wrong PIN"]);
+    let held = node.ask(&["hsm", "status"]);
+    held.message(11, &["wrong PIN"]);
+    assert!(held.stdout.contains(r#""pin_guard":"held: "#), "{held:?}");
+    let probed = node.ask(&["hsm", "probe", "--connector", &device.url]).object();
+    assert_eq!((&probed["serial"], &probed["log_room"]), (&json!(7_000_011), &json!(62)));
     crate::alone(root.path(), &node);
     run_ends(&node).message(11, &["no PIN was tried now"]);
 }

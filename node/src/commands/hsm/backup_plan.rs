@@ -18,6 +18,10 @@ pub(super) fn backup_plan(global: &Global) -> Result<(), CommandError> {
     };
     let group = "The group can go on without this party as long as enough others are left, and must replace it: no other party, and nobody outside, can make this party's shares anew.";
     let folder = "A backup of the folder alone is useless: its shares open under the key in the HSM only. A backup of the HSM alone is useless, too: the shares are in the folder. Back up both, apart from each other. An older folder must not be put back while a newer one exists (see `quorate readmit --help`).";
+    let heading = match &config.hsm {
+        HsmConfig::Yubihsm { .. } => "in the device alone, and never to be backed up:",
+        _ => "back up with the HSM's own tools, not with ours:",
+    };
     let object = json!({
         "backend": how.0, "keys": keys, "how": how.1, "without": without,
         "shares": names, "group": group, "folder": folder,
@@ -26,7 +30,7 @@ pub(super) fn backup_plan(global: &Global) -> Result<(), CommandError> {
         "party     {} ({})\n{}{}\nif lost   {lost}\n          {without}\n          {group}\nfolder    {folder}",
         config.party,
         config.name,
-        listed("back up with the HSM's own tools, not with ours:", &keys).trim_start(),
+        listed(heading, &keys).trim_start(),
         listed("how", &how.1),
     );
     global.print(&object, &text);

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use quorate_hsm::pkcs11::{self, Capabilities};
+use quorate_hsm::yubihsm;
 use serde_json::{Value, json};
 
 use super::super::{CommandError, Global};
@@ -12,12 +13,35 @@ use crate::sealing::SealingError;
 pub(in crate::commands) struct ProbeArgs {
     #[command(flatten)]
     token: TokenArgs,
+    /// The connector of a YubiHSM 2, instead of a token: what the device says without a password
+    #[arg(long, value_name = "URL", conflicts_with_all = ["module", "token", "token_serial", "uri"])]
+    connector: Option<String>,
 }
 
 pub(super) fn probe(global: &Global, args: &ProbeArgs) -> Result<(), CommandError> {
+    if let Some(connector) = &args.connector {
+        return device(global, connector);
+    }
     let location = args.token.location()?;
     let found = pkcs11::probe(&location, args.token.pin(global)?).map_err(SealingError::Hsm)?;
     global.print(&object(&found), &text(&found));
+    Ok(())
+}
+
+/// A device says nothing of what its keys may do before somebody has a key: `quorate init` tries that.
+fn device(global: &Global, connector: &str) -> Result<(), CommandError> {
+    let about = yubihsm::about(connector).map_err(SealingError::Hsm)?;
+    let (serial, [major, minor, patch]) = (about.serial, about.firmware);
+    let firmware = format!("{major}.{minor}.{patch}");
+    let object = json!({
+        "serial": serial, "firmware": firmware, "log_used": about.log_used,
+        "log_room": about.log_room,
+    });
+    let text = format!(
+        "device    YubiHSM {serial:010}, firmware {firmware}, as whoever answers at {connector} says: nothing proves it\nlog       {} of {} entries are not drained\nnext      `quorate init --hsm yubihsm --serial {serial} …` makes the keys, and tries with them what must work and what must be refused",
+        about.log_used, about.log_room
+    );
+    global.print(&object, &text);
     Ok(())
 }
 

@@ -6,22 +6,28 @@ use std::ops::ControlFlow;
 use clap::Args;
 use serde_json::json;
 
-use crate::commands::init::profile;
+use crate::commands::init::{AdministratorArgs, profile};
 use crate::commands::{CommandError, Global};
-use crate::rotation::{self, Report, Step};
+use crate::rotation::{self, Report, Step, Wanted};
 
 #[derive(Args, Debug)]
 pub(in crate::commands) struct RotateArgs {
-    /// How the token wraps from now on; left out, the best that it can really do
+    /// How the HSM wraps from now on; left out, the best that a token can really do, and as before in a
+    /// YubiHSM
     #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
+    #[command(flatten)]
+    administrator: AdministratorArgs,
 }
 
 #[derive(Args, Debug)]
 pub(in crate::commands) struct DestroyArgs {
-    /// CKA_ID of the old key-encryption key, hexadecimal, as `rotate-kek` named it
+    /// The old key-encryption key, hexadecimal, as `rotate-kek` named it: its CKA_ID, or its identifier in
+    /// the YubiHSM
     #[arg(long, value_name = "HEX")]
     key_id: String,
+    #[command(flatten)]
+    administrator: AdministratorArgs,
     /// Accept that copies of this folder from before the rotation never open again
     #[arg(long)]
     yes: bool,
@@ -48,7 +54,8 @@ pub(super) fn rotate(global: &Global, args: &RotateArgs) -> Result<(), CommandEr
         }
         ControlFlow::Continue(())
     };
-    let report = rotation::rotate(&place, profile, &mut progress)?;
+    let wanted = Wanted { profile, administrator: args.administrator.access() };
+    let report = rotation::rotate(&place, &wanted, &mut progress)?;
     let mut object = serde_json::to_value(&report).unwrap_or_default();
     if let Some(fields) = object.as_object_mut() {
         fields.insert("event".to_owned(), json!("kek-rotated"));
@@ -72,15 +79,18 @@ fn text(report: &Report) -> String {
             left.name, left.remedy
         ));
     }
+    let by = if from.starts_with("yubihsm:") { " --admin-auth-key ID" } else { "" };
     text.push_str(&format!(
         "\nNothing was destroyed: {from} is still there, and opens copies of this folder from before. Back \
-         up the HSM and this folder; then, to end that: quorate hsm destroy-kek --key-id {from_id}"
+         up the HSM and this folder; then, to end that: quorate hsm destroy-kek --key-id {from_id}{by}"
     ));
     text
 }
 
 pub(super) fn destroy(global: &Global, args: &DestroyArgs) -> Result<(), CommandError> {
     let id = args.key_id.to_lowercase();
+    // As the vendor's tools write it.
+    let id = id.strip_prefix("0x").map_or_else(|| id.clone(), |digits| format!("{digits:0>4}"));
     let key_id = hex::decode(&id)
         .map_err(|_| CommandError::Usage("--key-id must be hexadecimal".to_owned()))?;
     if !args.yes {
@@ -90,7 +100,8 @@ pub(super) fn destroy(global: &Global, args: &DestroyArgs) -> Result<(), Command
              copy. See that the HSM and this folder are backed up since, then say --yes"
         )));
     }
-    let destroyed = rotation::destroy(&global.place(), &key_id)?;
+    let destroyed =
+        rotation::destroy(&global.place(), &key_id, args.administrator.access().as_ref())?;
     let object = json!({ "event": "kek-destroyed", "key_id": id, "destroyed": destroyed });
     let text = format!(
         "destroyed KEK {id}: {}\ncopies of this folder from before the rotation never open again",

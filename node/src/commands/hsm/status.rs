@@ -1,7 +1,7 @@
 //! `quorate hsm status`: is this folder's HSM there, and does it do what the node needs?
 
 use quorate_core::wire::Bytes64;
-use quorate_hsm::HsmError;
+use quorate_hsm::{HsmError, yubihsm};
 use serde_json::{Value, json};
 
 use super::super::{CommandError, Global};
@@ -15,6 +15,7 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
     let before = guard_state(&place, &config);
     let tried = examine(&place, &config);
     let after = guard_state(&place, &config);
+    let log = device_log(&place, &config);
     // Shown before the error, which says what to do: what a program reads here is whole either way.
     let (mut object, text) = match &tried {
         Ok(found) => (found.object(), found.text()),
@@ -27,12 +28,49 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
         fields.insert("party".to_owned(), config.party.into());
         fields.insert("backend".to_owned(), backend(&config.hsm).into());
         fields.insert("pin_guard".to_owned(), after.clone().into());
+        if let Some((object, _)) = &log {
+            fields.insert("device_log".to_owned(), object.clone());
+        }
     }
     let changed = if before == after { String::new() } else { format!(" (before: {before})") };
     let text =
         format!("party     {} ({})\n{text}\nPIN guard {after}{changed}", config.party, config.name);
+    let text = log.map_or(text.clone(), |(_, line)| format!("{text}\n{line}"));
     global.print(&object, &text);
     tried.map(drop).map_err(CommandError::from)
+}
+
+/// How full a YubiHSM's own log is, which the device tells without a password, and what waits for the
+/// node.
+fn device_log(place: &Folder, config: &Config) -> Option<(Value, String)> {
+    let HsmConfig::Yubihsm { connector, .. } = &config.hsm else { return None };
+    let said = yubihsm::about(connector);
+    let (used, room) = match &said {
+        Ok(about) => (json!(about.log_used), json!(about.log_room)),
+        Err(_) => (Value::Null, Value::Null),
+    };
+    let waiting = crate::device_log::waiting(place);
+    let object = json!({
+        "used": used, "room": room, "waiting": waiting.as_ref().ok(),
+        "failure": waiting.as_ref().err().map(ToString::to_string),
+    });
+    let full = match said {
+        Ok(about) if about.log_used >= about.log_room => format!(
+            "FULL with {} entries: more overwrite the oldest, or with force-audit the device stops; drain it \
+             with `quorate hsm audit-drain`",
+            about.log_used
+        ),
+        Ok(about) => format!("{} of {} entries are not drained", about.log_used, about.log_room),
+        Err(error) => format!("unknown how full it is: {error}"),
+    };
+    let waits = match waiting {
+        Ok(0) => "no batch waits in hsm-log".to_owned(),
+        Ok(count) => format!(
+            "batches that wait in hsm-log for the node, or for the next `quorate hsm audit-drain`: {count}"
+        ),
+        Err(error) => error.to_string(),
+    };
+    Some((object, format!("log       {full}; {waits}")))
 }
 
 struct Found {
@@ -114,7 +152,9 @@ fn backend(hsm: &HsmConfig) -> &'static str {
 
 /// Whether the PIN may be tried, by the guard's file.
 fn guard_state(place: &Folder, config: &Config) -> String {
-    let HsmConfig::Pkcs11 { pin_file, .. } = &config.hsm else {
+    let (HsmConfig::Pkcs11 { pin_file, .. } | HsmConfig::Yubihsm { password_file: pin_file, .. }) =
+        &config.hsm
+    else {
         return match &config.hsm {
             HsmConfig::Software { secret: KekSecret::Passphrase, .. } => {
                 "none: nothing counts or locks wrong passphrases; Argon2id makes each try slow"

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use quorate_hsm::yubihsm::{self, Administrator, Password, Plan, YubiHsmProtector};
+use quorate_hsm::yubihsm::{self, Password, Plan, YubiHsmProtector};
 use quorate_hsm::{Profile, yubihsm::Provisioned};
 use zeroize::Zeroizing;
 
 use super::{IdentityPlace, InitArgs, Made, fresh_secret, profile};
 use crate::commands::CommandError;
 use crate::config::{Folder, HsmConfig};
-use crate::sealing::{SealingError, Source, password, write_private};
+use crate::sealing::{AdministratorAccess, SealingError, password, write_private};
 
 #[derive(Args, Debug)]
 pub(super) struct DeviceArgs {
@@ -20,12 +20,8 @@ pub(super) struct DeviceArgs {
     /// The device's serial number; another device is refused ever after
     #[arg(long, value_name = "NUMBER")]
     serial: Option<u32>,
-    /// The administrator's authentication key, which makes the others and then goes into a safe
-    #[arg(long, value_name = "ID", value_parser = object_id)]
-    admin_auth_key: Option<u16>,
-    /// A file with its password, readable by you alone; without it you are asked
-    #[arg(long, value_name = "FILE")]
-    admin_password_file: Option<PathBuf>,
+    #[command(flatten)]
+    administrator: AdministratorArgs,
     /// The node's authentication key, to be made
     #[arg(long, value_name = "ID", default_value = "0x0010", value_parser = object_id)]
     node_auth_key: u16,
@@ -41,6 +37,25 @@ pub(super) struct DeviceArgs {
     /// The node's domain in the device, 1 to 16: one of its own
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     domain: u8,
+}
+
+/// Who may make and delete keys in a YubiHSM: never the node.
+#[derive(Args, Debug)]
+pub(in crate::commands) struct AdministratorArgs {
+    /// The administrator's authentication key in a YubiHSM, which makes the others and then goes into a safe
+    #[arg(long, value_name = "ID", value_parser = object_id)]
+    admin_auth_key: Option<u16>,
+    /// A file with its password, readable by you alone; without it you are asked
+    #[arg(long, value_name = "FILE", requires = "admin_auth_key")]
+    admin_password_file: Option<PathBuf>,
+}
+
+impl AdministratorArgs {
+    /// Nothing without the authentication key.
+    pub(in crate::commands) fn access(&self) -> Option<AdministratorAccess> {
+        let password_file = self.admin_password_file.clone();
+        self.admin_auth_key.map(|auth_key| AdministratorAccess { auth_key, password_file })
+    }
 }
 
 /// Decimal, or hexadecimal after `0x`, as the vendor's tools write it.
@@ -61,7 +76,7 @@ pub(super) fn device(place: &Folder, args: &InitArgs) -> Result<Made, CommandErr
     let asked = &args.device;
     let missing = |option: &str| CommandError::Usage(format!("--hsm yubihsm needs {option}"));
     let serial = asked.serial.ok_or_else(|| missing("--serial"))?;
-    let auth_key = asked.admin_auth_key.ok_or_else(|| missing("--admin-auth-key"))?;
+    let access = asked.administrator.access().ok_or_else(|| missing("--admin-auth-key"))?;
     if args.identity != IdentityPlace::P256 {
         let what = "a YubiHSM makes the identity key inside, on P-256: leave --identity out";
         return Err(CommandError::Usage(what.to_owned()));
@@ -75,11 +90,7 @@ pub(super) fn device(place: &Folder, args: &InitArgs) -> Result<Made, CommandErr
         profile: profile.unwrap_or(Profile::WrapData),
         key_version: 1,
     };
-    // A credential is the node's, never the administrator's.
-    let source = asked.admin_password_file.clone().map_or(Source::Terminal, Source::File);
-    let prompt = format!("password of the administrator's authentication key 0x{auth_key:04x}: ");
-    let administrator =
-        Administrator { auth_key, password: Password::new(source.read(&prompt)?.as_str()) };
+    let administrator = access.read()?;
     let node = kept_password(&place.path().join(NODE_PASSWORD))?;
     let auditor = kept_password(&place.path().join(AUDITOR_PASSWORD))?;
     let plan = Plan {
