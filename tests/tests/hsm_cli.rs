@@ -12,6 +12,8 @@ mod faces;
 mod files;
 #[path = "hsm_cli/hsm_verbs.rs"]
 mod hsm_verbs;
+#[path = "hsm_cli/kills.rs"]
+mod kills;
 #[path = "hsm_cli/memory.rs"]
 mod memory;
 // Shared with tests that use more of it.

@@ -1,18 +1,15 @@
-//! A new key-encryption key under everything sealed, whatever moment the program dies in; and the end of
+//! A new key-encryption key under everything sealed, whichever step the program dies after; and the end of
 //! the old one.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use quorate_hsm::pkcs11::softhsm;
 use quorate_node::config::Folder;
 use quorate_node::rotation::{RotationError, Step, rotate};
 use quorate_node::store::Store;
-use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -21,13 +18,10 @@ use crate::node_process::{Node, wait_for_links};
 use crate::token::{PIN, arguments, make, module, write_pin};
 use crate::{faces, run_ends};
 
-/// Kills of `rotate-kek`, spread over what it takes here.
-const KILLS: usize = 60;
-
 const ROTATE: [&str; 2] = ["hsm", "rotate-kek"];
 
 /// Three parties that share a key; they are stopped. The first one is sealed by a token.
-fn place(identity: &str) -> (TempDir, Vec<Node>) {
+pub fn place(identity: &str) -> (TempDir, Vec<Node>) {
     let root = tempfile::tempdir().unwrap();
     let configuration = softhsm::write_config(root.path()).unwrap();
     make(&configuration, "t");
@@ -47,7 +41,7 @@ fn place(identity: &str) -> (TempDir, Vec<Node>) {
 }
 
 /// All start, sign, and stop again.
-fn sign(root: &Path, nodes: &mut [Node], nonce: &str) {
+pub fn sign(root: &Path, nodes: &mut [Node], nonce: &str) {
     nodes.iter_mut().for_each(Node::start);
     wait_for_links(nodes, &[1, 2, 3]);
     let signed = faces::sign(root, &nodes[0], &["--nonce", nonce]);
@@ -56,14 +50,14 @@ fn sign(root: &Path, nodes: &mut [Node], nonce: &str) {
 }
 
 /// A field of the configuration, as it stands there.
-fn field(node: &Node, name: &str) -> Option<String> {
+pub fn field(node: &Node, name: &str) -> Option<String> {
     let text = fs::read_to_string(node.folder.join("quorate.toml")).unwrap();
     let line = text.lines().find(|line| line.starts_with(&format!("{name} = ")))?;
     Some(line.split('"').nth(1).unwrap().to_owned())
 }
 
 /// The identifiers of all KEKs that the headers of blobs in the folder name.
-fn named(node: &Node) -> BTreeSet<String> {
+pub fn named(node: &Node) -> BTreeSet<String> {
     let id = |blob: &[u8]| hex::encode(quorate_hsm::inspect(blob).unwrap().kek.id);
     let files = ["hedge.sealed", "identity.sealed"].map(|name| node.folder.join(name));
     let mut ids: BTreeSet<String> =
@@ -73,7 +67,7 @@ fn named(node: &Node) -> BTreeSet<String> {
     ids
 }
 
-fn audit(node: &Node) -> Vec<Value> {
+pub fn audit(node: &Node) -> Vec<Value> {
     let store = Store::open(&node.folder.join("store.redb")).unwrap();
     store.audit_verify().unwrap();
     let entries = store.audit(1, 1000).unwrap();
@@ -255,98 +249,4 @@ fn in_use(node: &Node) -> String {
     let file = field(node, "kek_file").unwrap_or_else(|| "kek.software".to_owned());
     // Magic and mode come before it.
     hex::encode(&fs::read(node.folder.join(file)).unwrap()[6..22])
-}
-
-/// SoftHSM's description of its token, which it writes anew, in place, at every login.
-fn token_file(root: &Path) -> PathBuf {
-    let tokens = fs::read_dir(root.join("tokens")).unwrap();
-    let mut found = tokens.map(|entry| entry.unwrap().path().join("token.object"));
-    found.find(|path| path.exists()).unwrap()
-}
-
-/// A kill in the middle of that loses the token, which no device would do: it is put back.
-fn mend_token(root: &Path, before: &[u8]) -> bool {
-    let file = token_file(root);
-    let torn = fs::read(&file).unwrap().len() != before.len();
-    if torn {
-        fs::write(file, before).unwrap();
-    }
-    torn
-}
-
-#[test]
-fn no_kill_of_a_rotation_loses_anything() {
-    let (root, mut nodes) = place("sealed");
-    // Without the trial of all profiles, which makes an RSA key and takes nearly all the time.
-    let rotate = ["hsm", "rotate-kek", "--profile", "token-gcm"];
-    let mut random = ChaCha20Rng::seed_from_u64(0x006b_6b65);
-    // The fastest of a few: a busy machine must not spread the kills beyond the end.
-    let usual = (0..4).map(|_| {
-        let begin = Instant::now();
-        nodes[0].ask(&rotate).object();
-        begin.elapsed()
-    });
-    let usual = usual.min().unwrap();
-    let (mut early, mut during, mut late, mut torn) = (0, 0, 0, 0);
-    let mut left = BTreeSet::new();
-    for kill in 0..KILLS {
-        let before = field(&nodes[0], "key_id");
-        // By turns: at any moment of it; while the KEK is made; while blobs move, which takes least.
-        let (after, within) = match kill % 3 {
-            0 => (None, usual),
-            1 => (Some("rotation.attempts"), usual / 2),
-            _ => (Some("rotation.toml"), usual / 16),
-        };
-        let watched = after.map(|name| nodes[0].folder.join(name));
-        let watched = watched.map(|file| (file.clone(), fs::read(file).ok()));
-        let token = fs::read(token_file(root.path())).unwrap();
-        let mut child = nodes[0].prepare(&rotate);
-        let child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let mut child = child.spawn().unwrap();
-        if let Some((file, before_it)) = watched {
-            // The list of attempts may be there from before.
-            while fs::read(&file).ok() == before_it && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_micros(100));
-            }
-        }
-        let delay = random.next_u64() % within.as_micros().max(1) as u64;
-        std::thread::sleep(Duration::from_micros(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        torn += usize::from(mend_token(root.path(), &token));
-        let planned = nodes[0].folder.join("rotation.toml").exists();
-        match (planned, field(&nodes[0], "key_id") == before) {
-            (true, _) => during += 1,
-            (false, true) => early += 1,
-            (false, false) => late += 1,
-        }
-        if planned {
-            run_ends(&nodes[0]).message(15, &["not finished"]);
-        }
-        let done = nodes[0].ask(&rotate).object();
-        assert_eq!(done["continued"], planned);
-        left = done["leftover"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|left| left["name"].as_str().unwrap().to_owned())
-            .chain(left)
-            .collect();
-        let now = field(&nodes[0], "key_id").unwrap();
-        assert_eq!(named(&nodes[0]), BTreeSet::from([now.clone()]), "kill {kill}");
-        assert!(!left.contains(&now), "a KEK in use is called left over");
-        if kill % 20 == 19 {
-            sign(root.path(), &mut nodes, &kill.to_string());
-        }
-    }
-    println!(
-        "a rotation takes {usual:?}; killed before the plan {early}, with it {during}, after {late}; SoftHSM's own file torn {torn}; left over {left:?}"
-    );
-    assert!(early > 0 && during > 0, "the kills miss what they are for");
-    for id in &left {
-        nodes[0].ask(&["hsm", "destroy-kek", "--key-id", id, "--yes"]).object();
-    }
-    assert_eq!(nodes[0].ask(&rotate).object()["leftover"], serde_json::json!([]));
-    audit(&nodes[0]);
-    sign(root.path(), &mut nodes, "1000");
 }
