@@ -132,7 +132,8 @@ fn a_killed_init_leaves_no_half_node_and_what_is_left_can_be_removed() {
         let begun = || !waits || marker.exists();
         let mut command = node.prepare(&node.init_arguments(&place.init(in_token)));
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let within = usual[usize::from(!in_token)];
+        let usual = usual[usize::from(!in_token)];
+        let within = if waits { usual / 2 } else { usual };
         let at_work = kill(&mut command, begun, moments.below(within));
         torn += usize::from(objects.must_be_whole());
         let phase = phase(&node, in_token);
