@@ -4,6 +4,8 @@
 // What stands outside `#[test]` functions is test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/context.rs"]
+mod context;
 #[path = "support/faulty.rs"]
 mod faulty;
 #[path = "support/isolated.rs"]
@@ -12,12 +14,13 @@ mod isolated;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use context::context;
 use faulty::Faulty;
 use isolated::{PIN, compile, create, isolated, job, module, wanted, was_killed, work, work_with};
 use quorate_hsm::pkcs11::{
     Config, Curve, Pin, PinGuard, Pkcs11Protector, Pkcs11Signer, Wanted, discard, provision,
 };
-use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, Profile, open, seal};
+use quorate_hsm::{HsmError, HsmSigner, Profile, open, seal};
 
 /// Kept as the caller of `provision` keeps it.
 type Made = (Config, Vec<u8>);
@@ -314,17 +317,4 @@ fn a_kill_at_every_write_of_a_key_breaks_no_other_key() {
     }
     println!("{kills} kills; {} files of keys that nobody can find are left", objects() - before);
     assert!(kills > 60, "{kills}");
-}
-
-fn context() -> Context {
-    Context {
-        network: [1; 16],
-        party: 2,
-        key: [3; 16],
-        epoch: 5,
-        policy_version: 7,
-        policy_hash: [8; 32],
-        kind: BlobKind::Share,
-        sequence: 9,
-    }
 }

@@ -15,15 +15,13 @@ mod sealing;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use quorate_tests::cluster::seed;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use tempfile::TempDir;
-
-use crate::Killed;
 
 /// When to kill.
 struct Moments(ChaCha20Rng);
@@ -50,14 +48,11 @@ fn usual(mut operation: impl FnMut()) -> Duration {
 
 /// Lets the command run until `begun`, and for `delay` then. Whether it was still at work when it was killed.
 fn kill(command: &mut Command, mut begun: impl FnMut() -> bool, delay: Duration) -> bool {
-    let child = command.spawn().unwrap();
-    let mut child = Killed(Some(child));
-    let ended = |child: &mut Child| child.try_wait().unwrap().is_some();
-    while !begun() && !ended(child.0.as_mut().unwrap()) {
+    let mut child = command.spawn().unwrap();
+    while !begun() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_micros(100));
     }
     std::thread::sleep(delay);
-    let mut child = child.0.take().unwrap();
     child.kill().unwrap();
     child.wait().unwrap().code().is_none()
 }

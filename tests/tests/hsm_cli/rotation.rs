@@ -2,19 +2,24 @@
 //! the old one.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use quorate_hsm::pkcs11::softhsm;
 use quorate_node::config::Folder;
 use quorate_node::rotation::{RotationError, Step, rotate};
 use quorate_node::store::Store;
+use quorate_tests::cluster::process;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::files::group_of;
-use crate::node_process::{Node, wait_for_links};
+use crate::node_process::{Node, wait_for, wait_for_links};
+use crate::pkcs11::Place;
 use crate::token::{PIN, arguments, make, module, write_pin};
 use crate::{faces, run_ends};
 
@@ -249,4 +254,98 @@ fn in_use(node: &Node) -> String {
     let file = field(node, "kek_file").unwrap_or_else(|| "kek.software".to_owned());
     // Magic and mode come before it.
     hex::encode(&fs::read(node.folder.join(file)).unwrap()[6..22])
+}
+
+/// A node that has seen no rotation yet and has not opened its store: it waits for its membership file.
+fn starting(root: &TempDir) -> (Node, Child, File) {
+    let node = Node::new(root.path(), 1);
+    node.init(&["--hsm", "software"]).object();
+    crate::alone(root.path(), &node);
+    let file = root.path().join("membership.toml");
+    fs::rename(&file, file.with_extension("text")).unwrap();
+    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    let mut run = node.prepare(&["run"]);
+    let run = run.stdout(Stdio::null()).stderr(File::create(root.path().join("said")).unwrap());
+    let mut run = run.spawn().unwrap();
+    // Opens for writing only once somebody reads.
+    let pipe = wait_for("the node reads its membership", || {
+        assert!(run.try_wait().unwrap().is_none(), "it ended");
+        let options = File::options().write(true).custom_flags(NON_BLOCKING).open(&file);
+        options.ok()
+    });
+    (node, run, pipe)
+}
+
+/// `O_NONBLOCK`: without a reader, opening a pipe for writing is an error then.
+const NON_BLOCKING: i32 = 0o4000;
+
+/// Lets it go on. How it ended, and its message.
+fn went_on(root: &TempDir, mut run: Child, mut pipe: File) -> (Option<i32>, String) {
+    let text = fs::read(root.path().join("membership.text")).unwrap();
+    pipe.write_all(&text).unwrap();
+    drop(pipe);
+    let ended = process::wait(&mut run, crate::ENDS);
+    let _ = run.kill();
+    let _ = run.wait();
+    let said = fs::read_to_string(root.path().join("said")).unwrap();
+    (ended.and_then(|status| status.code()), said)
+}
+
+#[test]
+fn a_node_that_starts_while_a_rotation_begins_stops() {
+    let root = tempfile::tempdir().unwrap();
+    let (node, run, pipe) = starting(&root);
+    let place = Folder::new(&node.folder);
+    let mut until_planned = |step: &Step| match step {
+        Step::Planned => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    assert!(matches!(rotate(&place, None, &mut until_planned), Err(RotationError::Stopped)));
+    let (code, said) = went_on(&root, run, pipe);
+    assert!(code == Some(15) && said.contains("not finished"), "{code:?} {said}");
+}
+
+/// The node has opened everything and not yet its store, when another KEK comes into use.
+#[test]
+fn a_node_that_starts_while_a_whole_rotation_passes_stops() {
+    let mut place = Place::new();
+    let library = crate::misbehaving(place.root.path());
+    let folder = |name: &str| {
+        let path = place.root.path().join(name);
+        fs::create_dir(&path).unwrap();
+        ("QUORATE_TEST_DIR".to_owned(), path.display().to_string())
+    };
+    let (held, free) = (folder("held"), folder("free"));
+    let calm = place.node.environment.clone();
+    place.node.environment.push(free.clone());
+    place.node.init(&arguments(&library, "t", &place.pin)).object();
+    crate::alone(place.root.path(), &place.node);
+    // Nothing is decrypted after the hedge, as a start without a rotation tells.
+    place.node.start();
+    place.node.stop();
+    let log = fs::read_to_string(place.root.path().join("free/faults.log")).unwrap();
+    let started = log.rsplit_once("C_Login").unwrap().1;
+    let last = started.lines().filter(|line| *line == "C_Decrypt").count();
+    let rule = place.root.path().join("held/rule");
+    fs::write(&rule, format!("hold Decrypt {last}")).unwrap();
+    place.node.environment = [&calm[..], &[held]].concat();
+    let mut run = place.node.prepare(&["run"]);
+    let said = place.root.path().join("said");
+    let run = run.stdout(Stdio::null()).stderr(File::create(&said).unwrap());
+    let mut run = run.spawn().unwrap();
+    wait_for("the node waits for its token", || {
+        let log = fs::read_to_string(place.root.path().join("held/faults.log")).ok()?;
+        log.lines().any(|line| line == "held").then_some(())
+    });
+    place.node.environment = [&calm[..], &[free]].concat();
+    place.node.ask(&[&ROTATE[..], &["--profile", "token-gcm"]].concat()).object();
+    fs::remove_file(&rule).unwrap();
+    let ended = process::wait(&mut run, crate::ENDS);
+    let _ = run.kill();
+    let _ = run.wait();
+    let said = fs::read_to_string(said).unwrap();
+    assert_eq!(ended.and_then(|status| status.code()), Some(1), "{said}");
+    assert!(said.contains("another key-encryption key came into use"), "{said}");
+    place.node.start();
 }

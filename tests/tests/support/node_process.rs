@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use quorate_node::client::Client;
 use quorate_node::handle::Status;
+use quorate_tests::cluster::process;
 use serde_json::Value;
 
 /// Nothing takes so long, even on a machine that does much else.
@@ -117,10 +118,14 @@ impl Node {
 
     /// Runs one command to its end.
     pub fn ask(&self, arguments: &[impl AsRef<OsStr>]) -> Answer {
-        let output = self.prepare(arguments).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let code = output.status.code().unwrap_or(-1);
-        Answer { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+        self.ask_within(PATIENCE, arguments)
+    }
+
+    /// The same; what takes longer hangs.
+    pub fn ask_within(&self, limit: Duration, arguments: &[impl AsRef<OsStr>]) -> Answer {
+        let output = process::run(&mut self.prepare(arguments), limit);
+        let (code, stdout, stderr) = (output.code.unwrap_or(-1), output.stdout, output.stderr);
+        Answer { code, stdout, stderr }
     }
 
     /// `quorate init`, with the arguments that say what seals.
