@@ -3,6 +3,8 @@
 // Helpers outside `#[test]` functions are test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/context.rs"]
+mod context;
 #[cfg(feature = "yubihsm")]
 #[path = "support/emulator.rs"]
 mod emulator;
@@ -18,6 +20,7 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use context::context;
 use tokens::{Kind, Token};
 
 use isolated::{PIN, create, module, wanted};
@@ -610,17 +613,4 @@ fn yubihsm_kek(
 
 fn software_kek(dir: &Path, name: &str) -> Box<dyn KeyProtector> {
     Box::new(SoftwareProtector::create(&dir.join(name), SoftwareSecret::KeyFile).unwrap())
-}
-
-fn context() -> Context {
-    Context {
-        network: [1; 16],
-        party: 2,
-        key: [3; 16],
-        epoch: 5,
-        policy_version: 7,
-        policy_hash: [8; 32],
-        kind: BlobKind::Share,
-        sequence: 9,
-    }
 }

@@ -3,6 +3,8 @@
 // What stands outside `#[test]` functions is test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/context.rs"]
+mod context;
 #[path = "support/faulty.rs"]
 mod faulty;
 #[path = "support/isolated.rs"]
@@ -11,9 +13,10 @@ mod isolated;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use context::context;
 use faulty::Faulty;
 use quorate_hsm::pkcs11::{Pin, Wanted, list, probe, provision};
-use quorate_hsm::{BlobKind, Context, Dek, HsmError, KeyProtector, Profile, open, seal};
+use quorate_hsm::{Dek, HsmError, KeyProtector, Profile, open, seal};
 
 #[test]
 fn before_the_final_try_no_pin_is_tried() {
@@ -252,17 +255,4 @@ fn a_slow_call_holds_nobody_up() {
         faulty.rule("");
         assert_eq!(*slow.join().unwrap().unwrap(), b"share");
     });
-}
-
-fn context() -> Context {
-    Context {
-        network: [1; 16],
-        party: 2,
-        key: [3; 16],
-        epoch: 5,
-        policy_version: 7,
-        policy_hash: [8; 32],
-        kind: BlobKind::Share,
-        sequence: 9,
-    }
 }

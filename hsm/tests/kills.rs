@@ -1,24 +1,26 @@
-//! SIGKILL at every call into the token: what was acknowledged opens, and what is left over can be named
+//! SIGKILL at every call into the token, and at every write of SoftHSM's: what was acknowledged opens, and what is left over can be named
 //! and removed.
 
 // What stands outside `#[test]` functions is test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/context.rs"]
+mod context;
 #[path = "support/faulty.rs"]
 mod faulty;
 #[path = "support/isolated.rs"]
 mod isolated;
 
 use std::fs;
-use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use context::context;
 use faulty::Faulty;
-use isolated::{PIN, job, work};
+use isolated::{PIN, compile, create, isolated, job, module, wanted, was_killed, work, work_with};
 use quorate_hsm::pkcs11::{
     Config, Curve, Pin, PinGuard, Pkcs11Protector, Pkcs11Signer, Wanted, discard, provision,
 };
-use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, Profile, open, seal};
+use quorate_hsm::{HsmError, HsmSigner, Profile, open, seal};
 
 /// Kept as the caller of `provision` keeps it.
 type Made = (Config, Vec<u8>);
@@ -44,8 +46,7 @@ fn at_every_call(faulty: &Faulty, job: &str, mut check: impl FnMut(usize)) -> us
         faulty.rule(&format!("kill any {call}"));
         let done = work(&format!("{job} {call}"));
         faulty.rule("");
-        // `timeout` dies by the signal that its command died of.
-        let killed = done.status.signal() == Some(9) || done.status.code() == Some(137);
+        let killed = was_killed(&done);
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(killed || done.status.success(), "call {call}: {:?} {said}", done.status);
         check(call);
@@ -170,15 +171,150 @@ fn a_login_that_was_cut_off_is_not_repeated() {
     assert_eq!(faulty.count("C_Login"), before + 1);
 }
 
-fn context() -> Context {
-    Context {
-        network: [1; 16],
-        party: 2,
-        key: [3; 16],
-        epoch: 5,
-        policy_version: 7,
-        policy_hash: [8; 32],
-        kind: BlobKind::Share,
-        sequence: 9,
+/// SoftHSM beneath a library that dies right after a file was truncated: support/truncate.c.
+struct Truncating {
+    dir: PathBuf,
+    library: PathBuf,
+}
+
+impl Truncating {
+    /// `None` in the parent process.
+    fn new(test: &str) -> Option<Self> {
+        let dir = isolated(test, &[])?;
+        create("a");
+        Some(Self { library: compile(&dir, "truncate"), dir })
     }
+
+    /// Runs a job that dies when the `count`-th file whose name ends so is truncated. Whether it did.
+    fn kill(&self, job: &str, end: &str, count: usize) -> bool {
+        fs::write(self.dir.join("truncate"), format!("{end} {count}")).unwrap();
+        let _ = fs::remove_file(self.dir.join("truncated"));
+        let done = work_with(job, &[("LD_PRELOAD", &self.library)]);
+        let killed = was_killed(&done);
+        assert!(killed || done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+        killed
+    }
+
+    /// What the last job truncated.
+    fn truncated(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.dir.join("truncated")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn token_folder(&self) -> PathBuf {
+        let mut tokens = fs::read_dir(self.dir.join("tokens")).unwrap();
+        tokens.next().unwrap().unwrap().path()
+    }
+}
+
+const TOKEN_OBJECT: &str = "token.object";
+
+/// SoftHSM 2.6 writes its description of the token anew at each login, in place: it empties the file, then
+/// writes it. What dies between the two leaves no token; docs/KEY_CEREMONY.md tells operators.
+#[test]
+fn a_kill_at_the_login_can_cost_softhsm_its_token_and_a_copy_brings_it_back() {
+    if let Some((dir, job)) = job() {
+        let id = |number: u8| Wanted { key_id: vec![9, number], ..wanted(module(), "a") };
+        let (what, number) = job.split_once(' ').unwrap();
+        let name = format!("made {number}");
+        if what == "make" {
+            let made = provision(id(number.parse().unwrap()), pin()).unwrap();
+            let kept: Made = (made.config.clone(), made.canary.clone());
+            acknowledge(&dir, &name, &postcard::to_allocvec(&kept).unwrap());
+            return;
+        }
+        let (config, canary) = read(&dir, &name).unwrap();
+        let kek = Pkcs11Protector::open(config, pin(), canary).unwrap();
+        let blob = seal(&kek, &context(), b"share").unwrap();
+        let old = fs::read(dir.join("blob"));
+        acknowledge(&dir, "blob", &blob);
+        if let Ok(old) = old {
+            open(&kek, &context(), &old).unwrap();
+        }
+        return;
+    }
+    let test = "a_kill_at_the_login_can_cost_softhsm_its_token_and_a_copy_brings_it_back";
+    let Some(token) = Truncating::new(test) else { return };
+    let file = token.token_folder().join(TOKEN_OBJECT);
+    let never = usize::MAX;
+    // Before the keys are made: a copy stays good until a PIN changes.
+    let copy = fs::read(&file).unwrap();
+    for number in [1, 2] {
+        assert!(!token.kill(&format!("make {number}"), TOKEN_OBJECT, never));
+        let truncated = token.truncated();
+        let at_logins = truncated.iter().filter(|name| *name == TOKEN_OBJECT).count();
+        assert_eq!(at_logins, 1, "one login, whatever is made: {truncated:?}");
+    }
+    assert!(!token.kill("use 1", TOKEN_OBJECT, never));
+    assert_eq!(
+        token.truncated(),
+        [TOKEN_OBJECT],
+        "whoever only seals and opens writes nothing else"
+    );
+
+    assert!(token.kill("use 1", TOKEN_OBJECT, 1));
+    assert_eq!(
+        fs::read(&file).unwrap(),
+        [],
+        "SoftHSM has changed: then this is to be looked at anew"
+    );
+    let gone = work("use 1");
+    let said = String::from_utf8_lossy(&gone.stderr).into_owned();
+    assert!(!gone.status.success() && said.contains("TokenMissing"), "{said}");
+    fs::write(&file, copy).unwrap();
+    for number in [1, 2] {
+        let _ = fs::remove_file(token.dir.join("blob")).is_ok_and(|()| number == 1);
+        assert!(work(&format!("use {number}")).status.success());
+        assert!(work(&format!("use {number}")).status.success());
+    }
+}
+
+/// SoftHSM writes a key attribute by attribute, each time the whole file anew. Whatever such a kill leaves:
+/// the keys that were there open, and provisioning works again, or names what is left.
+#[test]
+fn a_kill_at_every_write_of_a_key_breaks_no_other_key() {
+    let wish =
+        |id: u8| Wanted { identity: Some(Curve::P256), key_id: vec![id], ..wanted(module(), "a") };
+    if let Some((dir, job)) = job() {
+        let location = wish(1).location;
+        let made = match (job.as_str(), provision(wish(u8::from(job != "first")), pin())) {
+            ("again", Err(HsmError::KeyExists { objects, .. })) => {
+                assert_eq!(discard(&location, &[1], &[], pin()).unwrap(), objects);
+                provision(wish(1), pin()).unwrap()
+            }
+            (_, made) => made.unwrap(),
+        };
+        match job.as_str() {
+            "first" => {
+                let kept: Made = (made.config, made.canary);
+                acknowledge(&dir, "made", &postcard::to_allocvec(&kept).unwrap());
+            }
+            "again" => {
+                let (config, canary) = read(&dir, "made").unwrap();
+                let kek = Pkcs11Protector::open(config.clone(), pin(), canary).unwrap();
+                Pkcs11Signer::beside(&kek).unwrap().sign(b"message").unwrap();
+                assert_eq!(discard(&location, &[1], &[config], pin()).unwrap().len(), 3);
+            }
+            _ => {}
+        }
+        return;
+    }
+    let test = "a_kill_at_every_write_of_a_key_breaks_no_other_key";
+    let Some(token) = Truncating::new(test) else { return };
+    assert!(work("first").status.success());
+    let objects = || {
+        let files = fs::read_dir(token.token_folder()).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|end| end == "object")).count()
+    };
+    let before = objects();
+    let mut kills = 0;
+    // The login comes first, and is another matter.
+    while token.kill("make", ".object", kills + 2) {
+        kills += 1;
+        let again = work("again");
+        let said = String::from_utf8_lossy(&again.stderr).into_owned();
+        assert!(again.status.success(), "kill {kills}: {said}");
+    }
+    println!("{kills} kills; {} files of keys that nobody can find are left", objects() - before);
+    assert!(kills > 60, "{kills}");
 }

@@ -3,30 +3,20 @@
 // What stands outside `#[test]` functions is test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/context.rs"]
+mod context;
 #[path = "support/isolated.rs"]
 mod isolated;
 
+use context::context;
 use isolated::{PIN, create, module, wanted};
 use quorate_hsm::pkcs11::{
     Curve, Pin, Pkcs11Protector, Pkcs11Signer, Provisioned, Wanted, destroy_kek, list, provision,
 };
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
 use quorate_hsm::{
-    BlobKind, Context, HsmError, HsmSigner as _, KeyProtector as _, Profile, open, rewrap, seal,
+    Context, HsmError, HsmSigner as _, KeyProtector as _, Profile, open, rewrap, seal,
 };
-
-fn context() -> Context {
-    Context {
-        network: [1; 16],
-        party: 2,
-        key: [3; 16],
-        epoch: 4,
-        policy_version: 5,
-        policy_hash: [6; 32],
-        kind: BlobKind::Share,
-        sequence: 7,
-    }
-}
 
 fn kek(version: u32, profile: Profile, identity: Option<Curve>) -> Provisioned {
     let key_id = vec![1, 2, 3, version as u8];
@@ -84,7 +74,7 @@ fn what_cannot_move_is_named_and_a_destroyed_kek_too() {
     let other = Context { party: 3, ..context() };
     let refused = rewrap(&old, &new, &other, &blob).unwrap_err();
     assert!(matches!(refused, HsmError::WrongContext { field: "party", .. }), "{refused:?}");
-    let newer = Context { sequence: 8, ..context() };
+    let newer = Context { sequence: 10, ..context() };
     let refused = rewrap(&old, &new, &newer, &blob).unwrap_err();
     assert!(matches!(refused, HsmError::Rollback { field: "sequence", .. }), "{refused:?}");
     let refused = rewrap(&software, &new, &context(), &blob).unwrap_err();

@@ -71,6 +71,14 @@ impl std::fmt::Display for SealingError {
             Self::Hsm(error @ HsmError::PinHeld { .. }) => {
                 write!(f, "{error} (`quorate hsm clear-pin` does that)")
             }
+            Self::Hsm(error @ HsmError::KeyExists { kek, objects }) if !objects.is_empty() => {
+                // The reference ends with the id and the version.
+                let id = kek.rsplit(':').nth(1).unwrap_or_default();
+                write!(
+                    f,
+                    "{error} (`quorate hsm discard --key-id {id}` lists it, and destroys it with --destroy)"
+                )
+            }
             Self::Hsm(error) => error.fmt(f),
             Self::Config(error) => error.fmt(f),
             Self::NoPin => f.write_str(
@@ -367,7 +375,7 @@ pub(crate) fn remove_durably(path: &Path) -> Result<(), SealingError> {
     }
 }
 
-fn sync_folder(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     fs::File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -12,6 +12,8 @@ mod faces;
 mod files;
 #[path = "hsm_cli/hsm_verbs.rs"]
 mod hsm_verbs;
+#[path = "hsm_cli/kills.rs"]
+mod kills;
 #[path = "hsm_cli/memory.rs"]
 mod memory;
 // Shared with tests that use more of it.
@@ -35,33 +37,19 @@ mod yubihsm_log;
 mod yubihsm_rotation;
 
 use std::fs;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
-use node_process::{Answer, Node, wait_for, write_membership};
+use node_process::{Answer, Node, write_membership};
 use quorate_node::identity::IdentityKey;
 
-struct Killed(Option<Child>);
-
-impl Drop for Killed {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.0.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
+/// Where a node does not end by itself, a test is to be red soon.
+const ENDS: Duration = Duration::from_secs(30);
 
 /// `quorate run`, which must end by itself.
 fn run_ends(node: &Node) -> Answer {
-    let mut command = node.prepare(&["run"]);
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut child = Killed(Some(child));
-    wait_for("the node ends by itself", || child.0.as_mut().unwrap().try_wait().unwrap());
-    let output = child.0.take().unwrap().wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    let code = output.status.code().unwrap_or(-1);
-    Answer { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    node.ask_within(ENDS, &["run"])
 }
 
 /// A membership file of this node and of others that are nowhere.
@@ -79,4 +67,15 @@ fn edit(path: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(path).unwrap();
     assert!(text.contains(from), "{from:?} is not in {text}");
     fs::write(path, text.replacen(from, to, 1)).unwrap();
+}
+
+/// SoftHSM behind a module that misbehaves on demand.
+fn misbehaving(root: &Path) -> PathBuf {
+    let library = root.join("faults.so");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../hsm/tests/support/faults.c");
+    let mut compile = Command::new("cc");
+    compile.args(["-shared", "-fPIC", "-O1", "-o"]).args([&library, &source]);
+    let compiled = compile.args(["-ldl", "-lpthread"]).status();
+    assert!(compiled.expect("cc is not installed: run tests/run").success());
+    library
 }

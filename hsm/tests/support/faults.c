@@ -209,7 +209,11 @@ static ulong_t call(int index, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong
     for (struct attribute *said = (struct attribute *)c; said < (struct attribute *)c + d; said++)
       if (said->type == 0x01 && !*(unsigned char *)said->value) return TEMPLATE_INCONSISTENT;
   ulong_t answer = inner.call[index](a, b, c, d, e, f, g, h);
-  if (index == SIGN && answer == OK && d && fault("constant-sign")) memset((void *)d, 7, *(ulong_t *)e);
+  static int signatures;
+  if (index == SIGN && answer == OK && d) {
+    signatures++;
+    if (fault("constant-sign") || (signatures > 1 && fault("later-signs"))) memset((void *)d, 7, *(ulong_t *)e);
+  }
   if (hit && strcmp(rule.action, "after") == 0) raise(SIGKILL);
   if (hit && strcmp(rule.action, "late") == 0) return rule.code;
   return answer;

@@ -1,5 +1,6 @@
 //! Runs a test in a process of its own: PKCS#11 configuration is process-wide, and so is a module.
 
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -56,17 +57,29 @@ pub(crate) fn job() -> Option<(PathBuf, String)> {
 /// From inside an isolated test: starts this test once more as a process that finds `job`.
 #[allow(dead_code)]
 pub(crate) fn work(job: &str) -> Output {
+    work_with(job, &[])
+}
+
+#[allow(dead_code)]
+pub(crate) fn work_with(job: &str, environment: &[(&str, &Path)]) -> Output {
     let name = std::env::var("QUORATE_TEST_CHILD").unwrap();
     Command::new("timeout")
         .args(["--kill-after=5", "60"])
         .arg(std::env::current_exe().unwrap())
         .args(["--exact", &name, "--nocapture"])
         .env("QUORATE_TEST_JOB", job)
+        .envs(environment.iter().copied())
         .output()
         .unwrap()
 }
 
-/// Compiles a PKCS#11 module of ours.
+/// `timeout` dies by the signal that its command died of.
+#[allow(dead_code)]
+pub(crate) fn was_killed(output: &Output) -> bool {
+    output.status.signal() == Some(9) || output.status.code() == Some(137)
+}
+
+/// Compiles a library of ours.
 #[allow(dead_code)]
 pub(crate) fn compile(dir: &Path, name: &str) -> PathBuf {
     let library = dir.join(format!("{name}.so"));

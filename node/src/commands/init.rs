@@ -1,10 +1,9 @@
 //! `quorate init`: a node from nothing.
 
+mod attempt;
 mod yubihsm;
 
-use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -18,8 +17,11 @@ use super::hsm::TokenArgs;
 use super::{CommandError, Global};
 use crate::config::{Config, Folder, HsmConfig, KekSecret};
 use crate::identity::IdentityKey;
-use crate::sealing::{SealingError, Source, guarded_pin, new_passphrase, seal_own, write_private};
+use crate::sealing::{
+    SealingError, Source, guarded_pin, new_passphrase, replace_private, seal_own, write_private,
+};
 use crate::store::Store;
+use attempt::Attempt;
 
 /// What seals the shares: there is no default, so that nobody runs an emulation by accident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -88,12 +90,6 @@ pub(super) struct InitArgs {
 
 pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError> {
     let place = global.place();
-    if [place.config(), place.identity(), place.hedge()].iter().any(|file| file.exists()) {
-        let folder = place.path().display();
-        return Err(CommandError::Exists(format!(
-            "{folder} holds a node already; nothing was changed: choose another --folder"
-        )));
-    }
     let identity = IdentityKey::generate().map_err(|e| CommandError::local("randomness", e))?;
     let mut config = Config {
         party: args.party,
@@ -111,10 +107,10 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         let what = "--passphrase and --passphrase-file are for --hsm software: a token has its PIN";
         return Err(CommandError::Usage(what.to_owned()));
     }
-    make_folder(&place)?;
-    let (hsm, protector, report, inside) = match args.hsm {
+    let mut attempt = Attempt::begin(&place)?;
+    let (hsm, protector, mut report, inside) = match args.hsm {
         Hsm::Software => software(&place, args)?,
-        Hsm::Pkcs11 => token(&place, args)?,
+        Hsm::Pkcs11 => token(&place, args, &mut attempt)?,
         Hsm::Yubihsm => yubihsm::device(&place, args)?,
     };
     config.hsm = hsm;
@@ -129,8 +125,17 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
     drop(Store::open(&place.store())?);
     let token = Zeroizing::new(hex::encode(*fresh_secret()?));
     write_private(&place.operator_token(), token.as_bytes())?;
-    // Last, so that a crash before it leaves a folder that is no node yet.
-    write_private(&place.config(), config.to_toml()?.as_bytes())?;
+    // Last, and in one step, so that a crash leaves a folder that is no node yet, or a whole one.
+    replace_private(&place.config(), config.to_toml()?.as_bytes())?;
+    let made = match &config.hsm {
+        HsmConfig::Pkcs11 { key_id, .. } => Some(key_id.as_str()),
+        _ => None,
+    };
+    report.extend(attempt.end(made)?.into_iter().map(|id| {
+        format!(
+            "an init that was cut off may have left keys with the id {id}: `quorate hsm discard --key-id {id}` lists them, and destroys them with --destroy"
+        )
+    }));
     let object = json!({
         "party": config.party, "name": config.name, "identity": config.identity.to_string(),
         "folder": place.path().display().to_string(), "hsm": protector.describe(), "report": report,
@@ -153,14 +158,6 @@ fn fresh_secret() -> Result<Zeroizing<[u8; 32]>, CommandError> {
     getrandom::getrandom(secret.as_mut_slice())
         .map_err(|e| CommandError::local("randomness", e))?;
     Ok(secret)
-}
-
-fn make_folder(place: &Folder) -> Result<(), CommandError> {
-    let path = place.path();
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.map_err(|e| CommandError::local(&format!("making {}", path.display()), e))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
-        .map_err(|e| CommandError::local(&format!("closing {} to others", path.display()), e))
 }
 
 /// With the report, and the identity key if it was made inside.
@@ -211,15 +208,14 @@ pub(super) fn profile(name: &str) -> Result<Profile, CommandError> {
     })
 }
 
-fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
+fn token(place: &Folder, args: &InitArgs, attempt: &mut Attempt) -> Result<Made, CommandError> {
     let location = args.token.location()?;
-    let key_id = match &args.key_id {
-        Some(text) => hex::decode(text)
-            .map_err(|_| CommandError::Usage("--key-id must be hexadecimal".into()))?,
-        None => match args.token.key_id()? {
-            Some(id) => id,
-            None => fresh_secret()?.iter().copied().take(8).collect(),
-        },
+    let asked = match &args.key_id {
+        Some(text) => Some(
+            hex::decode(text)
+                .map_err(|_| CommandError::Usage("--key-id must be hexadecimal".into()))?,
+        ),
+        None => args.token.key_id()?,
     };
     let pin_file = args.token.pin_file()?;
     let identity = match args.identity {
@@ -228,8 +224,9 @@ fn token(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
         IdentityPlace::Sealed => None,
     };
     let profile = args.profile.as_deref().map(profile).transpose()?;
-    let wanted = pkcs11::Wanted { location, key_id, key_version: 1, profile, identity };
     let pin = guarded_pin(place, pin_file.as_deref())?;
+    let key_id = attempt.key_id(asked)?;
+    let wanted = pkcs11::Wanted { location, key_id, key_version: 1, profile, identity };
     let pkcs11::Location { module, token } = wanted.location.clone();
     let made = pkcs11::provision(wanted, pin).map_err(SealingError::Hsm)?;
     let config = HsmConfig::Pkcs11 {

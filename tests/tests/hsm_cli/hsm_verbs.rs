@@ -111,6 +111,26 @@ fn the_status_of_a_good_token() {
     assert!(found["unprotected"].to_string().contains("NOT an HSM"), "{found}");
 }
 
+/// A token whose identity key answers with something that is no signature by it.
+#[test]
+fn a_status_believes_no_signature_unseen() {
+    let mut place = Place::new();
+    let library = crate::misbehaving(place.root.path());
+    let folder = place.root.path().display().to_string();
+    place.node.environment.push(("QUORATE_TEST_DIR".into(), folder));
+    place.node.init(&arguments(&library, "t", &place.pin)).object();
+    place.node.ask(&["hsm", "status"]).object();
+    let faults = place.root.path().join("faults");
+    // The first one is looked at when the key is opened.
+    fs::write(&faults, "later-signs").unwrap();
+    let said = place.node.ask(&["hsm", "status"]);
+    said.message(10, &["a signature by the identity key does not verify"]);
+    let shown: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(shown["works"], false);
+    fs::remove_file(&faults).unwrap();
+    place.node.ask(&["hsm", "status"]).object();
+}
+
 #[test]
 fn the_status_of_a_token_that_is_gone_or_another() {
     let place = Place::initialised();

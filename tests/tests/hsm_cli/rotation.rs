@@ -1,33 +1,32 @@
-//! A new key-encryption key under everything sealed, whatever moment the program dies in; and the end of
+//! A new key-encryption key under everything sealed, whichever step the program dies after; and the end of
 //! the old one.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::ops::ControlFlow;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Stdio};
 
 use quorate_hsm::pkcs11::softhsm;
 use quorate_node::config::Folder;
 use quorate_node::rotation::{RotationError, Step, Wanted, rotate};
 use quorate_node::store::Store;
-use rand_chacha::ChaCha20Rng;
-use rand_core::{RngCore as _, SeedableRng as _};
+use quorate_tests::cluster::process;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::files::group_of;
-use crate::node_process::{Node, wait_for_links};
+use crate::node_process::{Node, wait_for, wait_for_links};
+use crate::pkcs11::Place;
 use crate::token::{PIN, arguments, make, module, write_pin};
 use crate::{faces, run_ends};
-
-/// Kills of `rotate-kek`, spread over what it takes here.
-const KILLS: usize = 60;
 
 const ROTATE: [&str; 2] = ["hsm", "rotate-kek"];
 
 /// Three parties that share a key; they are stopped. The first one is sealed by a token.
-fn place(identity: &str) -> (TempDir, Vec<Node>) {
+pub fn place(identity: &str) -> (TempDir, Vec<Node>) {
     let root = tempfile::tempdir().unwrap();
     let configuration = softhsm::write_config(root.path()).unwrap();
     make(&configuration, "t");
@@ -261,96 +260,96 @@ fn in_use(node: &Node) -> String {
     hex::encode(&fs::read(node.folder.join(file)).unwrap()[6..22])
 }
 
-/// SoftHSM's description of its token, which it writes anew, in place, at every login.
-fn token_file(root: &Path) -> PathBuf {
-    let tokens = fs::read_dir(root.join("tokens")).unwrap();
-    let mut found = tokens.map(|entry| entry.unwrap().path().join("token.object"));
-    found.find(|path| path.exists()).unwrap()
+/// A node that has seen no rotation yet and has not opened its store: it waits for its membership file.
+fn starting(root: &TempDir) -> (Node, Child, File) {
+    let node = Node::new(root.path(), 1);
+    node.init(&["--hsm", "software"]).object();
+    crate::alone(root.path(), &node);
+    let file = root.path().join("membership.toml");
+    fs::rename(&file, file.with_extension("text")).unwrap();
+    let made = Command::new("mkfifo").arg(&file).status().unwrap();
+    assert!(made.success());
+    let mut run = node.prepare(&["run"]);
+    let run = run.stdout(Stdio::null()).stderr(File::create(root.path().join("said")).unwrap());
+    let mut run = run.spawn().unwrap();
+    // Opens for writing only once somebody reads.
+    let pipe = wait_for("the node reads its membership", || {
+        assert!(run.try_wait().unwrap().is_none(), "it ended");
+        let options = File::options().write(true).custom_flags(NON_BLOCKING).open(&file);
+        options.ok()
+    });
+    (node, run, pipe)
 }
 
-/// A kill in the middle of that loses the token, which no device would do: it is put back.
-fn mend_token(root: &Path, before: &[u8]) -> bool {
-    let file = token_file(root);
-    let torn = fs::read(&file).unwrap().len() != before.len();
-    if torn {
-        fs::write(file, before).unwrap();
-    }
-    torn
+/// `O_NONBLOCK`: without a reader, opening a pipe for writing is an error then.
+const NON_BLOCKING: i32 = 0o4000;
+
+/// Lets it go on. How it ended, and its message.
+fn went_on(root: &TempDir, mut run: Child, mut pipe: File) -> (Option<i32>, String) {
+    let text = fs::read(root.path().join("membership.text")).unwrap();
+    pipe.write_all(&text).unwrap();
+    drop(pipe);
+    let ended = process::wait(&mut run, crate::ENDS);
+    let _ = run.kill();
+    let _ = run.wait();
+    let said = fs::read_to_string(root.path().join("said")).unwrap();
+    (ended.and_then(|status| status.code()), said)
 }
 
 #[test]
-fn no_kill_of_a_rotation_loses_anything() {
-    let (root, mut nodes) = place("sealed");
-    // Without the trial of all profiles, which makes an RSA key and takes nearly all the time.
-    let rotate = ["hsm", "rotate-kek", "--profile", "token-gcm"];
-    let mut random = ChaCha20Rng::seed_from_u64(0x006b_6b65);
-    // The fastest of a few: a busy machine must not spread the kills beyond the end.
-    let usual = (0..4).map(|_| {
-        let begin = Instant::now();
-        nodes[0].ask(&rotate).object();
-        begin.elapsed()
+fn a_node_that_starts_while_a_rotation_begins_stops() {
+    let root = tempfile::tempdir().unwrap();
+    let (node, run, pipe) = starting(&root);
+    let place = Folder::new(&node.folder);
+    let mut until_planned = |step: &Step| match step {
+        Step::Planned => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    };
+    assert!(matches!(rotate(&place, None, &mut until_planned), Err(RotationError::Stopped)));
+    let (code, said) = went_on(&root, run, pipe);
+    assert!(code == Some(15) && said.contains("not finished"), "{code:?} {said}");
+}
+
+/// The node has opened everything and not yet its store, when another KEK comes into use.
+#[test]
+fn a_node_that_starts_while_a_whole_rotation_passes_stops() {
+    let mut place = Place::new();
+    let library = crate::misbehaving(place.root.path());
+    let folder = |name: &str| {
+        let path = place.root.path().join(name);
+        fs::create_dir(&path).unwrap();
+        ("QUORATE_TEST_DIR".to_owned(), path.display().to_string())
+    };
+    let (held, free) = (folder("held"), folder("free"));
+    let calm = place.node.environment.clone();
+    place.node.environment.push(free.clone());
+    place.node.init(&arguments(&library, "t", &place.pin)).object();
+    crate::alone(place.root.path(), &place.node);
+    // Nothing is decrypted after the hedge, as a start without a rotation tells.
+    place.node.start();
+    place.node.stop();
+    let log = fs::read_to_string(place.root.path().join("free/faults.log")).unwrap();
+    let started = log.rsplit_once("C_Login").unwrap().1;
+    let last = started.lines().filter(|line| *line == "C_Decrypt").count();
+    let rule = place.root.path().join("held/rule");
+    fs::write(&rule, format!("hold Decrypt {last}")).unwrap();
+    place.node.environment = [&calm[..], &[held]].concat();
+    let mut run = place.node.prepare(&["run"]);
+    let said = place.root.path().join("said");
+    let run = run.stdout(Stdio::null()).stderr(File::create(&said).unwrap());
+    let mut run = run.spawn().unwrap();
+    wait_for("the node waits for its token", || {
+        let log = fs::read_to_string(place.root.path().join("held/faults.log")).ok()?;
+        log.lines().any(|line| line == "held").then_some(())
     });
-    let usual = usual.min().unwrap();
-    let (mut early, mut during, mut late, mut torn) = (0, 0, 0, 0);
-    let mut left = BTreeSet::new();
-    for kill in 0..KILLS {
-        let before = field(&nodes[0], "key_id");
-        // By turns: at any moment of it; while the KEK is made; while blobs move, which takes least.
-        let (after, within) = match kill % 3 {
-            0 => (None, usual),
-            1 => (Some("rotation.attempts"), usual / 2),
-            _ => (Some("rotation.toml"), usual / 16),
-        };
-        let watched = after.map(|name| nodes[0].folder.join(name));
-        let watched = watched.map(|file| (file.clone(), fs::read(file).ok()));
-        let token = fs::read(token_file(root.path())).unwrap();
-        let mut child = nodes[0].prepare(&rotate);
-        let child = child.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
-        let mut child = child.spawn().unwrap();
-        if let Some((file, before_it)) = watched {
-            // The list of attempts may be there from before.
-            while fs::read(&file).ok() == before_it && child.try_wait().unwrap().is_none() {
-                std::thread::sleep(Duration::from_micros(100));
-            }
-        }
-        let delay = random.next_u64() % within.as_micros().max(1) as u64;
-        std::thread::sleep(Duration::from_micros(delay));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        torn += usize::from(mend_token(root.path(), &token));
-        let planned = nodes[0].folder.join("rotation.toml").exists();
-        match (planned, field(&nodes[0], "key_id") == before) {
-            (true, _) => during += 1,
-            (false, true) => early += 1,
-            (false, false) => late += 1,
-        }
-        if planned {
-            run_ends(&nodes[0]).message(15, &["not finished"]);
-        }
-        let done = nodes[0].ask(&rotate).object();
-        assert_eq!(done["continued"], planned);
-        left = done["leftover"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|left| left["name"].as_str().unwrap().to_owned())
-            .chain(left)
-            .collect();
-        let now = field(&nodes[0], "key_id").unwrap();
-        assert_eq!(named(&nodes[0]), BTreeSet::from([now.clone()]), "kill {kill}");
-        assert!(!left.contains(&now), "a KEK in use is called left over");
-        if kill % 20 == 19 {
-            sign(root.path(), &mut nodes, &kill.to_string());
-        }
-    }
-    println!(
-        "a rotation takes {usual:?}; killed before the plan {early}, with it {during}, after {late}; SoftHSM's own file torn {torn}; left over {left:?}"
-    );
-    assert!(early > 0 && during > 0, "the kills miss what they are for");
-    for id in &left {
-        nodes[0].ask(&["hsm", "destroy-kek", "--key-id", id, "--yes"]).object();
-    }
-    assert_eq!(nodes[0].ask(&rotate).object()["leftover"], serde_json::json!([]));
-    audit(&nodes[0]);
-    sign(root.path(), &mut nodes, "1000");
+    place.node.environment = [&calm[..], &[free]].concat();
+    place.node.ask(&[&ROTATE[..], &["--profile", "token-gcm"]].concat()).object();
+    fs::remove_file(&rule).unwrap();
+    let ended = process::wait(&mut run, crate::ENDS);
+    let _ = run.kill();
+    let _ = run.wait();
+    let said = fs::read_to_string(said).unwrap();
+    assert_eq!(ended.and_then(|status| status.code()), Some(1), "{said}");
+    assert!(said.contains("another key-encryption key came into use"), "{said}");
+    place.node.start();
 }

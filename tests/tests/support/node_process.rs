@@ -1,5 +1,6 @@
 //! A few nodes as real processes of the release binary, each in a folder of its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use quorate_node::client::Client;
 use quorate_node::handle::Status;
+use quorate_tests::cluster::process;
 use serde_json::Value;
 
 /// Nothing takes so long, even on a machine that does much else.
@@ -106,7 +108,7 @@ impl Node {
         Self { party, folder, listen, api, environment: Vec::new(), child: None }
     }
 
-    pub fn prepare(&self, arguments: &[&str]) -> Command {
+    pub fn prepare(&self, arguments: &[impl AsRef<OsStr>]) -> Command {
         let mut command = Command::new(binary());
         command.arg("--json").arg("--folder").arg(&self.folder).args(arguments);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
@@ -115,22 +117,30 @@ impl Node {
     }
 
     /// Runs one command to its end.
-    pub fn ask(&self, arguments: &[&str]) -> Answer {
-        let output = self.prepare(arguments).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        let code = output.status.code().unwrap_or(-1);
-        Answer { code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    pub fn ask(&self, arguments: &[impl AsRef<OsStr>]) -> Answer {
+        self.ask_within(PATIENCE, arguments)
+    }
+
+    /// The same; what takes longer hangs.
+    pub fn ask_within(&self, limit: Duration, arguments: &[impl AsRef<OsStr>]) -> Answer {
+        let output = process::run(&mut self.prepare(arguments), limit);
+        let (code, stdout, stderr) = (output.code.unwrap_or(-1), output.stdout, output.stderr);
+        Answer { code, stdout, stderr }
     }
 
     /// `quorate init`, with the arguments that say what seals.
     pub fn init(&self, hsm: &[&str]) -> Answer {
+        self.ask(&self.init_arguments(hsm))
+    }
+
+    pub fn init_arguments(&self, hsm: &[&str]) -> Vec<String> {
         let (party, name) = (self.party.to_string(), format!("party-{}", self.party));
         let (listen, api) = (self.listen.to_string(), self.api.to_string());
         let mut arguments = vec!["init", "--party", &party, "--name", &name];
         arguments.extend(["--listen", &listen, "--api", &api]);
         arguments.extend(["--membership", "../membership.toml"]);
         arguments.extend_from_slice(hsm);
-        self.ask(&arguments)
+        arguments.into_iter().map(str::to_owned).collect()
     }
 
     /// `id,name,identity,address`, for the membership file.
