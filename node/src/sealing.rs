@@ -113,6 +113,18 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
     Ok(OpenHsm { protector: kek.protector(), signer, keys })
 }
 
+/// Whether [`open_hsm`] asks a person at the terminal, who takes the time that it takes.
+#[must_use]
+pub fn asks_a_person(hsm: &HsmConfig) -> bool {
+    match hsm {
+        HsmConfig::Software { .. } => false,
+        HsmConfig::Pkcs11 { pin_file: file, .. }
+        | HsmConfig::Yubihsm { password_file: file, .. } => {
+            Source::of(file.as_deref()) == Source::Terminal
+        }
+    }
+}
+
 /// Why there is no rotation with a YubiHSM.
 pub(crate) fn rotation_unsupported() -> SealingError {
     HsmError::Unsupported {

@@ -5,6 +5,7 @@
 //! nonce point that leaves a party must be covered by a durable spend when that party comes back.
 
 mod ask;
+mod hsm;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,7 +29,10 @@ use serde_json::Value;
 
 use crate::disk::SimulatedDisk;
 use crate::simulator::id;
+use hsm::SimulatedHsm;
 use wire::{SimulatedClock, SimulatedTransport, Wire};
+
+pub use hsm::HsmWeather;
 
 pub use ask::{Answer, policy, transfer, transfer_from};
 
@@ -41,6 +45,8 @@ struct Node {
     protector: Arc<dyn KeyProtector>,
     disk: SimulatedDisk,
     clock: SimulatedClock,
+    hsm: SimulatedHsm,
+    weather: HsmWeather,
     service: Option<Service>,
     /// R1 messages that left since the disk was last put back: (session, request hash).
     released: BTreeSet<Digest>,
@@ -100,6 +106,8 @@ impl World {
                 protector: Arc::new(protector.expect("a key file")),
                 disk: SimulatedDisk::new(),
                 clock: SimulatedClock::new(EPOCH),
+                hsm: SimulatedHsm::default(),
+                weather: HsmWeather::default(),
                 service: None,
                 released: BTreeSet::new(),
             };
@@ -154,11 +162,14 @@ impl World {
             Ok(store) => store,
             Err(error) => panic!("party {party}'s store does not open after a crash: {error}"),
         };
+        // Whatever was under way died with the process.
+        node.hsm = SimulatedHsm::default();
         let parts = Parts {
             me: id(party),
             membership: Arc::clone(&self.membership),
             identity: Arc::clone(&node.identity),
             protector: Arc::clone(&node.protector),
+            hsm: Box::new(node.hsm.clone()),
             hedge: SecretBytes::new([party as u8; 32]),
             store,
             transport: Box::new(SimulatedTransport { me: party, wire: Arc::clone(&self.wire) }),
@@ -269,16 +280,18 @@ impl World {
         if node.disk.crashed() {
             self.crash(party);
         }
+        self.answer_at_once(party);
         result
     }
 
     /// Delivers one message, or lets time pass if none is under way.
     pub fn step(&mut self) {
+        self.answer_by_seed();
         let pick = self.rng.next_u32();
         let packet = self.wire().next_packet(pick);
         match packet {
             Some((from, to, bytes)) => {
-                self.wire().before(to, &bytes);
+                self.wire().before(from, to, &bytes);
                 self.feed(to, |s| s.handle_event(Event::Message { party: from, bytes }));
             }
             None => self.tick(),
@@ -292,6 +305,7 @@ impl World {
                 node.clock.advance(Duration::from_millis(50));
             }
             self.feed(party, Service::handle_tick);
+            self.answer_by_seed();
         }
     }
 
@@ -339,6 +353,7 @@ impl World {
         self.wait(3);
         self.check_keys();
         let wire = self.wire();
+        assert_eq!(wire.unknown, 0, "nonce points of sessions that nobody was told to start");
         let report = wire.checker.report(|session| wire.about(session));
         assert!(report.reuses.is_empty(), "a nonce in two contexts: {:?}", report.reuses);
         report
