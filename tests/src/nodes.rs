@@ -20,6 +20,7 @@ use quorate_node::entropy::Entropy;
 use quorate_node::handle::KeyInfo;
 use quorate_node::identity::IdentityKey;
 use quorate_node::membership::Membership;
+use quorate_node::message::PeerMessage;
 use quorate_node::network::Event;
 use quorate_node::service::{Deadlines, Keeping, Parts, Service};
 use quorate_node::store::{MAX_AUDIT_PAGE, Store};
@@ -76,6 +77,8 @@ pub struct World {
     wire: Arc<Mutex<Wire>>,
     stuck: bool,
     deadlines: Deadlines,
+    /// How parties keep open shares, from their next start.
+    pub keeping: Keeping,
     generations: u32,
     _keks: tempfile::TempDir,
 }
@@ -122,6 +125,7 @@ impl World {
             wire,
             stuck,
             deadlines: Deadlines::default(),
+            keeping: Keeping::default(),
             generations: 0,
             _keks: keks,
         };
@@ -176,7 +180,7 @@ impl World {
             entropy: if self.stuck { stuck() } else { seeded(entropy) },
             clock: Box::new(node.clock.clone()),
             deadlines: self.deadlines,
-            keeping: Keeping::default(),
+            keeping: self.keeping,
         };
         match Service::new(parts) {
             Ok(service) => node.service = Some(service),
@@ -269,6 +273,12 @@ impl World {
             let reason = "the test cut it".to_owned();
             self.feed(me, |service| service.handle_event(Event::Down { party, reason }));
         }
+    }
+
+    /// A message that `from` never sent: so lies a corrupt member.
+    pub fn say(&mut self, from: u16, to: u16, message: &PeerMessage) {
+        let bytes = message.encode();
+        self.feed(to, |service| service.handle_event(Event::Message { party: from, bytes }));
     }
 
     /// Gives a party one input; if its disk dies on the way, the party dies.
@@ -379,36 +389,44 @@ impl World {
         }
     }
 
+    /// What a party's audit log says it released with a key, wei by request. The party restarts for it.
+    ///
+    /// # Panics
+    /// If its log cannot be read to its end.
+    #[expect(clippy::panic, reason = "a checker must stop the test")]
+    pub fn released(&mut self, party: u16, key: &KeyInfo) -> BTreeMap<String, u128> {
+        self.crash(party);
+        let Some(node) = self.nodes.get(&party) else { return BTreeMap::new() };
+        let records = Store::with_backend(node.disk.clone())
+            .and_then(|store| store.audit(0, usize::MAX))
+            .unwrap_or_else(|error| panic!("party {party}'s audit log: {error}"));
+        assert!(records.len() < MAX_AUDIT_PAGE, "party {party}'s log is not read to its end");
+        let mut spent = BTreeMap::new();
+        for record in records {
+            let record: Value = serde_json::from_slice(&record.record).unwrap_or_default();
+            let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+            if field("event") == "released" && field("key") == key.key {
+                let amount: u128 = field("spend").parse().unwrap_or(u128::MAX);
+                spent.insert(field("request").to_owned(), amount);
+            }
+        }
+        self.boot(party);
+        spent
+    }
+
     /// Adds up what each party's audit log says it released, each request once: never more than the
     /// limit. Call it after [`Self::check`]. Returns how many releases it saw: each signature takes three.
     ///
     /// # Panics
     /// If a party went over the limit, or its log is longer than what was read.
-    #[expect(clippy::panic, reason = "a checker must stop the test")]
     pub fn check_limit(&mut self, key: &KeyInfo, ether: u32) -> usize {
         let mut releases = 0;
         let limit = u128::from(ether) * 1_000_000_000_000_000_000;
         for party in self.parties() {
-            self.crash(party);
-            let Some(node) = self.nodes.get(&party) else { continue };
-            let records = Store::with_backend(node.disk.clone())
-                .and_then(|store| store.audit(0, usize::MAX))
-                .unwrap_or_else(|error| panic!("party {party}'s audit log: {error}"));
-            assert!(records.len() < MAX_AUDIT_PAGE, "party {party}'s log is not read to its end");
-            let mut spent = BTreeMap::new();
-            for record in records {
-                let record: Value = serde_json::from_slice(&record.record).unwrap_or_default();
-                let field =
-                    |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-                if field("event") == "released" && field("key") == key.key {
-                    let amount: u128 = field("spend").parse().unwrap_or(u128::MAX);
-                    spent.insert(field("request").to_owned(), amount);
-                }
-            }
+            let spent = self.released(party, key);
             let total: u128 = spent.values().sum();
             assert!(total <= limit, "party {party} released {total} of {limit} wei");
             releases += spent.len();
-            self.boot(party);
         }
         releases
     }

@@ -423,7 +423,10 @@ impl Service {
         };
         match self.seal(session, public, &record) {
             Ok(made) => {
+                // The coordinator should hear why there is no confirmation.
+                let until = self.clock.instant() + self.deadlines.key * 3 / 4;
                 if let Some(run) = self.key_runs.get_mut(session) {
+                    run.deadline = run.deadline.min(until);
                     run.stage = Stage::Sealing(Box::new(made));
                 }
             }

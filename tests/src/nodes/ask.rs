@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
 use quorate_core::policy::{Amount, MAX_POLICY};
 use quorate_core::request::{Derivation, KeyId, NetworkId, Payload, SignRequest};
-use quorate_node::handle::{Command, CreateKey, KeyInfo, ServiceError, Signed};
+use quorate_node::handle::{Command, CreateKey, KeyInfo, ServiceError, Signed, Status};
 use quorate_node::policy_file;
 use quorate_node::store::Store;
 use tokio::sync::oneshot;
@@ -181,6 +181,17 @@ impl World {
         });
         let Some(public) = public else { panic!("nobody has the key {}", key.key) };
         self.wire().keys.insert(id, public);
+    }
+
+    /// How a party says it is.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[expect(clippy::panic, reason = "a slip in a test, not input")]
+    pub fn status(&mut self, party: u16) -> Status {
+        let (reply, mut answer) = oneshot::channel();
+        self.feed(party, |s| s.handle_command(Command::Status(reply)));
+        answer.try_recv().unwrap_or_else(|_| panic!("party {party} does not run"))
     }
 
     /// A party's keys; none if it does not run.
