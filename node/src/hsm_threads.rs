@@ -153,3 +153,90 @@ pub(crate) fn within<T: Send + 'static>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Condvar;
+
+    /// It hangs until it is let go.
+    #[derive(Default)]
+    struct Hanging {
+        free: Mutex<bool>,
+        freed: Condvar,
+        inside: Mutex<usize>,
+    }
+
+    impl HsmSigner for Hanging {
+        fn public(&self) -> PublicKey {
+            PublicKey::Ed25519([0; 32])
+        }
+        fn describe(&self) -> String {
+            "test".into()
+        }
+        fn sign(&self, _message: &[u8]) -> Result<[u8; 64], HsmError> {
+            *self.inside.lock().unwrap() += 1;
+            let free = self.free.lock().unwrap();
+            drop(self.freed.wait_while(free, |free| !*free).unwrap());
+            Ok([1; 64])
+        }
+    }
+
+    #[test]
+    fn handshakes_wait_for_a_hanging_hsm_in_bounds_and_use_it_again() {
+        let device = Arc::new(Hanging::default());
+        let limit = Duration::from_millis(500);
+        let inner = Arc::clone(&device) as Arc<dyn HsmSigner>;
+        let signer = Arc::new(PatientSigner::new(inner, limit).unwrap());
+        for round in 0..2 {
+            let begin = Instant::now();
+            let callers: Vec<_> = (0..100)
+                .map(|_| {
+                    let signer = Arc::clone(&signer);
+                    std::thread::spawn(move || signer.sign(b"handshake"))
+                })
+                .collect();
+            let errors: Vec<_> =
+                callers.into_iter().map(|caller| caller.join().unwrap().unwrap_err()).collect();
+            assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+            let refused =
+                errors.iter().filter(|error| matches!(error, HsmError::Unavailable { .. })).count();
+            // In the second round the queue is full from the first.
+            let waited = if round == 0 { SIGNERS + WAITING_TO_SIGN } else { 0 };
+            assert!(refused >= 100 - waited && refused < 100 + round, "{refused}");
+            assert_eq!(*device.inside.lock().unwrap(), SIGNERS);
+        }
+        *device.free.lock().unwrap() = true;
+        device.freed.notify_all();
+        let until = Instant::now() + Duration::from_secs(20);
+        while signer.sign(b"handshake") != Ok([1; 64]) {
+            assert!(Instant::now() < until, "it does not sign again");
+        }
+        // What was given up is not made good.
+        assert!(*device.inside.lock().unwrap() < SIGNERS + WAITING_TO_SIGN);
+    }
+
+    #[test]
+    fn a_call_that_panics_takes_no_thread_away() {
+        let threads = Threads::new("test", 1, 2).unwrap();
+        assert!(threads.run(Box::new(|| panic!("meant"))));
+        let (sender, receiver) = sync_channel(1);
+        let next = move || sender.send(7).unwrap();
+        assert!(threads.run(Box::new(next)));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(20)), Ok(7));
+    }
+
+    #[test]
+    fn a_call_that_does_not_return_is_told_of_and_left() {
+        let (told, limit) = (Mutex::new(0), Duration::from_millis(200));
+        let waiting = |_| *told.lock().unwrap() += 1;
+        let (forever, receiver) = sync_channel::<()>(0);
+        let call = move || receiver.recv().is_ok();
+        let soon = Duration::from_millis(30);
+        assert_eq!(within(limit, soon, waiting, call).unwrap(), None);
+        assert!(*told.lock().unwrap() >= 3);
+        drop(forever);
+        assert_eq!(within(limit, soon, |_| {}, || 7).unwrap(), Some(7));
+        assert!(within(limit, soon, |_| {}, || panic!("meant")).is_err());
+    }
+}

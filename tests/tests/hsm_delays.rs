@@ -252,6 +252,24 @@ fn a_roll_back_that_shows_while_the_share_is_opened() {
     assert_eq!(world.released(3, &key).len(), 1, "the session never began");
 }
 
+#[test]
+fn a_slow_hsm_stops_no_key_whose_share_is_open() {
+    let (mut world, open) = world(13);
+    let closed = world.create("closed", 100);
+    world.crash(4);
+    sign(&mut world, 1, &open, 1).unwrap();
+    world.set_hsm(2, HsmWeather::Held);
+    let request = transfer(&world, &closed, 2);
+    let waits = world.start_sign(2, request);
+    for number in 10..20 {
+        let coordinator = [1, 2][number as usize % 2];
+        assert_eq!(sign(&mut world, coordinator, &open, number).unwrap().signers, [1, 2, 3]);
+    }
+    assert_eq!(world.hsm_calls(2), 1);
+    assert!(world.answer_hsm(2, 0, 1));
+    assert_eq!(done(world.await_answer(waits, |_| {})).unwrap().signers, [1, 2, 3]);
+}
+
 /// With no idle time at all, a share goes with its last session; sessions of one key still share one.
 #[test]
 fn a_share_that_is_closed_at_once_is_opened_again() {

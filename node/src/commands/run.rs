@@ -71,10 +71,12 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         .enable_all()
         .build()
         .map_err(|e| CommandError::local("starting the runtime", e))?;
+    let last = (Arc::clone(&secrets.protector), Arc::clone(&secrets.identity));
     let start = Start { me, config, membership: Arc::new(membership), secrets, store };
     let ended = runtime.block_on(start.serve(global, &place, token.trim()));
-    // A handshake may still wait for the HSM.
+    // A handshake may still wait for the HSM, and closing its sessions is one more call.
     runtime.shutdown_timeout(GRACE);
+    let _ = within(GRACE, GRACE, |_| {}, move || drop(last));
     ended
 }
 

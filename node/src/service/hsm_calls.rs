@@ -291,3 +291,62 @@ impl Service {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(20);
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn calls_are_bounded_and_the_lost_ones_too() {
+        let (mut calls, now) = (Calls::default(), Instant::now());
+        for _ in 0..HSM_CALLS {
+            assert_eq!(calls.room(now), Ok(()));
+            calls.add(Purpose::Open([0; 16]), now);
+        }
+        assert!(calls.room(now).is_err());
+        assert!(calls.take(1, now).is_some() && calls.take(1, now).is_none());
+        assert_eq!(calls.room(now), Ok(()));
+        // Each is late once.
+        let late = now + LIMIT;
+        assert_eq!(calls.late(LIMIT, late).len(), HSM_CALLS - 1);
+        assert!(calls.late(LIMIT, late + LIMIT).is_empty());
+        for id in 2..=HSM_CALLS as u64 - HSM_THREADS as u64 {
+            assert!(calls.take(id, late).is_some());
+        }
+        // As many as there are threads are left, and no thread is.
+        let refused = calls.room(late).unwrap_err();
+        assert_eq!(refused, HsmError::NoAnswer { seconds: 20, waiting: HSM_THREADS });
+        assert!(calls.take(HSM_CALLS as u64, late).is_some());
+        assert_eq!(calls.room(late), Ok(()));
+    }
+
+    #[test]
+    fn silence_is_when_nothing_at_all_is_answered() {
+        let (mut calls, now) = (Calls::default(), Instant::now());
+        assert_eq!(calls.status(now, 100), HsmCalls::default());
+        let first = calls.add(Purpose::Open([1; 16]), now);
+        assert!(calls.is_silent(now + seconds(1)).is_none());
+        assert!(calls.is_silent(now + seconds(2)).is_some());
+        let status = calls.status(now + seconds(5), 100);
+        assert_eq!((status.silent_seconds, status.silent_since), (Some(5), Some(95)));
+        // Another call is answered: the HSM is there, though the first call has no answer yet.
+        let second = calls.add(Purpose::Open([2; 16]), now + seconds(5));
+        calls.take(second, now + seconds(6));
+        assert!(calls.is_silent(now + seconds(7)).is_none());
+        assert_eq!(calls.status(now + seconds(7), 100).silent_seconds, None);
+        assert!(calls.is_silent(now + seconds(8)).is_some());
+        // A lost call is no reason not to try, but the operator sees it.
+        calls.late(LIMIT, now + LIMIT);
+        assert!(calls.is_silent(now + LIMIT).is_none());
+        let status = calls.status(now + LIMIT, 100);
+        assert_eq!((status.overdue, status.silent_seconds), (1, Some(14)));
+        calls.take(first, now + LIMIT);
+        assert_eq!(calls.status(now + LIMIT, 100), HsmCalls::default());
+    }
+}
