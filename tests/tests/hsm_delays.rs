@@ -163,7 +163,16 @@ fn the_deadline_of_a_session_that_waits_for_the_hsm() {
         let (mut world, key) = world(seed);
         world.crash(4);
         world.set_hsm(2, HsmWeather::Held);
-        let error = sign(&mut world, 1, &key, 1).unwrap_err();
+        let request = transfer(&world, &key, 1);
+        let answer = world.start_sign(1, request);
+        step_until(&mut world, "party 2 waits", |world| world.hsm_calls(2) == 1);
+        world.wait(2);
+        assert_eq!(world.status(2).sessions, 1, "seed {seed}");
+        world.wait(1);
+        world.tick();
+        // Before the coordinator has given it up.
+        assert_eq!(world.status(2).sessions, 0, "seed {seed}");
+        let error = done(world.await_answer(answer, |_| {})).unwrap_err();
         assert!(reason_of(&error, 2).contains("HSM has not answered"), "seed {seed}: {error:?}");
         assert!(world.answer_hsm(2, 0, 1));
         world.wait(10);
