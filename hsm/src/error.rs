@@ -143,6 +143,13 @@ pub enum HsmError {
         /** What was seen. */
         reason: String,
     },
+    /// A call to the HSM was made, and nothing came back.
+    NoAnswer {
+        /// For so long, in seconds.
+        seconds: u64,
+        /// Calls that wait for an answer.
+        waiting: usize,
+    },
     /// The HSM, the key or the format lacks what is needed.
     Unsupported {
         /** What. */
@@ -288,6 +295,10 @@ impl fmt::Display for HsmError {
                     "the HSM is unavailable ({reason}); check the device, its driver and its connection, do not touch the sealed files"
                 )
             }
+            Self::NoAnswer { seconds, waiting } => write!(
+                f,
+                "the HSM has not answered for {seconds} s (calls that wait: {waiting}); check the device, its driver and its connection, do not touch the sealed files: all goes on by itself when the HSM answers; if it works again and this stays, restart the node"
+            ),
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
             Self::TooLarge { size, limit } => {
                 write!(f, "{size} bytes are too many, the limit is {limit}")

@@ -227,6 +227,9 @@ pub struct DeadlineConfig {
     pub accept_ms: u32,
     /// For the rounds of a signature.
     pub sign_ms: u32,
+    /// For one call of the HSM. Left out: 20 seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hsm_ms: Option<u32>,
 }
 
 /// Opened shares in memory.
@@ -355,8 +358,11 @@ impl Config {
                 "must be a loopback address: the API has no TLS and trusts this machine",
             );
         }
-        if let Some(DeadlineConfig { key_ms, accept_ms, sign_ms }) = self.deadlines
-            && ![key_ms, accept_ms, sign_ms].iter().all(|ms| (50..=600_000).contains(ms))
+        if let Some(DeadlineConfig { key_ms, accept_ms, sign_ms, hsm_ms }) = self.deadlines
+            && ![Some(key_ms), Some(accept_ms), Some(sign_ms), hsm_ms]
+                .iter()
+                .flatten()
+                .all(|ms| (50..=600_000).contains(ms))
         {
             return wrong("deadlines", "each must be 50 to 600000 milliseconds");
         }
@@ -416,6 +422,7 @@ impl Config {
             key: Duration::from_millis(d.key_ms.into()),
             accept: Duration::from_millis(d.accept_ms.into()),
             sign: Duration::from_millis(d.sign_ms.into()),
+            hsm: d.hsm_ms.map_or(Deadlines::default().hsm, |ms| Duration::from_millis(ms.into())),
         })
     }
 }

@@ -114,6 +114,19 @@ pub struct PeerInfo {
     pub last_refusal: Option<String>,
 }
 
+/// Calls of the HSM that are under way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HsmCalls {
+    /// How many.
+    pub waiting: usize,
+    /// Of these, so many are beyond their deadline: nobody waits for them any more.
+    pub overdue: usize,
+    /// If the HSM owes answers and gives none: for how long.
+    pub silent_seconds: Option<u64>,
+    /// The same as a time, Unix seconds.
+    pub silent_since: Option<u64>,
+}
+
 /// How a node is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -129,6 +142,8 @@ pub struct Status {
     pub version: String,
     /// What seals its shares.
     pub hsm: String,
+    /// Its calls of the HSM.
+    pub hsm_calls: HsmCalls,
     /// Where it listens for peers.
     pub address: String,
     /// Its peers.

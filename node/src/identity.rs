@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use quorate_core::curve::PointBytes;
@@ -10,6 +11,8 @@ use quorate_hsm::memory::Locked;
 use quorate_hsm::{HsmError, HsmSigner, PublicKey};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
+
+use crate::hsm_threads::PatientSigner;
 
 /// This party's identity key.
 pub enum IdentityKey {
@@ -94,6 +97,17 @@ impl IdentityKey {
             Self::Sealed(key) => IdentityPublic(Identity::Ed25519(key.verifying_key().to_bytes())),
             Self::Inside(key) => key.public().into(),
         }
+    }
+
+    /// The same key for handshakes, which wait for the HSM for `limit` at most.
+    ///
+    /// # Errors
+    /// The operating system starts no more threads.
+    pub fn patient(&self, limit: Duration) -> std::io::Result<Self> {
+        Ok(match self {
+            Self::Sealed(key) => Self::Sealed(key.clone()),
+            Self::Inside(key) => Self::Inside(Arc::new(PatientSigner::new(key.clone(), limit)?)),
+        })
     }
 
     /// A signature on `message` that [`Identity::verify`] accepts. It may take as long as the HSM.

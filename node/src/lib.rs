@@ -1,7 +1,8 @@
 //! One party of a Quorate group: network, policy, storage, API and command line.
 //!
 //! - [`service`]: one party's mind: which request becomes a session, and what each message means.
-//! - [`mod@run`]: the loop that feeds it; [`handle`]: the seam to the faces.
+//! - [`mod@run`]: the loop that feeds it; [`hsm_threads`]: where calls of the HSM may block; [`handle`]: the
+//!   seam to the faces.
 //! - [`network`]: authenticated transport of opaque frames; [`message`]: what parties say in them.
 //! - [`store`]: durable shares, counters, audit; [`sealing`], [`identity`]: what protects them, and who
 //!   this party is;
@@ -20,6 +21,7 @@ pub mod entropy;
 pub mod exit;
 pub mod handle;
 pub mod hardening;
+pub mod hsm_threads;
 pub mod identity;
 pub mod membership;
 pub mod message;

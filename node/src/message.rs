@@ -47,6 +47,11 @@ pub enum Rejection {
     Busy,
     /// A fault of its own: storage, HSM, or a damaged share. No details leave the party.
     Fault,
+    /// Its HSM has not answered for so many seconds.
+    HsmSilent {
+        /// How long.
+        seconds: u32,
+    },
 }
 
 /// A core message that may carry a share (R3): it does not print, and is wiped.

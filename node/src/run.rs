@@ -1,5 +1,6 @@
 //! The loop: network events, commands and the clock go in one at a time; what follows is executed in
-//! order. It has a thread of its own, since HSM calls and durable commits block.
+//! order. It has a thread of its own, since durable commits block. Calls of the HSM may block for ever: they
+//! have threads of their own, and come back as inputs.
 
 use std::time::Duration;
 
@@ -7,13 +8,14 @@ use tokio::sync::mpsc;
 
 use crate::handle::Command;
 use crate::network::Event;
-use crate::service::Service;
+use crate::service::{HsmDone, Service};
 
 const TICK: Duration = Duration::from_millis(50);
 
 enum Input {
     Event(Event),
     Command(Command),
+    Hsm(HsmDone),
     Tick,
     Stop,
 }
@@ -38,7 +40,7 @@ impl std::fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
-/// Runs `service` until both channels close or `stop` resolves.
+/// Runs `service` until one of its channels closes or `stop` resolves. `answers` are the HSM's.
 ///
 /// # Errors
 /// [`RunError`] if the service's thread is not there any more.
@@ -46,6 +48,7 @@ pub async fn run(
     mut service: Service,
     mut events: mpsc::Receiver<Event>,
     mut commands: mpsc::Receiver<Command>,
+    mut answers: mpsc::Receiver<HsmDone>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     // One place: the sender waits for the service, so queues stay where their bounds are.
@@ -57,6 +60,7 @@ pub async fn run(
                 match input {
                     Input::Event(event) => service.handle_event(event),
                     Input::Command(command) => service.handle_command(command),
+                    Input::Hsm(done) => service.handle_hsm(done),
                     Input::Tick => service.handle_tick(),
                     Input::Stop => break,
                 }
@@ -71,6 +75,7 @@ pub async fn run(
             () = &mut stop => Input::Stop,
             event = events.recv() => event.map_or(Input::Stop, Input::Event),
             command = commands.recv() => command.map_or(Input::Stop, Input::Command),
+            done = answers.recv() => done.map_or(Input::Stop, Input::Hsm),
             _ = tick.tick() => Input::Tick,
         };
         let over = matches!(input, Input::Stop);

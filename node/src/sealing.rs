@@ -16,7 +16,7 @@ use quorate_hsm::yubihsm::YubiHsmProtector;
 use quorate_hsm::{BlobKind, Context, HsmError, HsmSigner, KeyProtector};
 use zeroize::Zeroizing;
 
-use crate::config::{Config, ConfigError, Folder, HsmConfig};
+use crate::config::{Config, ConfigError, Folder, HsmConfig, KekSecret};
 use crate::identity::IdentityKey;
 
 pub use pin::{CREDENTIAL, Source, guarded_pin, pin};
@@ -144,6 +144,19 @@ pub fn open_hsm(folder: &Folder, config: &Config) -> Result<OpenHsm, SealingErro
     let kek = open_kek(folder, &config.hsm, config.keeping().lock)?;
     let (signer, keys) = (kek.signer(&config.hsm)?, kek.report()?);
     Ok(OpenHsm { protector: kek.protector(), signer, keys })
+}
+
+/// Whether [`open_hsm`] asks a person at the terminal, who takes the time that it takes.
+#[must_use]
+pub fn asks_a_person(hsm: &HsmConfig) -> bool {
+    match hsm {
+        HsmConfig::Software { secret: KekSecret::KeyFile, .. } => false,
+        HsmConfig::Software { passphrase_file: file, .. }
+        | HsmConfig::Pkcs11 { pin_file: file, .. }
+        | HsmConfig::Yubihsm { password_file: file, .. } => {
+            Source::of(file.as_deref()) == Source::Terminal
+        }
+    }
 }
 
 /// An open key-encryption key, of which others of the same HSM may be opened without another PIN.

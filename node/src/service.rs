@@ -4,9 +4,11 @@
 mod confirm;
 mod coordinate;
 mod device_log;
+mod hsm_calls;
 mod incidents;
 mod keygen;
 mod open_keys;
+mod openings;
 mod quorum;
 #[doc(hidden)]
 pub mod records;
@@ -38,12 +40,15 @@ use crate::network::Event;
 use crate::store::Store;
 
 use coordinate::Coordination;
+use hsm_calls::Calls;
 use incidents::{Incidents, Remembered};
 use keygen::{KeyCoordination, KeyRun};
 use open_keys::OpenKeys;
+use openings::Openings;
 use signing::{Early, Participation};
 use witness::Witness;
 
+pub use hsm_calls::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner, SILENCE};
 pub use open_keys::Keeping;
 pub use transport::Transport;
 
@@ -72,6 +77,9 @@ pub struct Deadlines {
     pub accept: Duration,
     /// For the two rounds of signing.
     pub sign: Duration,
+    /// For one call of the HSM. The default is longer than any that works takes, also one behind a network
+    /// that just fails over, and as long as a whole key generation.
+    pub hsm: Duration,
 }
 
 impl Default for Deadlines {
@@ -80,6 +88,7 @@ impl Default for Deadlines {
             key: Duration::from_secs(20),
             accept: Duration::from_secs(3),
             sign: Duration::from_secs(4),
+            hsm: Duration::from_secs(20),
         }
     }
 }
@@ -103,19 +112,6 @@ impl SessionSigner for SessionKey {
     }
 }
 
-fn certify(
-    identity: &IdentityKey,
-    network: &[u8; 16],
-    party: PartyId,
-    boot: [u8; 16],
-    key: Identity,
-    session: &Digest,
-) -> Result<SessionKeyCertificate, ServiceError> {
-    let digest = session_key_digest(network, party, &boot, &key, session);
-    let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
-    Ok(SessionKeyCertificate { party, boot, key, signature })
-}
-
 /// What a node is made of.
 pub struct Parts {
     /// This party.
@@ -126,6 +122,8 @@ pub struct Parts {
     pub identity: Arc<IdentityKey>,
     /// What seals its shares.
     pub protector: Arc<dyn KeyProtector>,
+    /// What runs calls of the HSM, which may block.
+    pub hsm: Box<dyn HsmRunner>,
     /// The long-term secret that hedges its generators: a dead or replayed entropy source alone
     /// repeats nothing.
     pub hedge: SecretBytes,
@@ -150,12 +148,15 @@ pub struct Service {
     membership: Arc<Membership>,
     identity: Arc<IdentityKey>,
     protector: Arc<dyn KeyProtector>,
+    hsm: Box<dyn HsmRunner>,
+    calls: Calls,
     store: Store,
     transport: Box<dyn Transport>,
     entropy: Entropy,
     clock: Box<dyn Clock>,
     deadlines: Deadlines,
     open_keys: OpenKeys,
+    openings: Openings,
     hedge: Locked<SecretBytes>,
     counter: u64,
     session_key: SessionKey,
@@ -180,7 +181,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// A service with a fresh session key.
+    /// A service with a fresh session key. The identity key certifies it here and now: the one call of
+    /// the HSM that is waited for, and the caller must bear that it may take for ever.
     ///
     /// # Errors
     /// [`ServiceError::Local`] if the randomness or the identity key fail, or no pages can be locked.
@@ -201,7 +203,9 @@ impl Service {
         let session_key = ed25519_dalek::SigningKey::from_bytes(&seed);
         let session_key = SessionKey(Locked::kept(session_key, lock).map_err(ServiceError::local)?);
         let (public, session) = (session_key.public(), head_session(&network_id));
-        let certificate = certify(&identity, &network_id, me, boot, public, &session)?;
+        let digest = session_key_digest(&network_id, me, &boot, &public, &session);
+        let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
+        let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
         Ok(Self {
             me,
@@ -209,6 +213,8 @@ impl Service {
             membership: parts.membership,
             identity,
             protector: parts.protector,
+            hsm: parts.hsm,
+            calls: Calls::default(),
             store: parts.store,
             transport: parts.transport,
             entropy,
@@ -216,6 +222,7 @@ impl Service {
             clock,
             deadlines: parts.deadlines,
             open_keys: OpenKeys::new(parts.keeping),
+            openings: Openings::default(),
             hedge,
             counter: 0,
             session_key,
@@ -233,12 +240,6 @@ impl Service {
             last_confirm: None,
             device_log: None,
         })
-    }
-
-    /// This party's session key, certified for one session.
-    fn certificate(&self, session: &Digest) -> Result<SessionKeyCertificate, ServiceError> {
-        let (key, network) = (self.session_key.public(), &self.network_id);
-        certify(&self.identity, network, self.me, self.boot, key, session)
     }
 
     /// Seconds since the Unix epoch by this party's own clock.
@@ -325,6 +326,8 @@ impl Service {
     /// Deadlines, and what is repeated until it is heard.
     pub fn handle_tick(&mut self) {
         let at = self.clock.instant();
+        self.expire_hsm_calls(at);
+        self.expire_openings(at);
         self.expire_key_runs(at);
         self.expire_coordinations(at);
         self.participations.retain(|_, participation| participation.deadline > at);
@@ -416,6 +419,7 @@ impl Service {
             membership: hex::encode(self.membership.digest()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             hsm: self.protector.describe(),
+            hsm_calls: self.calls.status(self.clock.instant(), self.now()),
             address: self.transport.address().to_string(),
             peers: self.transport.peers().into_iter().map(peer).collect(),
             keys: self.store.keys().map_or(0, |keys| keys.len()),

@@ -5,6 +5,7 @@
 //! nonce point that leaves a party must be covered by a durable spend when that party comes back.
 
 mod ask;
+mod hsm;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,6 +20,7 @@ use quorate_node::entropy::Entropy;
 use quorate_node::handle::KeyInfo;
 use quorate_node::identity::IdentityKey;
 use quorate_node::membership::Membership;
+use quorate_node::message::PeerMessage;
 use quorate_node::network::Event;
 use quorate_node::service::{Deadlines, Keeping, Parts, Service};
 use quorate_node::store::{MAX_AUDIT_PAGE, Store};
@@ -28,7 +30,10 @@ use serde_json::Value;
 
 use crate::disk::SimulatedDisk;
 use crate::simulator::id;
+use hsm::SimulatedHsm;
 use wire::{SimulatedClock, SimulatedTransport, Wire};
+
+pub use hsm::HsmWeather;
 
 pub use ask::{Answer, policy, transfer, transfer_from};
 
@@ -41,6 +46,8 @@ struct Node {
     protector: Arc<dyn KeyProtector>,
     disk: SimulatedDisk,
     clock: SimulatedClock,
+    hsm: SimulatedHsm,
+    weather: HsmWeather,
     service: Option<Service>,
     /// R1 messages that left since the disk was last put back: (session, request hash).
     released: BTreeSet<Digest>,
@@ -70,6 +77,8 @@ pub struct World {
     wire: Arc<Mutex<Wire>>,
     stuck: bool,
     deadlines: Deadlines,
+    /// How parties keep open shares, from their next start.
+    pub keeping: Keeping,
     generations: u32,
     _keks: tempfile::TempDir,
 }
@@ -100,6 +109,8 @@ impl World {
                 protector: Arc::new(protector.expect("a key file")),
                 disk: SimulatedDisk::new(),
                 clock: SimulatedClock::new(EPOCH),
+                hsm: SimulatedHsm::default(),
+                weather: HsmWeather::default(),
                 service: None,
                 released: BTreeSet::new(),
             };
@@ -114,6 +125,7 @@ impl World {
             wire,
             stuck,
             deadlines: Deadlines::default(),
+            keeping: Keeping::default(),
             generations: 0,
             _keks: keks,
         };
@@ -154,18 +166,21 @@ impl World {
             Ok(store) => store,
             Err(error) => panic!("party {party}'s store does not open after a crash: {error}"),
         };
+        // Whatever was under way died with the process.
+        node.hsm = SimulatedHsm::default();
         let parts = Parts {
             me: id(party),
             membership: Arc::clone(&self.membership),
             identity: Arc::clone(&node.identity),
             protector: Arc::clone(&node.protector),
+            hsm: Box::new(node.hsm.clone()),
             hedge: SecretBytes::new([party as u8; 32]),
             store,
             transport: Box::new(SimulatedTransport { me: party, wire: Arc::clone(&self.wire) }),
             entropy: if self.stuck { stuck() } else { seeded(entropy) },
             clock: Box::new(node.clock.clone()),
             deadlines: self.deadlines,
-            keeping: Keeping::default(),
+            keeping: self.keeping,
         };
         match Service::new(parts) {
             Ok(service) => node.service = Some(service),
@@ -260,6 +275,12 @@ impl World {
         }
     }
 
+    /// A message that `from` never sent: so lies a corrupt member.
+    pub fn say(&mut self, from: u16, to: u16, message: &PeerMessage) {
+        let bytes = message.encode();
+        self.feed(to, |service| service.handle_event(Event::Message { party: from, bytes }));
+    }
+
     /// Gives a party one input; if its disk dies on the way, the party dies.
     fn feed<T>(&mut self, party: u16, input: impl FnOnce(&mut Service) -> T) -> Option<T> {
         let result = self.nodes.get_mut(&party)?.service.as_mut().map(input);
@@ -269,16 +290,18 @@ impl World {
         if node.disk.crashed() {
             self.crash(party);
         }
+        self.answer_at_once(party);
         result
     }
 
     /// Delivers one message, or lets time pass if none is under way.
     pub fn step(&mut self) {
+        self.answer_by_seed();
         let pick = self.rng.next_u32();
         let packet = self.wire().next_packet(pick);
         match packet {
             Some((from, to, bytes)) => {
-                self.wire().before(to, &bytes);
+                self.wire().before(from, to, &bytes);
                 self.feed(to, |s| s.handle_event(Event::Message { party: from, bytes }));
             }
             None => self.tick(),
@@ -292,6 +315,7 @@ impl World {
                 node.clock.advance(Duration::from_millis(50));
             }
             self.feed(party, Service::handle_tick);
+            self.answer_by_seed();
         }
     }
 
@@ -339,6 +363,7 @@ impl World {
         self.wait(3);
         self.check_keys();
         let wire = self.wire();
+        assert_eq!(wire.unknown, 0, "nonce points of sessions that nobody was told to start");
         let report = wire.checker.report(|session| wire.about(session));
         assert!(report.reuses.is_empty(), "a nonce in two contexts: {:?}", report.reuses);
         report
@@ -364,36 +389,44 @@ impl World {
         }
     }
 
+    /// What a party's audit log says it released with a key, wei by request. The party restarts for it.
+    ///
+    /// # Panics
+    /// If its log cannot be read to its end.
+    #[expect(clippy::panic, reason = "a checker must stop the test")]
+    pub fn released(&mut self, party: u16, key: &KeyInfo) -> BTreeMap<String, u128> {
+        self.crash(party);
+        let Some(node) = self.nodes.get(&party) else { return BTreeMap::new() };
+        let records = Store::with_backend(node.disk.clone())
+            .and_then(|store| store.audit(0, usize::MAX))
+            .unwrap_or_else(|error| panic!("party {party}'s audit log: {error}"));
+        assert!(records.len() < MAX_AUDIT_PAGE, "party {party}'s log is not read to its end");
+        let mut spent = BTreeMap::new();
+        for record in records {
+            let record: Value = serde_json::from_slice(&record.record).unwrap_or_default();
+            let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+            if field("event") == "released" && field("key") == key.key {
+                let amount: u128 = field("spend").parse().unwrap_or(u128::MAX);
+                spent.insert(field("request").to_owned(), amount);
+            }
+        }
+        self.boot(party);
+        spent
+    }
+
     /// Adds up what each party's audit log says it released, each request once: never more than the
     /// limit. Call it after [`Self::check`]. Returns how many releases it saw: each signature takes three.
     ///
     /// # Panics
     /// If a party went over the limit, or its log is longer than what was read.
-    #[expect(clippy::panic, reason = "a checker must stop the test")]
     pub fn check_limit(&mut self, key: &KeyInfo, ether: u32) -> usize {
         let mut releases = 0;
         let limit = u128::from(ether) * 1_000_000_000_000_000_000;
         for party in self.parties() {
-            self.crash(party);
-            let Some(node) = self.nodes.get(&party) else { continue };
-            let records = Store::with_backend(node.disk.clone())
-                .and_then(|store| store.audit(0, usize::MAX))
-                .unwrap_or_else(|error| panic!("party {party}'s audit log: {error}"));
-            assert!(records.len() < MAX_AUDIT_PAGE, "party {party}'s log is not read to its end");
-            let mut spent = BTreeMap::new();
-            for record in records {
-                let record: Value = serde_json::from_slice(&record.record).unwrap_or_default();
-                let field =
-                    |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
-                if field("event") == "released" && field("key") == key.key {
-                    let amount: u128 = field("spend").parse().unwrap_or(u128::MAX);
-                    spent.insert(field("request").to_owned(), amount);
-                }
-            }
+            let spent = self.released(party, key);
             let total: u128 = spent.values().sum();
             assert!(total <= limit, "party {party} released {total} of {limit} wei");
             releases += spent.len();
-            self.boot(party);
         }
         releases
     }

@@ -7,6 +7,9 @@
  *   kill: the process dies before the call.              after: the process dies after it.
  *   hold: the call waits as long as the rule stands.
  *
+ * With the fault "hang" no call comes back before $QUORATE_TEST_DIR/released is there, and with "slow" each
+ * call that signs or decrypts takes five seconds.
+ *
  * Only what is needed is declared, after PKCS#11 v2.40: a function list is a version and 68 pointers. */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -195,10 +198,21 @@ static int stands(void) {
   return stat(in_folder("rule", path, sizeof path), &seen) == 0 && seen.st_size > 0;
 }
 
+static int released(void) {
+  char path[4096];
+  struct stat seen;
+  return stat(in_folder("released", path, sizeof path), &seen) == 0;
+}
+
 /* No function of the standard has more than eight arguments, and each fits a word. */
 static ulong_t call(int index, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e, ulong_t f, ulong_t g, ulong_t h) {
   struct rule rule;
   int hit = applies(index, &rule);
+  if (fault("hang")) {
+    if (!released()) note("hung\n");
+    while (!released()) usleep(1000);
+  }
+  if ((index == SIGN || index == DECRYPT) && fault("slow")) sleep(5);
   if (hit && strcmp(rule.action, "kill") == 0) raise(SIGKILL);
   if (hit && strcmp(rule.action, "fail") == 0) return rule.code;
   if (hit && strcmp(rule.action, "hold") == 0) {

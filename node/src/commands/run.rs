@@ -4,25 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_core::party::PartyId;
+use quorate_core::secret::SecretBytes;
+use quorate_hsm::{HsmError, KeyProtector};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{CommandError, Global};
 use crate::clock::SystemClock;
-use crate::config::{ConfigError, Folder, HsmConfig};
+use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::device_log::Intake;
 use crate::entropy::Entropy;
 use crate::handle::{Handle, ServiceError};
+use crate::hsm_threads::{ServiceCalls, within};
+use crate::identity::IdentityKey;
 use crate::membership::{Membership, MembershipError};
 use crate::network::{Network, Timing};
 use crate::rotation::must_not_be_under_way;
-use crate::sealing::{OpenHsm, open_hedge, open_hsm, open_identity, store_must_exist};
+use crate::sealing::{
+    SealingError, asks_a_person, open_hedge, open_hsm, open_identity, store_must_exist,
+};
 use crate::service::{Parts, Service};
 use crate::store::Store;
 
 /// Open API connections get so long to end when the node stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// Before a start that waits for the HSM says so.
+const SOON: Duration = Duration::from_secs(3);
+/// The start logs in, finds keys, and opens the canary and this party's own secrets: it may wait as long as
+/// so many calls.
+const START_CALLS: u32 = 3;
 
 pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     start_log();
@@ -42,10 +53,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         return Err(error.of(&membership_file).into());
     }
     // Everything that can fail with an exit code of its own comes before the network.
-    let hsm = open_hsm(&place, &config)?;
-    let identity = Arc::new(open_identity(&place, &config, &hsm)?);
-    let hedge = open_hedge(&place, &config, &*hsm.protector)?;
-    let OpenHsm { protector, .. } = hsm;
+    let secrets = open_secrets(&place, &config)?;
     store_must_exist(&place)?;
     let store = Store::open(&place.store())?;
     // A rotation may have come in between, before the store's lock kept it away.
@@ -64,62 +72,129 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         .enable_all()
         .build()
         .map_err(|e| CommandError::local("starting the runtime", e))?;
-    runtime.block_on(async {
-        let membership = Arc::new(membership);
+    let last = (Arc::clone(&secrets.protector), Arc::clone(&secrets.identity));
+    let start = Start { me, config, membership: Arc::new(membership), secrets, store };
+    let ended = runtime.block_on(start.serve(global, &place, token.trim()));
+    // A handshake may still wait for the HSM, and closing its sessions is one more call.
+    runtime.shutdown_timeout(GRACE);
+    let _ = within(GRACE, GRACE, |_| {}, move || drop(last));
+    ended
+}
+
+/// What the HSM keeps closed.
+struct Secrets {
+    protector: Arc<dyn KeyProtector>,
+    identity: Arc<IdentityKey>,
+    hedge: SecretBytes,
+}
+
+fn open_secrets(place: &Folder, config: &Config) -> Result<Secrets, CommandError> {
+    // A person takes the time that typing takes, and sees who does not answer.
+    let asked = match asks_a_person(&config.hsm) {
+        true => Some(open_hsm(place, config)?),
+        false => None,
+    };
+    let (place, config) = (place.clone(), config.clone());
+    let limit = config.deadlines().hsm * START_CALLS;
+    in_time(limit, move || -> Result<Secrets, SealingError> {
+        let hsm = asked.map_or_else(|| open_hsm(&place, &config), Ok)?;
+        let identity = Arc::new(open_identity(&place, &config, &hsm)?);
+        let hedge = open_hedge(&place, &config, &*hsm.protector)?;
+        Ok(Secrets { protector: hsm.protector, identity, hedge })
+    })?
+    .map_err(CommandError::from)
+}
+
+/// What the start asks of the HSM, which may never answer: then it ends, and until then it says what it
+/// waits for.
+fn in_time<T: Send + 'static>(
+    limit: Duration,
+    call: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, CommandError> {
+    let waiting = |since: Duration| {
+        tracing::warn!("waiting for the HSM, for {} s of at most {limit:?}", since.as_secs());
+    };
+    let answer = within(limit, SOON, waiting, call).map_err(|e| CommandError::local("a thread", e));
+    let silent = HsmError::NoAnswer { seconds: limit.as_secs(), waiting: 1 };
+    answer?.ok_or(CommandError::Sealing(SealingError::Hsm(silent)))
+}
+
+/// All that a node begins with.
+struct Start {
+    me: PartyId,
+    config: Config,
+    membership: Arc<Membership>,
+    secrets: Secrets,
+    store: Store,
+}
+
+impl Start {
+    async fn serve(self, global: &Global, place: &Folder, token: &str) -> Result<(), CommandError> {
+        let Self { me, config, membership, secrets, store } = self;
+        let Secrets { protector, identity, hedge } = secrets;
         let listener = crate::api::bind(config.api).await.map_err(|e| {
             let text = "cannot listen for the API at";
             let what = format!("{text} {}: {e}; free that address or set another api", config.api);
             CommandError::Local(format!("{what} in {}", place.config().display()))
         })?;
+        let threads = |e| CommandError::local("starting a thread", e);
+        let (timing, deadlines) = (Timing::default(), config.deadlines());
+        let handshakes = identity.patient(timing.handshake).map_err(threads)?;
         let (network, events) = Network::start(
             Arc::clone(&membership),
             config.party,
-            &identity,
+            &handshakes,
             config.listen,
-            Timing::default(),
+            timing,
         )
         .await?;
-        let mut service = Service::new(Parts {
+        let (hsm, answers) = ServiceCalls::new().map_err(threads)?;
+        let parts = Parts {
             me,
             membership,
             identity,
             protector: Arc::clone(&protector),
+            hsm: Box::new(hsm),
             hedge,
             store,
             transport: Box::new(network.clone()),
             entropy: Entropy::os(),
             clock: Box::new(SystemClock),
-            deadlines: config.deadlines(),
+            deadlines,
             keeping: config.keeping(),
-        })?;
+        };
+        let mut service = in_time(deadlines.hsm, move || Service::new(parts))??;
         if let HsmConfig::Yubihsm { serial, .. } = &config.hsm {
             service.watch_device_log(Intake::new(&place, *serial));
         }
         let (handle, commands) = Handle::new();
-        let router = crate::api::router(handle, token.trim());
+        let router = crate::api::router(handle, token);
         let (stop, stopped) = watch::channel(false);
         let api = tokio::spawn(crate::api::serve(listener, router, raised(stopped.clone())));
-        let object = json!({
-            "event": "ready", "party": config.party, "api": config.api.to_string(),
-            "address": network.local_addr().to_string(), "hsm": protector.describe(),
-        });
-        let text = format!(
-            "party {} ({}) is ready: peers at {}, API at {}, sealed by {}",
-            config.party,
-            config.name,
-            network.local_addr(),
-            config.api,
-            protector.describe(),
-        );
-        global.print(&object, &text);
+        announce(global, &config, &network, &protector.describe());
         let signals = asked_to_stop()?;
-        let ended = crate::run::run(service, events, commands, signals).await;
+        let ended = crate::run::run(service, events, commands, answers, signals).await;
         tracing::info!("stopping");
         let _ = stop.send(true);
         network.shutdown();
         let _ = tokio::time::timeout(GRACE, api).await;
         ended.map_err(|error| CommandError::Local(error.to_string()))
-    })
+    }
+}
+
+fn announce(global: &Global, config: &Config, network: &Network, hsm: &str) {
+    let object = json!({
+        "event": "ready", "party": config.party, "api": config.api.to_string(),
+        "address": network.local_addr().to_string(), "hsm": hsm,
+    });
+    let text = format!(
+        "party {} ({}) is ready: peers at {}, API at {}, sealed by {hsm}",
+        config.party,
+        config.name,
+        network.local_addr(),
+        config.api,
+    );
+    global.print(&object, &text);
 }
 
 /// A store of another party opens, but none of its shares would: better to say so at the start. The

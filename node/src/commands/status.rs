@@ -18,6 +18,21 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
         status.open_shares,
         status.sessions,
     );
+    let calls = &status.hsm_calls;
+    if let (Some(seconds), Some(since)) = (calls.silent_seconds, calls.silent_since) {
+        text.insert_str(
+            0,
+            &format!(
+                "HSM       has not answered for {seconds} s (since {since}, Unix time); calls that wait: {}, beyond their deadline: {}; check the device, its driver and its connection\n",
+                calls.waiting, calls.overdue,
+            ),
+        );
+    } else if calls.overdue > 0 {
+        text.insert_str(
+            0,
+            &format!("HSM       answers, but {} calls never came back\n", calls.overdue),
+        );
+    }
     if status.rolled_back {
         text.insert_str(
             0,

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::incidents::clip;
 use super::signing::Judged;
 use super::{Curve, MAX_QUORUM, Service};
+use crate::exit::Exit;
 use crate::handle::{ServiceError, Signed};
 use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 
@@ -53,6 +54,9 @@ pub(super) fn describe(reason: &Rejection) -> String {
         Rejection::UnknownKey => "it has no active share of this key".to_owned(),
         Rejection::Busy => "it has too many sessions".to_owned(),
         Rejection::Fault => "it has a fault of its own (see its log)".to_owned(),
+        Rejection::HsmSilent { seconds } => format!(
+            "its HSM has not answered for {seconds} s (see its status; it takes part again when the HSM answers)"
+        ),
     }
 }
 
@@ -70,6 +74,10 @@ pub(super) fn to_error(reason: &Rejection, party: PartyId) -> ServiceError {
         }
         Rejection::Busy => ServiceError::Busy,
         Rejection::Fault => ServiceError::local("this party has a local fault, see its log"),
+        Rejection::HsmSilent { .. } => {
+            let reason = format!("party {party}: {}", describe(reason));
+            ServiceError::Hsm { reason, exit: Exit::Hsm.code() }
+        }
     }
 }
 
@@ -122,40 +130,49 @@ pub(super) fn answer(replies: Vec<SignReply>, result: &Result<Signed, ServiceErr
 
 impl Service {
     pub(super) fn coordinate_signature(&mut self, request: Vec<u8>, reply: SignReply) {
-        if self.witness.is_rolled_back() {
-            return answer(vec![reply], &Err(super::witness::rolled_back()));
-        }
         let started = self.clock.instant();
-        let judged = match self.judge(&request) {
+        self.ask(Asked { request, attempt: 1, started, replies: vec![reply] }, true);
+    }
+
+    /// Answers a request, or shows it to the holders; before that, `wait` gives this party's own share time
+    /// to open. Time may have passed since the client asked, so everything is looked at now.
+    pub(super) fn ask(&mut self, asked: Asked, wait: bool) {
+        if self.witness.is_rolled_back() {
+            return answer(asked.replies, &Err(super::witness::rolled_back()));
+        }
+        let judged = match self.judge(&asked.request) {
             Ok(judged) => judged,
             Err(reason) => {
-                let error = match SignedRequest::parse(&request) {
+                let error = match SignedRequest::parse(&asked.request) {
                     Err(wrong @ RequestError::Signature) => {
                         ServiceError::Unauthorised { reason: wrong.to_string() }
                     }
                     _ => to_error(&reason, self.me),
                 };
-                return answer(vec![reply], &Err(error));
+                return answer(asked.replies, &Err(error));
             }
         };
         if let Some(outcome) = &judged.outcome {
-            return answer(vec![reply], &self.signed(&request, outcome, started, true));
+            let result = self.signed(&asked.request, outcome, asked.started, true);
+            return answer(asked.replies, &result);
         }
-        // The same request at the same time joins the session that runs.
+        // The same request at the same time joins the session that runs, or will.
         if let Some(c) = self.coordinations.values_mut().find(|c| c.hash == judged.hash) {
-            return c.replies.push(reply);
+            return c.replies.extend(asked.replies);
         }
-        if self.coordinations.len() >= MAX_COORDINATIONS {
-            return answer(vec![reply], &Err(ServiceError::Busy));
+        if let Some(waiting) = self.openings.request(&judged.hash) {
+            return waiting.replies.extend(asked.replies);
         }
-        // A damaged share is the operator's business at once, not a peer's.
-        if let Err(error) = self.open_key(&judged.row) {
-            return answer(vec![reply], &Err(error));
+        if self.coordinations.len() + self.openings.requests() >= MAX_COORDINATIONS {
+            return answer(asked.replies, &Err(ServiceError::Busy));
         }
-        self.propose_signature(
-            Asked { request, attempt: 1, started, replies: vec![reply] },
-            &judged,
-        );
+        // A damaged share is the operator's business at once, not a peer's. A silent HSM is nobody's, if
+        // the others are enough.
+        let opening = wait && matches!(self.share_of(&judged.row), Ok(None));
+        if opening && self.calls.is_silent(self.clock.instant()).is_none() {
+            return self.ask_when_open(&judged.row.key, judged.hash, asked);
+        }
+        self.propose_signature(asked, &judged);
     }
 
     pub(super) fn propose_signature(&mut self, asked: Asked, judged: &Judged) {

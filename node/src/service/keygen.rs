@@ -14,8 +14,12 @@ use quorate_core::policy::Policy;
 use quorate_core::session::{Abort, Header};
 use quorate_core::wire::Bytes64;
 
-use super::records::{Confirmed, FIRST_SEQUENCE, Public, Record, to_bytes};
+use super::hsm_calls::{Call, NewShare, Purpose, SealError};
+use super::records::{
+    Confirmed, FIRST_SEQUENCE, Public, Record, plaintext, share_context, to_bytes,
+};
 use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, SESSIONS_PER_PEER, Service};
+use quorate_hsm::HsmError;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -36,14 +40,36 @@ pub(super) struct KeyRun {
     terms: KeyTerms,
     name: String,
     policy: Vec<u8>,
+    /// For the certificate first, then for the whole generation.
     deadline: Instant,
-    run: Option<Box<Run>>,
+    stage: Stage,
     /// Of the start: what evidence is checked against.
     certificates: Vec<SessionKeyCertificate>,
     /// Messages of faster peers that came before the start; at most three of each.
     before: Vec<(PartyId, Private)>,
     /// Those that came before their round.
     early: Early<Private, MAX_PARTIES>,
+}
+
+/// How far it is.
+enum Stage {
+    /// The HSM certifies the session key in this call, and ends then: nobody has heard of acceptance yet.
+    Certifying {
+        call: u64,
+        ends: Instant,
+    },
+    /// It waits for the start.
+    Accepted,
+    Running(Box<Run>),
+    /// The HSM seals the share.
+    Sealing(Box<Made>),
+}
+
+/// A key whose share is not at rest yet: nobody has this party's confirmation.
+struct Made {
+    call: u64,
+    public: Public,
+    confirmation: Confirmed,
 }
 
 /// Evidence as it is stored, with what a third party checks it against.
@@ -74,30 +100,13 @@ impl Service {
                 let reason = Rejection::BadRequest("the session was proposed before".to_owned());
                 PeerMessage::RejectKey { session, reason }
             }
-            Ok(()) => {
-                let deadline = self.clock.instant() + self.deadlines.key;
-                let run = KeyRun {
-                    coordinator: from,
-                    terms,
-                    name,
-                    policy,
-                    deadline,
-                    run: None,
-                    certificates: Vec::new(),
-                    before: Vec::new(),
-                    early: Early::default(),
-                };
-                match self.certificate(&session) {
-                    Ok(certificate) => {
-                        self.key_runs.insert(session, run);
-                        PeerMessage::AcceptKey { session, certificate }
-                    }
-                    Err(error) => {
-                        tracing::error!(%error, "a key generation was refused");
-                        PeerMessage::RejectKey { session, reason: Rejection::Fault }
-                    }
+            Ok(()) => match self.certify_for(from, session, terms, name, policy) {
+                Ok(()) => return,
+                Err(error) => {
+                    tracing::error!("a key generation was refused: {error}");
+                    PeerMessage::RejectKey { session, reason: self.hsm_silent() }
                 }
-            }
+            },
             Err(reason) => {
                 // An honest coordinator has judged its proposal by the same rules.
                 if matches!(reason, Rejection::BadRequest(_)) {
@@ -108,6 +117,68 @@ impl Service {
             }
         };
         self.send(from, answer);
+    }
+
+    /// Has the session key certified; the proposal is accepted when that is done.
+    fn certify_for(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        terms: KeyTerms,
+        name: String,
+        policy: Vec<u8>,
+    ) -> Result<(), HsmError> {
+        let now = self.clock.instant();
+        if let Some(error) = self.calls.is_silent(now) {
+            return Err(error);
+        }
+        let (key, network) = (self.session_key.public(), &self.network_id);
+        let digest = session_key_digest(network, self.me, &self.boot, &key, &session);
+        let call = Call::Sign { identity: self.identity.clone(), digest };
+        let call = self.call_hsm(Purpose::Certify(session), call)?;
+        let run = KeyRun {
+            coordinator: from,
+            terms,
+            name,
+            policy,
+            // The coordinator waits no longer for an answer, and should hear why there is none.
+            deadline: now + self.deadlines.accept * 3 / 4,
+            stage: Stage::Certifying { call, ends: now + self.deadlines.key },
+            certificates: Vec::new(),
+            before: Vec::new(),
+            early: Early::default(),
+        };
+        self.key_runs.insert(session, run);
+        Ok(())
+    }
+
+    /// The HSM has certified the session key, or failed.
+    pub(super) fn key_certified(
+        &mut self,
+        call: u64,
+        session: Digest,
+        result: Result<Bytes64, ServiceError>,
+    ) {
+        let Some(run) = self.key_runs.get_mut(&session) else { return };
+        let Stage::Certifying { call: own, ends } = run.stage else { return };
+        if own != call {
+            return;
+        }
+        let coordinator = run.coordinator;
+        let answer = match result {
+            Ok(signature) => {
+                (run.stage, run.deadline) = (Stage::Accepted, ends);
+                let (key, party) = (self.session_key.public(), self.me);
+                let certificate = SessionKeyCertificate { party, boot: self.boot, key, signature };
+                PeerMessage::AcceptKey { session, certificate }
+            }
+            Err(error) => {
+                tracing::error!(%error, "a key generation was refused");
+                self.key_runs.remove(&session);
+                PeerMessage::RejectKey { session, reason: Rejection::Fault }
+            }
+        };
+        self.send(coordinator, answer);
     }
 
     fn judge_key_proposal(
@@ -173,8 +244,15 @@ impl Service {
         if waiting.coordinator != from {
             return self.incidents.add(from, "it started a key generation of another coordinator");
         }
-        if waiting.run.is_some() {
-            return self.incidents.add(from, "it started a key generation twice");
+        match waiting.stage {
+            Stage::Accepted => {}
+            Stage::Certifying { .. } => {
+                let what = "it started a key generation that this party has not accepted";
+                return self.incidents.add(from, what);
+            }
+            Stage::Running(_) | Stage::Sealing(_) => {
+                return self.incidents.add(from, "it started a key generation twice");
+            }
         }
         let terms = waiting.terms;
         let Some(peers) = self.checked_peers(certificates, &session) else {
@@ -186,7 +264,7 @@ impl Service {
         let started = Run::new(terms, session, self.me, &peers, &self.session_key, &mut rng);
         let before = match (started, self.key_runs.get_mut(&session)) {
             (Ok(run), Some(waiting)) => {
-                waiting.run = Some(Box::new(run));
+                waiting.stage = Stage::Running(Box::new(run));
                 waiting.certificates = certificates.to_vec();
                 std::mem::take(&mut waiting.before)
             }
@@ -232,14 +310,16 @@ impl Service {
         let Some(waiting) = self.key_runs.get_mut(&header.session) else {
             return self.stray_message(from, &header.session);
         };
-        match &mut waiting.run {
-            None => {
+        match &mut waiting.stage {
+            // All that this party needs, it has.
+            Stage::Sealing(_) => return,
+            Stage::Certifying { .. } | Stage::Accepted => {
                 if waiting.before.iter().filter(|(sender, _)| *sender == from).count() < 3 {
                     waiting.before.push((from, bytes));
                 }
                 return;
             }
-            Some(run) => {
+            Stage::Running(run) => {
                 let (signer, incidents) = (&self.session_key, &mut self.incidents);
                 waiting.early.handle(run, from, bytes, signer, |from, refusal| {
                     incidents.add(from, refusal);
@@ -254,7 +334,7 @@ impl Service {
         let mut buffer = Zeroizing::new(vec![0; Run::MAX_MESSAGE]);
         loop {
             let Some(waiting) = self.key_runs.get_mut(session) else { return };
-            let Some(run) = &mut waiting.run else { return };
+            let Stage::Running(run) = &mut waiting.stage else { return };
             let holders = waiting.terms.holders.parties();
             match run.poll_output(&self.session_key, &mut buffer) {
                 Ok(Some(Output::Send { to, bytes })) => {
@@ -313,9 +393,8 @@ impl Service {
 
     /// Whether there is evidence, and it is stored.
     fn keep_evidence(&self, session: &Digest, failed: &mut KeyRun) -> bool {
-        let Some(evidence) = failed.run.as_mut().and_then(|run| run.take_evidence()) else {
-            return false;
-        };
+        let Stage::Running(run) = &mut failed.stage else { return false };
+        let Some(evidence) = run.take_evidence() else { return false };
         let mut buffer = vec![0; Run::MAX_EVIDENCE];
         let Ok(evidence) = evidence.encode(&mut buffer) else { return false };
         let row = EvidenceRow {
@@ -333,54 +412,121 @@ impl Service {
         }
     }
 
-    /// Seals and stores the share as PENDING, durably; only then is it confirmed.
+    /// Has the share sealed; it is stored as PENDING when that is done, and only then confirmed.
     fn keep_key(&mut self, session: &Digest) {
-        let Some(waiting) = self.key_runs.remove(session) else { return };
-        let coordinator = waiting.coordinator;
-        let made = waiting.run.and_then(|mut run| run.take_key());
-        let Some((public, record)) = made else { return };
-        let result = self.store_pending(waiting.name, waiting.policy, &public, &record);
-        match result {
-            Ok(()) => {
-                self.send_confirmations(&public.terms.key, true);
-                self.try_activate(&public.terms.key);
+        let Some(KeyRun { stage: Stage::Running(run), .. }) = self.key_runs.get_mut(session) else {
+            return;
+        };
+        let Some((public, record)) = run.take_key() else {
+            self.key_runs.remove(session);
+            return;
+        };
+        match self.seal(session, public, &record) {
+            Ok(made) => {
+                // The coordinator should hear why there is no confirmation.
+                let until = self.clock.instant() + self.deadlines.key * 3 / 4;
+                if let Some(run) = self.key_runs.get_mut(session) {
+                    run.deadline = run.deadline.min(until);
+                    run.stage = Stage::Sealing(Box::new(made));
+                }
             }
-            Err(error) => {
-                tracing::error!(%error, "the new share could not be sealed and stored");
-                let reason = Rejection::Fault;
-                self.send(coordinator, PeerMessage::RejectKey { session: *session, reason });
-                self.end_key_coordination(session, Err(error));
-            }
+            Err(HsmError::NoAnswer { .. }) => self.key_not_answered(session, None),
+            Err(error) => self.key_not_kept(session, ServiceError::local(error), Rejection::Fault),
         }
+    }
+
+    fn seal(
+        &mut self,
+        session: &Digest,
+        public: Public,
+        record: &Record,
+    ) -> Result<Made, HsmError> {
+        let confirmation = Confirmed::unsigned(&public, self.me, record);
+        let call = Call::Seal {
+            protector: self.protector.clone(),
+            identity: self.identity.clone(),
+            context: Box::new(share_context(self.network_id, self.me, &public, FIRST_SEQUENCE)),
+            plaintext: plaintext(record)?,
+            confirmation: confirmation.digest(&public),
+        };
+        let call = self.call_hsm(Purpose::Seal(*session), call)?;
+        Ok(Made { call, public, confirmation })
+    }
+
+    /// The HSM has sealed the share and signed its confirmation, or failed. What was cancelled or given up
+    /// meanwhile is dropped: without this party's confirmation nobody has the key.
+    pub(super) fn key_sealed(
+        &mut self,
+        call: u64,
+        session: Digest,
+        result: Result<Result<NewShare, SealError>, ServiceError>,
+    ) {
+        let ours = |run: &&KeyRun| matches!(&run.stage, Stage::Sealing(made) if made.call == call);
+        let Some(run) = self.key_runs.get(&session).filter(ours) else { return };
+        let error = match result {
+            Ok(Ok(share)) => match self.store_pending(&session, share) {
+                Ok(key) => {
+                    self.send_confirmations(&key, true);
+                    return self.try_activate(&key);
+                }
+                Err(error) => error,
+            },
+            Ok(Err(SealError::Hsm(error))) => ServiceError::from_hsm(&run.name, &error),
+            Ok(Err(SealError::Identity(error))) => ServiceError::local(error),
+            Err(error) => error,
+        };
+        self.key_not_kept(&session, error, Rejection::Fault);
     }
 
     fn store_pending(
         &mut self,
-        name: String,
-        policy: Vec<u8>,
-        public: &Public,
-        record: &Record,
-    ) -> Result<(), ServiceError> {
-        let sealed = self
-            .seal_record(public, record)
-            .map_err(|error| ServiceError::from_hsm(&name, &error))?;
-        let mut confirmation = Confirmed::unsigned(public, self.me, record);
-        let signature =
-            self.identity.sign(&confirmation.digest(public)).map_err(ServiceError::local)?;
-        confirmation.signature = Bytes64(signature);
+        session: &Digest,
+        NewShare { sealed, signature }: NewShare,
+    ) -> Result<[u8; 16], ServiceError> {
+        let gone = || ServiceError::local("the key generation has ended");
+        let KeyRun { stage, name, policy, .. } = self.key_runs.get_mut(session).ok_or_else(gone)?;
+        let Stage::Sealing(made) = stage else { return Err(gone()) };
+        let Made { public, confirmation, .. } = &mut **made;
+        confirmation.signature = signature;
+        let key = public.terms.key;
         let row = KeyRow {
-            key: public.terms.key,
-            name,
+            key,
+            name: std::mem::take(name),
             state: KeyState::Pending,
-            public: to_bytes(public),
-            policy,
+            public: to_bytes(&*public),
+            policy: std::mem::take(policy),
             sealed,
-            confirmations: [(self.me.number(), to_bytes(&confirmation))].into_iter().collect(),
+            confirmations: [(self.me.number(), to_bytes(&*confirmation))].into_iter().collect(),
             certificate: None,
             sequence: FIRST_SEQUENCE,
             created: self.now(),
         };
-        self.store.insert_pending(row).map_err(ServiceError::local)
+        self.store.insert_pending(row).map_err(ServiceError::local)?;
+        self.key_runs.remove(session);
+        Ok(key)
+    }
+
+    fn key_not_kept(&mut self, session: &Digest, error: ServiceError, reason: Rejection) {
+        tracing::error!(%error, "the new share could not be sealed and stored");
+        let Some(run) = self.key_runs.remove(session) else { return };
+        let reject = PeerMessage::RejectKey { session: *session, reason };
+        self.send(run.coordinator, reject);
+        self.end_key_coordination(session, Err(error));
+    }
+
+    /// A key generation waits for the HSM beyond its patience, or the call is overdue.
+    pub(super) fn key_not_answered(&mut self, session: &Digest, call: Option<u64>) {
+        let Some(run) = self.key_runs.get(session) else { return };
+        let own = match &run.stage {
+            Stage::Certifying { call, .. } => Some(*call),
+            Stage::Sealing(made) => Some(made.call),
+            Stage::Accepted | Stage::Running(_) => None,
+        };
+        if call.is_some() && call != own {
+            return;
+        }
+        let error = ServiceError::from_hsm(&run.name, &self.calls.no_answer(self.clock.instant()));
+        self.key_not_kept(session, error, self.hsm_silent());
     }
 
     pub(super) fn expire_key_runs(&mut self, at: Instant) {
@@ -388,12 +534,15 @@ impl Service {
         let runs: Vec<Digest> =
             self.key_runs.iter().filter(|(_, r)| late(&r.deadline)).map(|(s, _)| *s).collect();
         for session in runs {
-            match self.key_runs.get_mut(&session).and_then(|waiting| waiting.run.as_mut()) {
-                Some(run) => {
+            match self.key_runs.get_mut(&session).map(|waiting| &mut waiting.stage) {
+                Some(Stage::Running(run)) => {
                     run.handle_timeout();
                     self.drive_key_run(&session);
                 }
-                None => drop(self.key_runs.remove(&session)),
+                Some(Stage::Certifying { .. } | Stage::Sealing(_)) => {
+                    self.key_not_answered(&session, None);
+                }
+                Some(Stage::Accepted) | None => drop(self.key_runs.remove(&session)),
             }
         }
         self.expire_key_coordinations(at);

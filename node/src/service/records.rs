@@ -6,10 +6,9 @@ use quorate_core::party::PartyId;
 use quorate_core::policy::Policy;
 use quorate_core::policy::ethereum;
 use quorate_core::wire;
-use quorate_hsm::{BlobKind, Context, HsmError};
+use quorate_hsm::{BlobKind, Context, HsmError, KeyProtector};
 use zeroize::Zeroizing;
 
-use super::open_keys::OpenShare;
 use super::{Curve, MAX_NONCE_KEYS, MAX_PARTIES, Service};
 use crate::handle::{KeyInfo, ServiceError};
 use crate::store::{KeyRow, KeyState};
@@ -56,51 +55,41 @@ pub fn share_context(network: [u8; 16], party: PartyId, public: &Public, sequenc
     }
 }
 
+/// A new share's record as bytes, to be sealed.
+pub(super) fn plaintext(record: &Record) -> Result<Zeroizing<Vec<u8>>, HsmError> {
+    let mut plaintext = Zeroizing::new(vec![0; MAX_RECORD]);
+    let Ok(used) = wire::encode(record, &mut plaintext).map(|used| used.len()) else {
+        return Err(HsmError::TooLarge { size: plaintext.len(), limit: plaintext.len() });
+    };
+    plaintext.truncate(used);
+    Ok(plaintext)
+}
+
+/// Opens the share of `row` inside the HSM, and checks it against the key's public record. It takes as
+/// long as the HSM does.
+pub(super) fn unseal(
+    protector: &dyn KeyProtector,
+    network: [u8; 16],
+    me: PartyId,
+    row: &KeyRow,
+) -> Result<Opened, ServiceError> {
+    let public = Service::public_of(row)?;
+    let context = share_context(network, me, &public, row.sequence);
+    let plaintext = quorate_hsm::open(protector, &context, &row.sealed)
+        .map_err(|error| ServiceError::from_hsm(&row.name, &error))?;
+    let record: Record =
+        wire::decode(&plaintext).map_err(|_| damaged(row, "its sealed record is malformed"))?;
+    let own = row
+        .confirmations
+        .get(&me.number())
+        .and_then(|bytes| wire::decode::<Confirmed>(bytes).ok())
+        .ok_or_else(|| damaged(row, "its own confirmation is missing or malformed"))?;
+    OpenedKey::open(&public, me, record, &own).map_err(|error| damaged(row, &error.to_string()))
+}
+
 impl Service {
     pub(super) fn public_of(row: &KeyRow) -> Result<Public, ServiceError> {
         wire::decode(&row.public).map_err(|_| damaged(row, "its public record is malformed"))
-    }
-
-    pub(super) fn seal_record(
-        &self,
-        public: &Public,
-        record: &Record,
-    ) -> Result<Vec<u8>, HsmError> {
-        let mut plaintext = Zeroizing::new(vec![0; MAX_RECORD]);
-        let Ok(used) = wire::encode(record, &mut plaintext).map(|used| used.len()) else {
-            return Err(HsmError::TooLarge { size: plaintext.len(), limit: plaintext.len() });
-        };
-        plaintext.truncate(used);
-        let context = share_context(self.network_id, self.me, public, FIRST_SEQUENCE);
-        quorate_hsm::seal(&*self.protector, &context, &plaintext)
-    }
-
-    /// This party's share of a key, for as long as a session holds it.
-    pub(super) fn open_key(&mut self, row: &KeyRow) -> Result<OpenShare, ServiceError> {
-        let now = self.clock.instant();
-        if let Some(share) = self.open_keys.get(row, now) {
-            return Ok(share);
-        }
-        let opened = self.unseal(row)?;
-        self.open_keys
-            .keep(row, opened, now)
-            .map_err(|error| ServiceError::from_hsm(&row.name, &error))
-    }
-
-    fn unseal(&self, row: &KeyRow) -> Result<Opened, ServiceError> {
-        let public = Self::public_of(row)?;
-        let context = share_context(self.network_id, self.me, &public, row.sequence);
-        let plaintext = quorate_hsm::open(&*self.protector, &context, &row.sealed)
-            .map_err(|error| ServiceError::from_hsm(&row.name, &error))?;
-        let record: Record =
-            wire::decode(&plaintext).map_err(|_| damaged(row, "its sealed record is malformed"))?;
-        let own = row
-            .confirmations
-            .get(&self.me.number())
-            .and_then(|bytes| wire::decode::<Confirmed>(bytes).ok())
-            .ok_or_else(|| damaged(row, "its own confirmation is missing or malformed"))?;
-        OpenedKey::open(&public, self.me, record, &own)
-            .map_err(|error| damaged(row, &error.to_string()))
     }
 
     pub(super) fn active_key(&self, key: &[u8; 16]) -> Result<Option<KeyRow>, ServiceError> {

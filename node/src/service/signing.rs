@@ -25,7 +25,16 @@ pub(super) struct Participation {
     pub(super) deadline: Instant,
     request: Vec<u8>,
     salt: Salt,
+    /// Whether the coordinator has started it; it may still wait for peers, or for the HSM.
+    started: bool,
     session: Option<Running>,
+}
+
+impl Participation {
+    /// Whether nothing of it was counted or sent.
+    pub(super) fn has_not_begun(&self) -> bool {
+        self.session.is_none()
+    }
 }
 
 /// R_j of a faster member, which came before this party's start of the session: until then nobody here
@@ -39,11 +48,18 @@ pub(super) struct Early {
 
 /// A coordinator's word that a session starts.
 pub(super) struct Start {
-    session: Digest,
+    pub(super) session: Digest,
     pub(super) from: PartyId,
     quorum: PartySet,
     salts: Vec<(PartyId, Salt)>,
     pub(super) deadline: Instant,
+}
+
+enum Started {
+    /// With its first message.
+    Running(Running, Vec<u8>),
+    /// The share of this key is not open yet.
+    Opening([u8; 16]),
 }
 
 struct Running {
@@ -196,6 +212,13 @@ impl Service {
         // Only a look: the spend is counted when the session starts.
         let spend = self.spend_of(&judged, Vec::new());
         over_limit(&self.store.check_spend(&spend).map_err(|_| Rejection::Fault)?)?;
+        // Better told now than when the coordinator counts on this party.
+        if !self.open_keys.is_open(&judged.row)
+            && let Some(error) = self.calls.is_silent(self.clock.instant())
+        {
+            tracing::warn!(coordinator = %from, "not signed: {error}");
+            return Err(self.hsm_silent());
+        }
         let mut rng = self.rng(&session).map_err(|_| Rejection::Fault)?;
         let mut salt = [0; 32];
         rand_core::RngCore::fill_bytes(&mut rng, &mut salt);
@@ -204,6 +227,7 @@ impl Service {
             deadline: self.clock.instant() + self.deadlines.accept + self.deadlines.sign,
             request,
             salt,
+            started: false,
             session: None,
         };
         self.participations.insert(session, participation);
@@ -217,20 +241,22 @@ impl Service {
         quorum: PartySet,
         salts: &[(PartyId, Salt)],
     ) {
-        let Some(waiting) = self.participations.get(&session) else {
+        let Some(waiting) = self.participations.get_mut(&session) else {
             return self.doubt_session(from, &session);
         };
         if waiting.coordinator != from {
             return self.incidents.add(from, "it started a session of another coordinator");
         }
-        if waiting.session.is_some() {
+        if waiting.started {
             return self.incidents.add(from, "it started a session twice");
         }
+        waiting.started = true;
         let (salts, deadline) = (salts.to_vec(), waiting.deadline);
         self.start_session(Start { session, from, quorum, salts, deadline });
     }
 
-    /// Starts a session, now or as soon as enough peers have said what they know of this party.
+    /// Starts a session, now or as soon as enough peers have said what they know of this party and its
+    /// share is open. It is called again then, and looks at everything again.
     pub(super) fn start_session(&mut self, start: Start) {
         let Some(waiting) = self.participations.get(&start.session) else { return };
         if waiting.session.is_some() {
@@ -240,9 +266,10 @@ impl Service {
         if !self.is_witnessed(&request) {
             return self.witness.wait(start);
         }
-        let Start { session, from, quorum, salts, .. } = start;
-        match self.start_signing(session, from, quorum, &salts, &request, own_salt) {
-            Ok((running, first)) => {
+        let (session, from, quorum) = (start.session, start.from, start.quorum);
+        match self.start_signing(&start, &request, own_salt) {
+            Ok(Started::Opening(key)) => self.start_when_open(&key, start),
+            Ok(Started::Running(running, first)) => {
                 // The coordinator needs R_j too; this party itself only if it coordinates.
                 let receivers = quorum.without(self.me).with(from);
                 let inputs = *running.signer.session();
@@ -279,34 +306,33 @@ impl Service {
             .map_or(true, |public| self.witness.has_heard(self.me, &public.terms.holders))
     }
 
-    /// Everything up to the first message: judge again (time has passed), check terms and salts,
-    /// count the spend and write the audit record in one durable transaction.
+    /// Everything up to the first message: judge again (time has passed), have the share open, check terms
+    /// and salts, count the spend and write the audit record in one durable transaction.
     fn start_signing(
         &mut self,
-        session: Digest,
-        coordinator: PartyId,
-        quorum: PartySet,
-        salts: &[(PartyId, Salt)],
+        start: &Start,
         request: &[u8],
         own_salt: Salt,
-    ) -> Result<(Running, Vec<u8>), Rejection> {
+    ) -> Result<Started, Rejection> {
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
         }
         let judged = self.judge(request)?;
-        let key = self.open_key(&judged.row).map_err(|error| {
-            tracing::error!(?error, "this party's share cannot be opened");
-            Rejection::Fault
+        let key = self.share_of(&judged.row).map_err(|error| {
+            tracing::error!("this party's share cannot be opened: {error}");
+            self.hsm_silent()
         })?;
+        let Some(key) = key else { return Ok(Started::Opening(judged.row.key)) };
         let (derivation, digest) = (judged.derivation, judged.verdict.digest);
+        let (quorum, coordinator) = (start.quorum, start.from);
         let terms = SignTerms { quorum, coordinator, derivation, digest };
-        let signer = Signer::new(&key, terms, salts, &own_salt)
+        let signer = Signer::new(&key, terms, &start.salts, &own_salt)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
-        self.count(&judged, &session, quorum)?;
+        self.count(&judged, &start.session, quorum)?;
         self.announce_head().map_err(|_| Rejection::Fault)?;
         let mut buffer = [0; MAX_MESSAGE];
         let first = signer.nonce_message(&mut buffer).map_err(|_| Rejection::Fault)?.to_vec();
-        Ok((Running { key, signer: Box::new(signer) }, first))
+        Ok(Started::Running(Running { key, signer: Box::new(signer) }, first))
     }
 
     fn spend_of(&self, judged: &Judged, audit: Vec<u8>) -> Spend {

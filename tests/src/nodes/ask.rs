@@ -4,11 +4,13 @@ use ed25519_dalek::SigningKey;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
 use quorate_core::policy::{Amount, MAX_POLICY};
 use quorate_core::request::{Derivation, KeyId, NetworkId, Payload, SignRequest};
-use quorate_node::handle::{Command, CreateKey, KeyInfo, ServiceError, Signed};
+use quorate_node::handle::{Command, CreateKey, KeyInfo, ServiceError, Signed, Status};
 use quorate_node::policy_file;
+use quorate_node::store::Store;
 use tokio::sync::oneshot;
 
 use super::World;
+use crate::disk::SimulatedDisk;
 
 /// Simulated steps after which a command counts as hanging: far beyond every deadline.
 const PATIENCE: u32 = 40_000;
@@ -163,13 +165,33 @@ impl World {
         }
     }
 
-    /// Tells the checker which public key an id stands for.
+    /// Tells the checker of a new key, from a copy of anybody's store.
+    ///
+    /// # Panics
+    /// If nobody has it.
+    #[expect(clippy::panic, reason = "a slip in a test, not input")]
     pub fn learn(&mut self, key: &KeyInfo) {
-        let id = hex::decode(&key.key).ok().and_then(|bytes| bytes.try_into().ok());
-        let public = hex::decode(&key.public_key).ok();
-        if let (Some(id), Some(public)) = (id, public) {
-            self.wire().keys.insert(id, public);
-        }
+        let id: Option<[u8; 16]> =
+            hex::decode(&key.key).ok().and_then(|bytes| bytes.try_into().ok());
+        let Some(id) = id else { panic!("{} is no key's id", key.key) };
+        let public = self.parties().into_iter().find_map(|party| {
+            let disk = SimulatedDisk::from_bytes(self.snapshot(party)?.0);
+            let row = Store::with_backend(disk).ok()?.key(id).ok().flatten()?;
+            quorate_core::wire::decode(&row.public).ok()
+        });
+        let Some(public) = public else { panic!("nobody has the key {}", key.key) };
+        self.wire().keys.insert(id, public);
+    }
+
+    /// How a party says it is.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[expect(clippy::panic, reason = "a slip in a test, not input")]
+    pub fn status(&mut self, party: u16) -> Status {
+        let (reply, mut answer) = oneshot::channel();
+        self.feed(party, |s| s.handle_command(Command::Status(reply)));
+        answer.try_recv().unwrap_or_else(|_| panic!("party {party} does not run"))
     }
 
     /// A party's keys; none if it does not run.

@@ -6,14 +6,19 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use quorate_core::curve::Secp256k1;
+use quorate_core::derive::Derivation;
+use quorate_core::ecdsa::{Combiner, Salt, SignTerms};
 use quorate_core::hash::Digest;
+use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::ethereum::keccak256;
 use quorate_core::request::{Payload, SignedRequest};
 use quorate_core::session::Header;
 use quorate_node::clock::Clock;
 use quorate_node::message::{PeerMessage, sign_session};
 use quorate_node::network::{PeerStatus, SendError};
-use quorate_node::service::Transport;
+use quorate_node::service::records::Public;
+use quorate_node::service::{MAX_QUORUM, Transport};
 
 use crate::nonce_checker::{About, NonceChecker};
 use crate::simulator::id;
@@ -28,17 +33,19 @@ pub(super) struct Wire {
     network: [u8; 16],
     links: BTreeSet<(u16, u16)>,
     queues: BTreeMap<(u16, u16), VecDeque<Vec<u8>>>,
-    /// Public keys by key id, for the checker.
-    pub(super) keys: BTreeMap<[u8; 16], Vec<u8>>,
+    /// Public records by key id, for the checker.
+    pub(super) keys: BTreeMap<[u8; 16], Public>,
     /// What each session is about: key id, derivation and digest.
-    about: BTreeMap<Digest, ([u8; 16], String, Digest)>,
+    about: BTreeMap<Digest, ([u8; 16], Derivation, Digest)>,
     requests: BTreeMap<Digest, Digest>,
-    /// Sessions that a party has been told to start and has sent no nonce point in, in order.
-    starting: BTreeMap<u16, VecDeque<Digest>>,
-    /// Which session a D0 stands for at a party, and whom it has sent its nonce point there: with a
-    /// stuck generator, several sessions in a row may have the same.
+    /// Sessions that a party has been told to start and has sent no nonce point in, by their D0 and in
+    /// order: with a stuck generator, several may have the same.
+    starting: BTreeMap<(u16, Digest), VecDeque<Digest>>,
+    /// Which session a D0 stands for at a party, and whom it has sent its nonce point there.
     running: BTreeMap<(u16, Digest), (Digest, BTreeSet<u16>)>,
     released: BTreeMap<u16, BTreeSet<Digest>>,
+    /// Nonce points that belong to none of these.
+    pub(super) unknown: usize,
     pub(super) checker: NonceChecker,
 }
 
@@ -59,6 +66,7 @@ impl Wire {
             starting: BTreeMap::new(),
             running: BTreeMap::new(),
             released: BTreeMap::new(),
+            unknown: 0,
             checker: NonceChecker::new(),
         }
     }
@@ -76,6 +84,7 @@ impl Wire {
     /// Drops what is under way from and to a dead party.
     pub(super) fn forget(&mut self, party: u16) {
         self.queues.retain(|(from, to), _| *from != party && *to != party);
+        self.starting.retain(|(starting, _), _| *starting != party);
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -93,26 +102,41 @@ impl Wire {
     /// Y and h of a session, for the checker; a key that nobody has shown stands for itself by its id.
     pub(super) fn about(&self, session: &Digest) -> Option<About> {
         let (key, derivation, digest) = self.about.get(session)?;
-        let mut public = self.keys.get(key).cloned().unwrap_or_else(|| key.to_vec());
+        let known = self.keys.get(key).and_then(|public| public.group_key());
+        let mut public = known.map_or_else(|| key.to_vec(), |point| point.0.to_vec());
         // Y follows from X and the derivation, and names it as well.
-        public.extend(derivation.bytes());
+        public.extend(derivation.to_string().bytes());
         Some((public, *digest))
     }
 
     pub(super) fn take_released(&mut self, party: u16) -> BTreeSet<Digest> {
-        // The party is done with what it did: what it has not started by now, it refused.
-        self.starting(party).clear();
         self.released.remove(&party).unwrap_or_default()
     }
 
-    fn starting(&mut self, party: u16) -> &mut VecDeque<Digest> {
-        self.starting.entry(party).or_default()
+    /// A message is about to arrive: nonce points leave a party after it was told to start a session.
+    pub(super) fn before(&mut self, from: u16, to: u16, bytes: &[u8]) {
+        if let Ok(PeerMessage::StartSign { session, quorum, salts }) = PeerMessage::decode(bytes) {
+            self.starts(from, to, session, quorum, &salts);
+        }
     }
 
-    /// A message is about to arrive: nonce points leave a party while it takes the start of a session.
-    pub(super) fn before(&mut self, to: u16, bytes: &[u8]) {
-        if let Ok(PeerMessage::StartSign { session, .. }) = PeerMessage::decode(bytes) {
-            self.starting(to).push_back(session);
+    fn starts(
+        &mut self,
+        coordinator: u16,
+        party: u16,
+        session: Digest,
+        quorum: PartySet,
+        salts: &[(PartyId, Salt)],
+    ) {
+        let Some((key, derivation, digest)) = self.about.get(&session) else { return };
+        let Some(public) = self.keys.get(key) else { return };
+        let (derivation, digest, coordinator) = (*derivation, *digest, id(coordinator));
+        let terms = SignTerms { quorum, coordinator, derivation, digest };
+        let combiner = Combiner::<Secp256k1, MAX_QUORUM>::new(public, terms, salts);
+        let Ok(combiner) = combiner else { return };
+        let starting = self.starting.entry((party, *combiner.session())).or_default();
+        if starting.back() != Some(&session) {
+            starting.push_back(session);
         }
     }
 
@@ -124,16 +148,14 @@ impl Wire {
                 if let Ok(parsed) = SignedRequest::parse(&request) {
                     let Payload::EthereumTransaction(payload) = parsed.payload();
                     let (key, derivation) = (*parsed.key().as_bytes(), parsed.derivation());
-                    let about = (key, derivation.to_string(), keccak256(payload));
+                    let about = (key, *derivation, keccak256(payload));
                     self.about.insert(session, about);
                     self.requests.insert(session, parsed.hash());
                 }
             }
             // A party tells itself without the wire.
-            Ok(PeerMessage::StartSign { session, quorum, .. })
-                if quorum.contains(id(from)) && self.starting(from).back() != Some(&session) =>
-            {
-                self.starting(from).push_back(session);
+            Ok(PeerMessage::StartSign { session, quorum, salts }) if quorum.contains(id(from)) => {
+                self.starts(from, from, session, quorum, &salts);
             }
             Ok(PeerMessage::Ecdsa(message)) => {
                 let Ok(Header { round, session: inputs, .. }) = Header::peek(&message) else {
@@ -142,15 +164,17 @@ impl Wire {
                 let known = self.running.get_mut(&(from, inputs));
                 if round == 1
                     && known.is_none_or(|(_, sent)| !sent.insert(to))
-                    && let Some(session) = self.starting(from).pop_front()
+                    && let Some(session) =
+                        self.starting.get_mut(&(from, inputs)).and_then(VecDeque::pop_front)
                 {
                     self.running.insert((from, inputs), (session, BTreeSet::from([to])));
                     if let Some(request) = self.requests.get(&session) {
                         self.released.entry(from).or_default().insert(*request);
                     }
                 }
-                if let Some((session, _)) = self.running.get(&(from, inputs)) {
-                    self.checker.record(*session, id(from), &message);
+                match self.running.get(&(from, inputs)) {
+                    Some((session, _)) => self.checker.record(*session, id(from), &message),
+                    None => self.unknown += 1,
                 }
             }
             _ => {}

@@ -1,8 +1,8 @@
 //! The node's forms: frames, messages between parties, rows of the store, and the JSON of the API.
 
 use quorate_node::api::error_body;
-use quorate_node::handle::{KeyInfo, PeerInfo, ServiceError, Signed, Status};
-use quorate_node::message::{MessageError, PeerMessage};
+use quorate_node::handle::{HsmCalls, KeyInfo, PeerInfo, ServiceError, Signed, Status};
+use quorate_node::message::{MessageError, PeerMessage, Rejection};
 use quorate_node::network::frame::{Frame, check_kind, check_length};
 use quorate_tests::node_values;
 use serde::Serialize;
@@ -53,6 +53,7 @@ fn rows() -> Vec<Form> {
     vec![
         Form::of("node-row-key", &node_values::key_row()),
         Form::of("node-row-request", &node_values::request_row()),
+        Form::of("node-rejection-hsm-silent", &Rejection::HsmSilent { seconds: 300 }),
     ]
 }
 
@@ -111,6 +112,12 @@ fn answers() -> Vec<Form> {
         membership: "aa".repeat(32),
         version: "0.1.0".to_owned(),
         hsm: "software emulation".to_owned(),
+        hsm_calls: HsmCalls {
+            waiting: 2,
+            overdue: 1,
+            silent_seconds: Some(30),
+            silent_since: Some(1_800_000_000),
+        },
         address: "10.0.0.1:7001".to_owned(),
         peers: vec![peer],
         keys: 1,

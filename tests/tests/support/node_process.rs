@@ -174,6 +174,14 @@ impl Node {
         }
     }
 
+    /// SIGTERM; how the process ended.
+    pub fn terminate(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        let mut signal = Command::new("kill");
+        assert!(signal.args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+        wait_for("the node ends at SIGTERM", || child.try_wait().unwrap())
+    }
+
     pub fn process(&self) -> u32 {
         self.child.as_ref().unwrap().id()
     }
