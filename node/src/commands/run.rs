@@ -165,7 +165,7 @@ impl Start {
         };
         let mut service = in_time(deadlines.hsm, move || Service::new(parts))??;
         if let HsmConfig::Yubihsm { serial, .. } = &config.hsm {
-            service.watch_device_log(Intake::new(&place, *serial));
+            service.watch_device_log(Intake::new(place, *serial));
         }
         let (handle, commands) = Handle::new();
         let router = crate::api::router(handle, token);

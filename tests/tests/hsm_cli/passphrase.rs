@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use quorate_node::config::Folder;
-use quorate_node::rotation::{RotationError, Step, rotate};
+use quorate_node::rotation::{RotationError, Step, Wanted, rotate};
 use tempfile::TempDir;
 
 use crate::node_process::{Node, binary};
@@ -61,7 +61,7 @@ fn a_passphrase_opens_the_node_and_its_next_kek() {
         _ => ControlFlow::Continue(()),
     };
     let folder = Folder::new(&node.folder);
-    assert!(matches!(rotate(&folder, None, &mut watch), Err(RotationError::Stopped)));
+    assert!(matches!(rotate(&folder, &Wanted::default(), &mut watch), Err(RotationError::Stopped)));
     write_pin(&file, WRONG, 0o600);
     node.ask(&["hsm", "rotate-kek"]).message(11, &["wrong PIN or passphrase"]);
     write_pin(&file, PASSPHRASE, 0o600);

@@ -305,7 +305,10 @@ fn a_node_that_starts_while_a_rotation_begins_stops() {
         Step::Planned => ControlFlow::Break(()),
         _ => ControlFlow::Continue(()),
     };
-    assert!(matches!(rotate(&place, None, &mut until_planned), Err(RotationError::Stopped)));
+    assert!(matches!(
+        rotate(&place, &Wanted::default(), &mut until_planned),
+        Err(RotationError::Stopped)
+    ));
     let (code, said) = went_on(&root, run, pipe);
     assert!(code == Some(15) && said.contains("not finished"), "{code:?} {said}");
 }
