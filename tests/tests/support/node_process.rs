@@ -176,10 +176,10 @@ impl Node {
 
     /// SIGTERM; how the process ended.
     pub fn terminate(&mut self) -> std::process::ExitStatus {
-        let mut child = self.child.take().unwrap();
         let mut signal = Command::new("kill");
-        assert!(signal.args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-        wait_for("the node ends at SIGTERM", || child.try_wait().unwrap())
+        assert!(signal.args(["-TERM", &self.process().to_string()]).status().unwrap().success());
+        // Still ours while it does not end: a test that fails leaves no process behind.
+        wait_for("the node ends at SIGTERM", || self.child.as_mut().unwrap().try_wait().unwrap())
     }
 
     pub fn process(&self) -> u32 {
