@@ -16,7 +16,11 @@ pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// A label has at most so many bytes.
 pub const MAX_LABEL: usize = 256;
 /// An encoded signed request has at most so many bytes.
-pub const MAX_REQUEST: usize = MAX_PAYLOAD + MAX_LABEL + 256;
+pub const MAX_REQUEST: usize = MAX_PAYLOAD + MAX_LABEL + 256 + MAX_APPROVALS * APPROVAL;
+/// A request carries so many approvals.
+pub const MAX_APPROVALS: usize = 8;
+/// The approver's key and its signature.
+const APPROVAL: usize = 32 + 64;
 
 macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
@@ -72,11 +76,73 @@ impl fmt::Debug for ClientKey {
     }
 }
 
-/// What is to be signed, before hashing. There is no variant for a bare digest.
+/// What is to be signed, before hashing. A new kind gets a new variant at the end: old bytes stay valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload<'a> {
-    /// An unsigned EIP-1559 transaction.
+    /// An unsigned transaction of any type, as [`crate::policy::ethereum::Transaction`] reads it.
     EthereumTransaction(&'a [u8]),
+    /// A message for people (EIP-191, version 0x45), without the prefix.
+    EthereumMessage(&'a [u8]),
+    /// EIP-712, in the form of [`crate::policy::ethereum::typed_data`].
+    EthereumTypedData(&'a [u8]),
+    /// 32 bytes that nobody can judge: only a policy that says so allows it.
+    Digest([u8; 32]),
+}
+
+/// The kind of a [`Payload`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PayloadKind {
+    /// An unsigned transaction.
+    EthereumTransaction,
+    /// A message for people.
+    EthereumMessage,
+    /// EIP-712.
+    EthereumTypedData,
+    /// A bare digest.
+    Digest,
+}
+
+impl PayloadKind {
+    /// The stable name: what a request's hash binds, and what people read.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EthereumTransaction => "ethereum-transaction",
+            Self::EthereumMessage => "ethereum-message",
+            Self::EthereumTypedData => "ethereum-typed-data",
+            Self::Digest => "digest",
+        }
+    }
+}
+
+impl fmt::Display for PayloadKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Payload<'_> {
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> PayloadKind {
+        match self {
+            Self::EthereumTransaction(_) => PayloadKind::EthereumTransaction,
+            Self::EthereumMessage(_) => PayloadKind::EthereumMessage,
+            Self::EthereumTypedData(_) => PayloadKind::EthereumTypedData,
+            Self::Digest(_) => PayloadKind::Digest,
+        }
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::EthereumTransaction(bytes)
+            | Self::EthereumMessage(bytes)
+            | Self::EthereumTypedData(bytes) => bytes,
+            Self::Digest(digest) => digest,
+        }
+    }
 }
 
 /// The wish itself.
@@ -106,9 +172,11 @@ struct Encoded<'a> {
     request: SignRequest<'a>,
     client: ClientKey,
     signature: Bytes64,
+    /// Approvers in ascending order, each with its signature.
+    approvals: &'a [u8],
 }
 
-/// A request whose client signature has been checked.
+/// A request whose client signature, and approvals, have been checked.
 #[derive(Clone, Copy)]
 pub struct SignedRequest<'a>(Encoded<'a>);
 
@@ -121,6 +189,10 @@ pub enum RequestError {
     TooLong,
     /// The client's signature is wrong.
     Signature,
+    /// The approvals are not whole, too many, out of order, or two of one approver.
+    Approvals,
+    /// This approver's signature is wrong.
+    Approval(ClientKey),
 }
 
 impl fmt::Display for RequestError {
@@ -129,26 +201,65 @@ impl fmt::Display for RequestError {
             Self::Decode(error) => write!(f, "the request does not decode: {error}"),
             Self::TooLong => f.write_str("the request's payload or label is too long"),
             Self::Signature => f.write_str("the client's signature on the request is wrong"),
+            Self::Approvals => f.write_str("the request's list of approvals is malformed"),
+            Self::Approval(approver) => {
+                write!(f, "the approval of {approver} is not for this request")
+            }
         }
     }
 }
 
 impl core::error::Error for RequestError {}
 
+/// Why an approval cannot be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApproveError {
+    /// This approver has approved already.
+    Twice,
+    /// There are [`MAX_APPROVALS`].
+    TooMany,
+    /// The buffer is too short.
+    NoRoom,
+}
+
+impl fmt::Display for ApproveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Twice => f.write_str("this key has approved the request already"),
+            Self::TooMany => write!(f, "a request carries at most {MAX_APPROVALS} approvals"),
+            Self::NoRoom => f.write_str("the buffer is too small for the request"),
+        }
+    }
+}
+
+impl core::error::Error for ApproveError {}
+
+/// H("approval", request, approver): what an approver signs.
+#[must_use]
+pub fn approval_digest(request: &Digest, approver: &ClientKey) -> Digest {
+    Transcript::new("approval").bytes(request).bytes(&approver.0).finish()
+}
+
+fn entries<'a>(approvals: &'a [u8]) -> impl Iterator<Item = (ClientKey, Bytes64)> + use<'a> {
+    approvals.as_chunks::<APPROVAL>().0.iter().filter_map(|entry| {
+        let (approver, signature) = entry.split_first_chunk()?;
+        Some((ClientKey(*approver), Bytes64(*signature.first_chunk()?)))
+    })
+}
+
 impl SignRequest<'_> {
     /// H("request", …): what the client signs, and the idempotency key. It covers the client's key but
     /// not the signature, so that nobody can make two requests of one.
     #[must_use]
     pub fn hash(&self, client: &ClientKey) -> Digest {
-        let Payload::EthereumTransaction(payload) = self.payload;
         let start = Transcript::new("request")
             .bytes(&[wire::VERSION])
             .bytes(&self.network.0)
             .bytes(&self.key.0);
         self.derivation
             .bind(start)
-            .bytes(b"ethereum-transaction")
-            .bytes(payload)
+            .bytes(self.payload.kind().name().as_bytes())
+            .bytes(self.payload.bytes())
             .bytes(self.label.as_bytes())
             .u64(self.expires)
             .bytes(&self.nonce)
@@ -163,7 +274,8 @@ impl SignRequest<'_> {
     pub fn sign<'b>(&self, key: &SigningKey, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let client = ClientKey(key.verifying_key().to_bytes());
         let signature = Bytes64(key.sign(&self.hash(&client)).to_bytes());
-        let encoded = Encoded { version: wire::VERSION, request: *self, client, signature };
+        let (version, approvals) = (wire::VERSION, &[][..]);
+        let encoded = Encoded { version, request: *self, client, signature, approvals };
         wire::encode(&encoded, buffer).map(|bytes| &*bytes)
     }
 }
@@ -181,15 +293,65 @@ impl<'a> SignedRequest<'a> {
             None => return Err(RequestError::Decode(DecodeError::Malformed)),
         }
         let encoded: Encoded<'a> = wire::decode(bytes).map_err(RequestError::Decode)?;
-        let Payload::EthereumTransaction(payload) = encoded.request.payload;
-        if payload.len() > MAX_PAYLOAD || encoded.request.label.len() > MAX_LABEL {
+        let SignRequest { payload, label, .. } = encoded.request;
+        if payload.bytes().len() > MAX_PAYLOAD || label.len() > MAX_LABEL {
             return Err(RequestError::TooLong);
         }
         let parsed = Self(encoded);
         if !Identity::Ed25519(encoded.client.0).verify(&parsed.hash(), &encoded.signature) {
             return Err(RequestError::Signature);
         }
+        parsed.check_approvals()?;
         Ok(parsed)
+    }
+
+    fn check_approvals(&self) -> Result<(), RequestError> {
+        let approvals = self.0.approvals;
+        let whole = approvals.len().is_multiple_of(APPROVAL);
+        if !whole || approvals.len() > MAX_APPROVALS * APPROVAL {
+            return Err(RequestError::Approvals);
+        }
+        if !self.approvers().is_sorted_by(|a, b| a < b) {
+            return Err(RequestError::Approvals);
+        }
+        let hash = self.hash();
+        for (approver, signature) in entries(approvals) {
+            let digest = approval_digest(&hash, &approver);
+            if !Identity::Ed25519(approver.0).verify(&digest, &signature) {
+                return Err(RequestError::Approval(approver));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same request with one approval more.
+    ///
+    /// # Errors
+    /// [`ApproveError`].
+    pub fn approve<'b>(
+        &self,
+        key: &SigningKey,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], ApproveError> {
+        let approver = ClientKey(key.verifying_key().to_bytes());
+        if self.approvers().any(|other| other == approver) {
+            return Err(ApproveError::Twice);
+        }
+        let signature = key.sign(&approval_digest(&self.hash(), &approver)).to_bytes();
+        let place = self.approvers().take_while(|other| *other < approver).count() * APPROVAL;
+        let (before, after) = self.0.approvals.split_at_checked(place).unwrap_or_default();
+        let mut approvals = heapless::Vec::<u8, { MAX_APPROVALS * APPROVAL }>::new();
+        [before, &approver.0, &signature, after]
+            .iter()
+            .try_for_each(|part| approvals.extend_from_slice(part))
+            .map_err(|_| ApproveError::TooMany)?;
+        let encoded = Encoded { approvals: &approvals, ..self.0 };
+        wire::encode(&encoded, buffer).map(|bytes| &*bytes).map_err(|_| ApproveError::NoRoom)
+    }
+
+    /// Who has approved the request, in ascending order. Their signatures were checked.
+    pub fn approvers(&self) -> impl Iterator<Item = ClientKey> + use<'a> {
+        entries(self.0.approvals).map(|(approver, _)| approver)
     }
 
     /// The idempotency key.
@@ -243,6 +405,7 @@ impl<'a> SignedRequest<'a> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
     use super::*;
 
     fn request(derivation: Derivation) -> SignRequest<'static> {
@@ -307,6 +470,41 @@ mod tests {
     }
 
     #[test]
+    fn the_kind_of_the_payload_is_part_of_what_is_signed() {
+        let client = ClientKey(SigningKey::from_bytes(&[7; 32]).verifying_key().to_bytes());
+        let kinds = [
+            Payload::EthereumTransaction(&[4; 32]),
+            Payload::EthereumMessage(&[4; 32]),
+            Payload::EthereumTypedData(&[4; 32]),
+            Payload::Digest([4; 32]),
+        ];
+        let mut hashes = [[0; 32]; 4];
+        for ((tag, payload), hash) in kinds.iter().enumerate().zip(&mut hashes) {
+            let request = SignRequest { payload: *payload, ..request(Derivation::Root) };
+            let mut buffer = [0; 512];
+            let bytes = request.sign(&SigningKey::from_bytes(&[7; 32]), &mut buffer).unwrap();
+            assert_eq!(usize::from(bytes[34]), tag, "the variants keep their places");
+            let parsed = SignedRequest::parse(bytes).unwrap();
+            assert_eq!(parsed.payload(), *payload);
+            *hash = Transcript::new("request")
+                .bytes(&[1])
+                .bytes(&[1; 16])
+                .bytes(&[2; 16])
+                .bytes(b"root")
+                .bytes(payload.kind().name().as_bytes())
+                .bytes(&[4; 32])
+                .bytes(b"rent")
+                .u64(1_800_000_000)
+                .bytes(&[3; 16])
+                .bytes(&client.0)
+                .finish();
+            assert_eq!(parsed.hash(), *hash);
+        }
+        let different = |a: usize, b: usize| hashes[a] != hashes[b];
+        assert!((0..4).all(|a| (0..a).all(|b| different(a, b))));
+    }
+
+    #[test]
     fn the_longest_request_has_room() {
         let (payload, label) = ([7; MAX_PAYLOAD], [b'x'; MAX_LABEL]);
         for derivation in derivations() {
@@ -319,6 +517,43 @@ mod tests {
             let mut buffer = [0; MAX_REQUEST];
             let bytes = request.sign(&SigningKey::from_bytes(&[7; 32]), &mut buffer).unwrap();
             assert!(SignedRequest::parse(bytes).is_ok(), "{derivation}");
+        }
+    }
+
+    #[test]
+    fn approvals_are_added_in_any_order_and_counted_once() {
+        let mut buffer = [0; MAX_REQUEST];
+        let bytes = encoded(Derivation::Root, &mut buffer);
+        let hash = SignedRequest::parse(bytes).unwrap().hash();
+        let key = |seed: u8| SigningKey::from_bytes(&[seed; 32]);
+        let with = |seeds: &[u8]| {
+            seeds.iter().fold(bytes.to_vec(), |bytes, seed| {
+                let mut buffer = [0; MAX_REQUEST];
+                let parsed = SignedRequest::parse(&bytes).unwrap();
+                parsed.approve(&key(*seed), &mut buffer).unwrap().to_vec()
+            })
+        };
+        let both = with(&[1, 2]);
+        assert_eq!(both, with(&[2, 1]));
+        let parsed = SignedRequest::parse(&both).unwrap();
+        assert_eq!(parsed.hash(), hash, "an approved request is the same request");
+        assert_eq!(parsed.approvers().count(), 2);
+        assert_eq!(parsed.approve(&key(1), &mut [0; MAX_REQUEST]), Err(ApproveError::Twice));
+        let most = with(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        let most = SignedRequest::parse(&most).unwrap();
+        assert_eq!(most.approve(&key(9), &mut [0; MAX_REQUEST]), Err(ApproveError::TooMany));
+        // Every bit of an approval counts.
+        let start = both.len() - 2 * APPROVAL;
+        for bit in start * 8..both.len() * 8 {
+            let mut altered = both.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(SignedRequest::parse(&altered).is_err(), "bit {bit}");
+        }
+        // One approval twice, and the two in the other order.
+        let (head, tail) = both.split_at(start);
+        let (one, other) = tail.split_at(APPROVAL);
+        for wrong in [[head, one, one].concat(), [head, other, one].concat()] {
+            assert_eq!(SignedRequest::parse(&wrong).err(), Some(RequestError::Approvals));
         }
     }
 

@@ -24,6 +24,12 @@ impl Amount {
         Self { high: 0, low: value }
     }
 
+    /// The same number in 128 bits, if it fits.
+    #[must_use]
+    pub const fn to_u128(self) -> Option<u128> {
+        if self.high == 0 { Some(self.low) } else { None }
+    }
+
     /// From 32 big-endian bytes.
     #[must_use]
     pub fn from_be_bytes(bytes: &[u8; 32]) -> Self {

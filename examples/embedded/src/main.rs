@@ -18,7 +18,7 @@ use quorate_core::key::{
     Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate_of,
 };
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::policy::{Facts, Policy};
+use quorate_core::policy::{Facts, Policy, Trace};
 use quorate_core::request::SignedRequest;
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire::{self, Bytes64};
@@ -146,14 +146,22 @@ fn open(board: &Board, me: PartyId) -> Result<Key, Failed> {
 fn sign(board: &mut Board, key: &Key) -> Result<(), Failed> {
     let policy = Policy::parse(board.load()).map_err(|_| Failed)?;
     let request = SignedRequest::parse(board.load()).map_err(|_| Failed)?;
-    let verdict = policy.judge(&request, &Facts { now: board.now() }).map_err(|_| Failed)?;
-    black_box((verdict.spend, verdict.window));
+    // Of the rules that allow it, the first whose limits have room counts.
+    let mut counted = None;
+    let mut watch = |step: Trace<'_>| {
+        if let (Trace::Allowed(grant), None) = (step, &counted) {
+            counted = Some(grant.charges);
+        }
+    };
+    let digest =
+        policy.judge(&request, &Facts { now: board.now() }, &mut watch).map_err(|_| Failed)?;
+    black_box(counted);
     let quorum: PartySet = wire::decode(board.load()).map_err(|_| Failed)?;
     let derivation = *request.derivation();
     let own = black_box([3; 32]);
     let salts: [(PartyId, Salt); QUORUM] = wire::decode(board.load()).map_err(|_| Failed)?;
     let coordinator = key.party();
-    let terms = SignTerms { quorum, coordinator, derivation, digest: verdict.digest };
+    let terms = SignTerms { quorum, coordinator, derivation, digest };
     let mut signer =
         Signer::<Secp256k1, QUORUM>::guarded(key, terms, &salts, &own, Guard::Recompute)
             .map_err(|_| Failed)?;
