@@ -19,7 +19,6 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use quorate_core::policy::MAX_POLICY;
 use quorate_core::request::MAX_REQUEST;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -132,10 +131,8 @@ async fn create_key(
 ) -> Result<Json<KeyInfo>, ServiceError> {
     authorise(&shared, &headers)?;
     let CreateBody { name, threshold, parties, policy } = body(bytes)?;
-    let policy = policy_file::from_json(policy).map_err(ServiceError::bad_request)?;
-    let mut buffer = vec![0; MAX_POLICY];
-    let policy = policy.encode(&mut buffer).map_err(ServiceError::bad_request)?.to_vec();
-    let create = CreateKey { name, threshold, parties, policy };
+    let policy = policy_file::from_json(&policy).map_err(ServiceError::bad_request)?;
+    let create = CreateKey { name, threshold, parties, policy: policy.into_vec() };
     shared.handle.create_key(create).await.map(Json)
 }
 

@@ -183,7 +183,7 @@ pub enum ClientKeyError {
     Text,
     /// The operating system gives no randomness.
     Randomness,
-    /// The transaction or the label is over its limit.
+    /// The payload or the label is over its limit.
     TooLong,
 }
 
@@ -192,7 +192,7 @@ impl std::fmt::Display for ClientKeyError {
         f.write_str(match self {
             Self::Text => "not a client key: 64 hexadecimal digits are expected",
             Self::Randomness => "the operating system gives no randomness",
-            Self::TooLong => "the transaction or the label is longer than a request may carry",
+            Self::TooLong => "the payload or the label is longer than a request may carry",
         })
     }
 }
@@ -236,8 +236,8 @@ pub struct Wish<'a> {
     pub key: [u8; 16],
     /// Which of its descendants.
     pub derivation: Derivation,
-    /// The unsigned EIP-1559 transaction.
-    pub transaction: &'a [u8],
+    /// What is to be signed.
+    pub payload: Payload<'a>,
     /// For people and logs.
     pub label: &'a str,
     /// Unix seconds.
@@ -255,7 +255,7 @@ pub fn signed_request(wish: &Wish<'_>, key: &SigningKey) -> Result<Vec<u8>, Clie
         network: NetworkId(wish.network),
         key: KeyId(wish.key),
         derivation: wish.derivation,
-        payload: Payload::EthereumTransaction(wish.transaction),
+        payload: wish.payload,
         label: wish.label,
         expires: wish.expires,
         nonce,

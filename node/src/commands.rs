@@ -9,7 +9,9 @@ mod hsm;
 mod identity;
 mod init;
 mod key;
+mod policy;
 mod readmit;
+mod request;
 mod run;
 mod sign;
 mod status;
@@ -69,7 +71,13 @@ enum Verb {
     /// Make keys and look at them
     #[command(subcommand)]
     Key(key::KeyVerb),
-    /// Have an Ethereum transaction signed
+    /// Check, explain and try policies
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
+    /// Look at requests that were kept, and approve them
+    #[command(subcommand)]
+    Request(request::RequestVerb),
+    /// Have an Ethereum transaction, a message or typed data signed
     Sign(Box<sign::SignArgs>),
     /// Make client keys: who may ask for signatures
     #[command(subcommand)]
@@ -158,6 +166,8 @@ fn run_verb(verb: Verb, global: &Global) -> Result<(), CommandError> {
         Verb::Group(verb) => group::group(global, &verb),
         Verb::Run => run::run(global),
         Verb::Key(verb) => key::key(global, &verb),
+        Verb::Policy(verb) => policy::policy(global, &verb),
+        Verb::Request(verb) => request::request(global, &verb),
         Verb::Sign(args) => sign::sign(global, &args),
         Verb::Client(verb) => client::client(global, &verb),
         Verb::Hsm(verb) => hsm::hsm(global, &verb),

@@ -72,13 +72,16 @@ pub struct KeyInfo {
     pub policy: Option<serde_json::Value>,
 }
 
-/// A signed transaction.
+/// A signature.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Signed {
-    /// `0x…`
-    pub raw_transaction: String,
-    /// Its keccak-256, `0x…`
+    /// The signed transaction, `0x…`; nothing for other payloads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw_transaction: Option<String>,
+    /// The keccak-256 of the signed transaction, or else what is signed, `0x…`
     pub hash: String,
+    /// r ‖ s ‖ v, 65 bytes, v being 27 or 28, as wallets have it: `0x…`
+    pub signature: String,
     /// Hexadecimal.
     pub r: String,
     /// Hexadecimal, low.

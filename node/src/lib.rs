@@ -32,3 +32,4 @@ pub mod run;
 pub mod sealing;
 pub mod service;
 pub mod store;
+pub mod typed_data;

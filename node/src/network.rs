@@ -143,6 +143,8 @@ pub enum NetworkError {
     },
     /// The TLS library refuses the key.
     Tls(String),
+    /// The operating system starts no more threads.
+    Threads(String),
 }
 
 impl fmt::Display for NetworkError {
@@ -164,6 +166,7 @@ impl fmt::Display for NetworkError {
                  this node's id"
             ),
             Self::Tls(reason) => write!(f, "the TLS library refuses the identity key: {reason}"),
+            Self::Threads(reason) => write!(f, "no thread for handshakes can be started: {reason}"),
         }
     }
 }
@@ -262,10 +265,17 @@ impl Network {
             return Err(NetworkError::Identity { party: me, own, pinned });
         }
         let refused = |error: rustls::Error| NetworkError::Tls(error.to_string());
-        let server = tls::server_config(identity, Arc::clone(&membership), me).map_err(refused)?;
+        // Strangers can keep the HSM busy with handshakes that they begin; not with this party's own.
+        let patient = || {
+            let threads = |error: std::io::Error| NetworkError::Threads(error.to_string());
+            identity.patient(timing.handshake).map_err(threads)
+        };
+        let (accepting, dialling) = (patient()?, patient()?);
+        let server =
+            tls::server_config(&accepting, Arc::clone(&membership), me).map_err(refused)?;
         let mut dials = Vec::new();
         for member in membership.members().iter().filter(|member| member.id > me) {
-            let client = tls::client_config(identity, &member.identity).map_err(refused)?;
+            let client = tls::client_config(&dialling, &member.identity).map_err(refused)?;
             dials.push((member.clone(), TlsConnector::from(Arc::new(client))));
         }
         let bind = |error: std::io::Error| NetworkError::Bind {

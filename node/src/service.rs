@@ -6,6 +6,7 @@ mod coordinate;
 mod device_log;
 mod hsm_calls;
 mod incidents;
+mod judge;
 mod keygen;
 mod open_keys;
 mod openings;

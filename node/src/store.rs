@@ -21,7 +21,7 @@ pub use audit::{AuditEntry, MAX_AUDIT_PAGE};
 pub use error::{Contradiction, StoreError};
 pub use heads::AuditHead;
 pub use rows::{FORMAT, KeyRow, KeyState, RequestRow};
-pub use spend::{MAX_WINDOW, Spend, SpendOutcome};
+pub use spend::{Charge, Grant, MAX_WINDOW, Spend, SpendOutcome};
 
 /// No key's name is longer.
 pub const MAX_NAME: usize = 256;

@@ -40,8 +40,11 @@ pub(super) fn readmit(global: &Global, args: &ReadmitArgs) -> Result<(), Command
     for row in store.keys()?.into_iter().filter(|row| row.state == KeyState::Active) {
         let policy = Policy::parse(&row.policy)
             .map_err(|error| CommandError::local(&format!("the policy of {}", row.name), error))?;
-        if let Some(window) = policy.window() {
-            exhausted.push((row.key, window.max_total().to_be_bytes()));
+        for rule in policy.rules() {
+            exhausted.extend(rule.limits().map(|limit| {
+                let series = limit.series(rule.name);
+                (row.key, series, limit.max.to_be_bytes())
+            }));
         }
     }
     let now = SystemClock.unix().as_secs();

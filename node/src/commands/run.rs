@@ -139,15 +139,9 @@ impl Start {
         })?;
         let threads = |e| CommandError::local("starting a thread", e);
         let (timing, deadlines) = (Timing::default(), config.deadlines());
-        let handshakes = identity.patient(timing.handshake).map_err(threads)?;
-        let (network, events) = Network::start(
-            Arc::clone(&membership),
-            config.party,
-            &handshakes,
-            config.listen,
-            timing,
-        )
-        .await?;
+        let (network, events) =
+            Network::start(Arc::clone(&membership), config.party, &identity, config.listen, timing)
+                .await?;
         let (hsm, answers) = ServiceCalls::new().map_err(threads)?;
         let parts = Parts {
             me,

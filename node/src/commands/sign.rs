@@ -6,13 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
-use quorate_core::request::MAX_PAYLOAD;
+use quorate_core::request::{MAX_PAYLOAD, Payload};
 
 use super::derivation::DerivationArgs;
 use super::{CommandError, Global};
 use crate::client::{Client, Wish, read_client_key, signed_request};
 use crate::policy_file::parse_amount;
 use crate::sealing::write_private;
+use crate::typed_data::compact_typed_data;
 
 fn amount(text: &str) -> Result<Amount, String> {
     parse_amount(text)
@@ -42,9 +43,18 @@ pub(super) struct SignArgs {
     client_key: Option<PathBuf>,
     #[command(flatten)]
     descendant: DerivationArgs,
-    /// A whole unsigned EIP-1559 transaction, instead of its fields
-    #[arg(long, value_name = "HEX", value_parser = bytes, conflicts_with_all = ["to", "value", "chain_id"])]
+    /// A whole unsigned transaction, of any type, instead of its fields
+    #[arg(long, value_name = "HEX", value_parser = bytes, conflicts_with_all = ["to", "value", "chain_id"], group = "payload")]
     transaction: Option<Bytes>,
+    /// A message for people, as wallets sign it (EIP-191)
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["to", "value", "chain_id"], group = "payload")]
+    message: Option<String>,
+    /// Typed data (EIP-712): a file with the JSON of eth_signTypedData_v4
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["to", "value", "chain_id"], group = "payload")]
+    typed_data: Option<PathBuf>,
+    /// A bare digest of 32 bytes: only a policy that grants just that allows it
+    #[arg(long, value_name = "HEX", value_parser = bytes, conflicts_with_all = ["to", "value", "chain_id"], group = "payload")]
+    digest: Option<Bytes>,
     /// The recipient
     #[arg(long, value_parser = address)]
     to: Option<Address>,
@@ -78,28 +88,27 @@ pub(super) struct SignArgs {
     /// Also keep the signed request here: it can be repeated, at any party, and counts once
     #[arg(long, value_name = "FILE", conflicts_with = "request")]
     save_request: Option<PathBuf>,
+    /// Only keep the request, for others to approve it first
+    #[arg(long, requires = "save_request")]
+    only_save: bool,
     /// Send a request that was kept, instead of making one
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "client_key", "transaction", "to", "chain_id", "path", "context"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "client_key", "payload", "to", "chain_id", "path", "context"])]
     request: Option<PathBuf>,
 }
 
 pub(super) fn sign(global: &Global, args: &SignArgs) -> Result<(), CommandError> {
     let client = global.client()?;
     let request = match &args.request {
-        Some(file) => {
-            let text = std::fs::read_to_string(file).map_err(|error| {
-                CommandError::Usage(format!(
-                    "the request {} cannot be read: {error}",
-                    file.display()
-                ))
-            })?;
-            let bytes = hex::decode(text.trim());
-            bytes.map_err(|_| CommandError::Usage("the request is not hexadecimal".into()))?
-        }
+        Some(file) => super::request::read(file)?,
         None => make_request(&client, args)?,
     };
     if let Some(file) = &args.save_request {
         write_private(file, hex::encode(&request).as_bytes())?;
+        if args.only_save {
+            let text = format!("kept in {}; nothing was sent", file.display());
+            global.print(&serde_json::json!({ "request": file }), &text);
+            return Ok(());
+        }
     }
     let signed = client.sign(&request)?;
     let object = serde_json::to_value(&signed).unwrap_or_default();
@@ -110,7 +119,7 @@ pub(super) fn sign(global: &Global, args: &SignArgs) -> Result<(), CommandError>
         signers.join(", "),
         signed.ms,
         signed.hash,
-        signed.raw_transaction,
+        signed.raw_transaction.as_ref().unwrap_or(&signed.signature),
     );
     global.print(&object, &text);
     Ok(())
@@ -126,32 +135,55 @@ fn make_request(client: &Client, args: &SignArgs) -> Result<Vec<u8>, CommandErro
         let bytes = hex::decode(text).ok().and_then(|bytes| <[u8; 16]>::try_from(bytes).ok());
         bytes.ok_or_else(|| CommandError::Local(format!("the node gave no id but {text}")))
     };
-    let mut buffer = vec![0; MAX_PAYLOAD];
-    let transaction = match &args.transaction {
-        Some(Bytes(bytes)) => bytes.as_slice(),
-        None => {
-            let fields = UnsignedFields {
-                chain_id: args.chain_id.ok_or_else(|| missing("--chain-id"))?,
-                nonce: args.nonce,
-                max_priority_fee_per_gas: args.max_priority_fee,
-                max_fee_per_gas: args.max_fee_per_gas,
-                gas_limit: args.gas_limit,
-                to: args.to,
-                value: args.value,
-                data: args.data.as_ref().map_or(&[], |Bytes(bytes)| bytes.as_slice()),
-            };
-            unsigned_transaction(&fields, &mut buffer)
-                .map_err(|_| CommandError::Usage("the transaction is too long".into()))?
-        }
-    };
+    let mut buffer = Vec::new();
+    let payload = payload(args, &mut buffer)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let wish = Wish {
         network: id(&status.network)?,
         key: id(&key.key)?,
         derivation: args.descendant.derivation(),
-        transaction,
+        payload,
         label: &args.label,
         expires: now.saturating_add(args.expires_in),
     };
     Ok(signed_request(&wish, &client_key)?)
+}
+
+/// What the arguments ask to be signed; `buffer` holds its bytes.
+fn payload<'b>(args: &'b SignArgs, buffer: &'b mut Vec<u8>) -> Result<Payload<'b>, CommandError> {
+    if let Some(Bytes(bytes)) = &args.transaction {
+        return Ok(Payload::EthereumTransaction(bytes));
+    }
+    if let Some(message) = &args.message {
+        return Ok(Payload::EthereumMessage(message.as_bytes()));
+    }
+    if let Some(file) = &args.typed_data {
+        let wrong = |what: &dyn std::fmt::Display| {
+            CommandError::Usage(format!("{}: {what}", file.display()))
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| wrong(&error))?;
+        let json = serde_json::from_str(&text).map_err(|error| wrong(&error))?;
+        *buffer = compact_typed_data(&json).map_err(|error| wrong(&error))?;
+        return Ok(Payload::EthereumTypedData(buffer));
+    }
+    if let Some(Bytes(bytes)) = &args.digest {
+        let digest = bytes.as_slice().try_into();
+        let digest = digest.map_err(|_| CommandError::Usage("a digest has 32 bytes".into()))?;
+        return Ok(Payload::Digest(digest));
+    }
+    let missing = || CommandError::Usage("--chain-id is missing".into());
+    let fields = UnsignedFields {
+        chain_id: args.chain_id.ok_or_else(missing)?,
+        nonce: args.nonce,
+        max_priority_fee_per_gas: args.max_priority_fee,
+        max_fee_per_gas: args.max_fee_per_gas,
+        gas_limit: args.gas_limit,
+        to: args.to,
+        value: args.value,
+        data: args.data.as_ref().map_or(&[], |Bytes(bytes)| bytes.as_slice()),
+    };
+    *buffer = vec![0; MAX_PAYLOAD];
+    unsigned_transaction(&fields, buffer)
+        .map(Payload::EthereumTransaction)
+        .map_err(|_| CommandError::Usage("the transaction is too long".into()))
 }

@@ -8,11 +8,12 @@ use quorate_core::ecdsa::{Combiner, Salt};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::ethereum;
+use quorate_core::policy::payload::Subject;
 use quorate_core::request::{Payload, RequestError, SignedRequest};
 use tokio::sync::oneshot;
 
 use super::incidents::clip;
-use super::signing::Judged;
+use super::judge::{Judged, Reading};
 use super::{Curve, MAX_QUORUM, Service};
 use crate::exit::Exit;
 use crate::handle::{ServiceError, Signed};
@@ -38,6 +39,8 @@ pub(super) struct Coordination {
     pub(super) unreachable: PartySet,
     pub(super) running: Option<(PartySet, Box<Combiner<Curve, MAX_QUORUM>>)>,
     pub(super) need: usize,
+    /// Parties without which a strict limit admits no quorum.
+    pub(super) required: PartySet,
     pub(super) attempt: u32,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
@@ -92,6 +95,12 @@ impl Coordination {
         self.holders.iter().filter(|party| !answered(party)).collect()
     }
 
+    /// Whether those that accepted can be, or contain, a quorum.
+    fn has_quorum(&self) -> bool {
+        let all = self.required.iter().all(|party| self.accepted.contains_key(&party));
+        all && self.accepted.len() >= self.need
+    }
+
     /// The error when no quorum can be had. A policy's denial is the answer, not a lack.
     pub(super) fn lack(&self) -> ServiceError {
         let denial =
@@ -140,7 +149,13 @@ impl Service {
         if self.witness.is_rolled_back() {
             return answer(asked.replies, &Err(super::witness::rolled_back()));
         }
-        let judged = match self.judge(&asked.request) {
+        let reading = self.read(&asked.request);
+        // What is signed stays signed, whatever the clock and the policy say now.
+        if let Ok(Reading { outcome: Some(outcome), .. }) = &reading {
+            let result = self.signed(&asked.request, outcome, asked.started, true);
+            return answer(asked.replies, &result);
+        }
+        let judged = match reading.and_then(|read| self.judge_reading(&asked.request, read)) {
             Ok(judged) => judged,
             Err(reason) => {
                 let error = match SignedRequest::parse(&asked.request) {
@@ -152,10 +167,6 @@ impl Service {
                 return answer(asked.replies, &Err(error));
             }
         };
-        if let Some(outcome) = &judged.outcome {
-            let result = self.signed(&asked.request, outcome, asked.started, true);
-            return answer(asked.replies, &result);
-        }
         // The same request at the same time joins the session that runs, or will.
         if let Some(c) = self.coordinations.values_mut().find(|c| c.hash == judged.hash) {
             return c.replies.extend(asked.replies);
@@ -201,6 +212,7 @@ impl Service {
             unreachable,
             running: None,
             need: holders.quorum(),
+            required: judged.required(),
             attempt: asked.attempt,
             started: asked.started,
             deadline: self.clock.instant() + self.deadlines.accept,
@@ -292,12 +304,12 @@ impl Service {
     ) {
         let Some(c) = self.coordinations.get(session) else { return };
         let (request, started) = (c.request.clone(), c.started);
-        let Ok(judged) = self.judge(&request) else { return };
+        let Ok(reading) = self.read(&request) else { return };
         // The record is a peer's word: it counts because the signature verifies.
-        if !Self::outcome_verifies(&judged, outcome) {
+        if !Self::outcome_verifies(&reading, outcome) {
             return self.incidents.add(from, "a record of a signature that does not verify");
         }
-        if let Err(error) = self.keep_outcome(&judged, outcome) {
+        if let Err(error) = self.keep_outcome(&reading, outcome) {
             tracing::error!(%error, "a signature could not be recorded");
         }
         let result = self.signed(&request, outcome, started, true);
@@ -310,9 +322,10 @@ impl Service {
         let Some(c) = self.coordinations.get(session) else { return };
         let clean = c.accepted.keys().filter(|party| !self.strikes.contains_key(party)).count();
         let undecided = c.undecided().len();
-        if clean >= c.need || (undecided == 0 && c.accepted.len() >= c.need) {
+        if c.has_quorum() && (clean >= c.need || undecided == 0) {
             self.start_quorum(session);
         } else if c.holders.len() - c.rejected.len() < c.need
+            || c.required.iter().any(|party| c.rejected.contains_key(&party))
             || (undecided == 0 && c.unreachable.is_empty())
         {
             let error = c.lack();
@@ -335,7 +348,7 @@ impl Service {
                     tracing::warn!(%missing, "the deadline of a signature passed");
                     self.retry(&session, missing);
                 }
-                None if c.accepted.len() >= c.need => self.start_quorum(&session),
+                None if c.has_quorum() => self.start_quorum(&session),
                 None => {
                     let error = c.lack();
                     self.end(&session, Err(error));
@@ -359,7 +372,7 @@ impl Service {
         answer(c.replies, &result);
     }
 
-    /// The signed transaction, for the client.
+    /// The signature, and the transaction that has it, for the client.
     pub(super) fn signed(
         &self,
         request: &[u8],
@@ -369,14 +382,25 @@ impl Service {
     ) -> Result<Signed, ServiceError> {
         let local = || ServiceError::local("the signed transaction could not be encoded");
         let request = SignedRequest::parse(request).map_err(|_| local())?;
-        let Payload::EthereumTransaction(unsigned) = request.payload();
-        let mut buffer = vec![0; unsigned.len() + 128];
         let Outcome { y_parity, r, s, .. } = outcome;
-        let raw = ethereum::signed_transaction(unsigned, *y_parity, r, s, &mut buffer)
-            .map_err(|_| local())?;
+        let (raw_transaction, hash) = match request.payload() {
+            Payload::EthereumTransaction(unsigned) => {
+                let mut buffer = vec![0; unsigned.len() + 128];
+                let raw = ethereum::signed_transaction(unsigned, *y_parity, r, s, &mut buffer)
+                    .map_err(|_| local())?;
+                (Some(format!("0x{}", hex::encode(raw))), ethereum::keccak256(raw))
+            }
+            other => (None, Subject::parse(&other).map_err(|_| local())?.digest()),
+        };
         Ok(Signed {
-            raw_transaction: format!("0x{}", hex::encode(raw)),
-            hash: format!("0x{}", hex::encode(ethereum::keccak256(raw))),
+            raw_transaction,
+            hash: format!("0x{}", hex::encode(hash)),
+            signature: format!(
+                "0x{}{}{:02x}",
+                hex::encode(r),
+                hex::encode(s),
+                27 + u8::from(*y_parity)
+            ),
             r: hex::encode(r),
             s: hex::encode(s),
             y_parity: u8::from(*y_parity),

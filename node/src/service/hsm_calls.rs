@@ -25,6 +25,10 @@ pub const HSM_THREADS: usize = 4;
 /// Calls that are under way at a time, most of them waiting for a thread. More are refused: whoever waits
 /// behind so many would not be served before its session's deadline.
 pub const HSM_CALLS: usize = 64;
+/// Certifications of session keys that one coordinator of key generations may have under way.
+const CERTIFICATIONS_PER_PEER: usize = 8;
+/// The same of all coordinators: the shares of keys that sign wait behind few others.
+const CERTIFICATIONS: usize = 16;
 /// An HSM that has answered nothing for so long counts as silent: it is shown to the operator, and a
 /// session that would need it is refused at once. Less than the patience of any session with the default
 /// deadlines, and more than an answer takes.
@@ -140,8 +144,8 @@ impl Call {
 pub(super) enum Purpose {
     /// The share of this key.
     Open([u8; 16]),
-    /// A session key, for this key generation.
-    Certify(Digest),
+    /// A session key, for this key generation of that coordinator.
+    Certify(Digest, PartyId),
     /// The new share of this key generation.
     Seal(Digest),
 }
@@ -150,7 +154,7 @@ impl Purpose {
     const fn words(&self) -> &'static str {
         match self {
             Self::Open(_) => "opening a share",
-            Self::Certify(_) => "certifying a session key",
+            Self::Certify(..) => "certifying a session key",
             Self::Seal(_) => "sealing a new share",
         }
     }
@@ -181,6 +185,19 @@ impl Calls {
             true => Err(self.no_answer(now)),
             false => Ok(()),
         }
+    }
+
+    /// Whether a coordinator may have one more session key certified. Calls count, not runs: what it
+    /// cancels still takes the HSM's time, and shares must open beside it.
+    pub(super) fn may_certify(&self, coordinator: PartyId) -> bool {
+        let of = |purpose: &Purpose| match purpose {
+            Purpose::Certify(_, other) => Some(*other == coordinator),
+            _ => None,
+        };
+        let all = self.pending.values().filter_map(|call| of(&call.purpose));
+        let (own, all) =
+            all.fold((0, 0), |(own, all), is_own| (own + usize::from(is_own), all + 1));
+        own < CERTIFICATIONS_PER_PEER && all < CERTIFICATIONS
     }
 
     fn add(&mut self, purpose: Purpose, now: Instant) -> u64 {
@@ -265,10 +282,10 @@ impl Service {
         match (purpose, answer) {
             (Purpose::Open(key), Answer::Opened(result)) => self.share_opened(id, key, result),
             (Purpose::Open(key), _) => self.share_opened(id, key, Err(OpenError::Share(defect()))),
-            (Purpose::Certify(session), Answer::Signed(result)) => {
+            (Purpose::Certify(session, _), Answer::Signed(result)) => {
                 self.key_certified(id, session, result.map_err(ServiceError::local));
             }
-            (Purpose::Certify(session), _) => self.key_certified(id, session, Err(defect())),
+            (Purpose::Certify(session, _), _) => self.key_certified(id, session, Err(defect())),
             (Purpose::Seal(session), Answer::Sealed(result)) => {
                 self.key_sealed(id, session, Ok(result));
             }
@@ -284,7 +301,7 @@ impl Service {
             tracing::error!("{}: {error}", purpose.words());
             match purpose {
                 Purpose::Open(key) => self.share_not_answered(id, key),
-                Purpose::Certify(session) | Purpose::Seal(session) => {
+                Purpose::Certify(session, _) | Purpose::Seal(session) => {
                     self.key_not_answered(&session, Some(id));
                 }
             }
@@ -324,6 +341,28 @@ mod tests {
         assert_eq!(refused, HsmError::NoAnswer { seconds: 20, waiting: HSM_THREADS });
         assert!(calls.take(HSM_CALLS as u64, late).is_some());
         assert_eq!(calls.room(late), Ok(()));
+    }
+
+    #[test]
+    fn certifications_leave_room_for_shares() {
+        let (mut calls, now) = (Calls::default(), Instant::now());
+        let party = |id| PartyId::new(id).unwrap();
+        let certify = |calls: &mut Calls, id| {
+            let may = calls.may_certify(party(id));
+            if may {
+                calls.add(Purpose::Certify([0; 32], party(id)), now);
+            }
+            may
+        };
+        for _ in 0..CERTIFICATIONS_PER_PEER {
+            assert!(certify(&mut calls, 1));
+        }
+        assert!(!certify(&mut calls, 1), "whatever it cancels");
+        let more = (2..=255).filter(|id| certify(&mut calls, *id)).count();
+        assert_eq!(more, CERTIFICATIONS - CERTIFICATIONS_PER_PEER);
+        assert_eq!(calls.room(now), Ok(()), "a share can be opened");
+        assert!(calls.take(1, now).is_some());
+        assert!(certify(&mut calls, 1));
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl Service {
         let (key, network) = (self.session_key.public(), &self.network_id);
         let digest = session_key_digest(network, self.me, &self.boot, &key, &session);
         let call = Call::Sign { identity: self.identity.clone(), digest };
-        let call = self.call_hsm(Purpose::Certify(session), call)?;
+        let call = self.call_hsm(Purpose::Certify(session, from), call)?;
         let run = KeyRun {
             coordinator: from,
             terms,
@@ -201,6 +201,10 @@ impl Service {
         if parsed.hash() != terms.context {
             return bad("the terms do not bind this policy");
         }
+        if let Some(rule) = parsed.unsatisfiable(&terms.holders) {
+            let what = format!("a strict limit of rule {rule} admits no quorum of these holders");
+            return Err(Rejection::BadRequest(what));
+        }
         let strangers = terms.holders.parties().iter().any(|p| self.identity_of(p).is_none());
         if strangers || !terms.holders.parties().contains(self.me) {
             return bad("the holders are not all members, or this party is not among them");
@@ -217,6 +221,9 @@ impl Service {
         }
         let open = self.key_runs.values().filter(|run| run.coordinator == from).count();
         if open >= SESSIONS_PER_PEER && !self.key_runs.contains_key(session) {
+            return Err(Rejection::Busy);
+        }
+        if !self.calls.may_certify(from) {
             return Err(Rejection::Busy);
         }
         match self.store.key(terms.key) {
@@ -464,6 +471,8 @@ impl Service {
         let ours = |run: &&KeyRun| matches!(&run.stage, Stage::Sealing(made) if made.call == call);
         let Some(run) = self.key_runs.get(&session).filter(ours) else { return };
         let error = match result {
+            // It may have shown while the HSM was at work.
+            Ok(Ok(_)) if self.witness.is_rolled_back() => super::witness::rolled_back(),
             Ok(Ok(share)) => match self.store_pending(&session, share) {
                 Ok(key) => {
                     self.send_confirmations(&key, true);

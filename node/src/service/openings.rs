@@ -49,6 +49,13 @@ impl Openings {
         all.find(|(own, ..)| own == hash).map(|(_, asked, _)| asked)
     }
 
+    /// The session is over before its share is open.
+    pub(super) fn forget(&mut self, session: &Digest) {
+        for Opening { waiting, .. } in self.0.values_mut() {
+            waiting.starts.retain(|(start, _)| start.session != *session);
+        }
+    }
+
     /// Takes those whose time is up.
     fn late(&mut self, at: Instant) -> Waiting {
         let mut late = Waiting::default();

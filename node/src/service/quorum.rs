@@ -12,21 +12,21 @@ use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage};
 
 impl Service {
-    /// Of those that accepted: the fewest strikes first, and turning with the attempts, so that a
-    /// liar among equals does not stay in.
+    /// Of those that accepted: whoever is required, then the fewest strikes, and turning with the
+    /// attempts, so that a liar among equals does not stay in.
     fn choose(&self, c: &Coordination) -> PartySet {
-        let mut ranked: Vec<(u32, usize, PartyId)> = c
+        let mut ranked: Vec<(bool, u32, usize, PartyId)> = c
             .accepted
             .keys()
             .enumerate()
             .map(|(place, party)| {
                 let strikes = self.strikes.get(party).copied().unwrap_or_default();
                 let turned = (place + c.attempt as usize - 1) % c.accepted.len().max(1);
-                (strikes, turned, *party)
+                (!c.required.contains(*party), strikes, turned, *party)
             })
             .collect();
         ranked.sort_unstable();
-        ranked.into_iter().take(c.need).map(|(_, _, party)| party).collect()
+        ranked.into_iter().take(c.need).map(|(.., party)| party).collect()
     }
 
     pub(super) fn start_quorum(&mut self, session: &Digest) {
@@ -63,13 +63,13 @@ impl Service {
         salts: &[(PartyId, Salt)],
         request: &[u8],
     ) -> Result<Combiner<Curve, { super::MAX_QUORUM }>, ServiceError> {
-        let judged = self.judge(request).map_err(|reason| to_error(&reason, self.me))?;
-        let public = Self::public_of(&judged.row)?;
-        let (coordinator, derivation) = (self.me, judged.derivation);
-        let digest = judged.verdict.digest;
+        let reading = self.read(request).map_err(|reason| to_error(&reason, self.me))?;
+        let public = Self::public_of(&reading.row)?;
+        let (coordinator, derivation) = (self.me, reading.derivation);
+        let digest = reading.digest;
         let terms = SignTerms { quorum, coordinator, derivation, digest };
         Combiner::new(&public, terms, salts).map_err(|error| match error {
-            SignError::PublicRecord => damaged(&judged.row, "its key is no point"),
+            SignError::PublicRecord => damaged(&reading.row, "its key is no point"),
             other => ServiceError::bad_request(other),
         })
     }
@@ -134,8 +134,8 @@ impl Service {
         for party in outcome.quorum.iter() {
             self.strikes.remove(&party);
         }
-        if let Ok(judged) = self.judge(&request)
-            && let Err(error) = self.keep_outcome(&judged, outcome)
+        if let Ok(reading) = self.read(&request)
+            && let Err(error) = self.keep_outcome(&reading, outcome)
         {
             tracing::error!(%error, "a signature could not be recorded");
         }

@@ -117,7 +117,7 @@ impl Service {
 
 /// The policy that all holders agreed to when the key was made: its hash is in the terms, and the terms'
 /// hash is in the context of the sealed share. Who can write the store cannot loosen it.
-pub(super) fn policy_of(row: &KeyRow, public: &Public) -> Result<Policy, ServiceError> {
+pub(super) fn policy_of<'a>(row: &'a KeyRow, public: &Public) -> Result<Policy<'a>, ServiceError> {
     let policy = Policy::parse(&row.policy).map_err(|_| damaged(row, "its policy is malformed"))?;
     if policy.hash() != public.terms.context {
         return Err(damaged(row, "its policy is not the one that the key was made with"));
@@ -162,7 +162,6 @@ mod tests {
     use quorate_core::curve::Suite;
     use quorate_core::key::KeyTerms;
     use quorate_core::party::{Holders, PartySet};
-    use quorate_core::policy::MAX_POLICY;
 
     fn encoded(chain: u64) -> Vec<u8> {
         let file = serde_json::json!({
@@ -170,8 +169,7 @@ mod tests {
             "recipients": ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"],
             "max_value": "1", "max_fee": "1", "data": "forbidden",
         });
-        let mut buffer = [0; MAX_POLICY];
-        crate::policy_file::from_json(file).unwrap().encode(&mut buffer).unwrap().to_vec()
+        crate::policy_file::from_json(&file).unwrap().into_vec()
     }
 
     #[test]

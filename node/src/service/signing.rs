@@ -3,21 +3,18 @@
 
 use std::time::Instant;
 
-use quorate_core::derive::{Derivation, DerivedKey};
 use quorate_core::ecdsa::{Failure, MAX_MESSAGE, Salt, SignTerms, Signer};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::policy::{Amount, Denial, Facts, Verdict};
 use quorate_core::request::SignedRequest;
 use quorate_core::session::{Abort, Header, Refusal};
 
 use super::incidents::UNKNOWN_SESSION;
+use super::judge::Reading;
 use super::open_keys::OpenShare;
-use super::records::policy_of;
-use super::{Curve, MAX_QUORUM, SESSIONS_PER_PEER, Service};
+use super::{Curve, MAX_PARTIES, MAX_QUORUM, SESSIONS_PER_PEER, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
-use crate::store::{KeyRow, Spend, SpendOutcome};
 
 /// One accepted proposal.
 pub(super) struct Participation {
@@ -67,58 +64,7 @@ struct Running {
     signer: Box<Signer<Curve, MAX_QUORUM>>,
 }
 
-/// A request that this party's policy allows.
-pub(super) struct Judged {
-    pub(super) row: KeyRow,
-    pub(super) derivation: Derivation,
-    /// Y: the key itself, or the descendant that the client asks for.
-    pub(super) derived: DerivedKey<Curve>,
-    pub(super) hash: Digest,
-    pub(super) expires: u64,
-    pub(super) verdict: Verdict,
-    pub(super) outcome: Option<Outcome>,
-}
-
-pub(super) fn denied(denial: &Denial) -> Rejection {
-    Rejection::Denied { rule: denial.rule().to_owned(), message: denial.to_string() }
-}
-
 impl Service {
-    /// Parses the client's bytes, finds the key and asks its policy: no coordinator's word counts.
-    pub(super) fn judge(&self, bytes: &[u8]) -> Result<Judged, Rejection> {
-        let request = SignedRequest::parse(bytes)
-            .map_err(|error| Rejection::BadRequest(error.to_string()))?;
-        let key = *request.key().as_bytes();
-        let row =
-            self.active_key(&key).map_err(|_| Rejection::Fault)?.ok_or(Rejection::UnknownKey)?;
-        let fault = |error: ServiceError| {
-            tracing::error!(%error, "nothing is signed");
-            Rejection::Fault
-        };
-        let public = Self::public_of(&row).map_err(fault)?;
-        let policy = policy_of(&row, &public).map_err(fault)?;
-        if *request.network().as_bytes() != self.network_id {
-            return Err(Rejection::BadRequest("the request is for another network".into()));
-        }
-        let derivation = *request.derivation();
-        let root = public.extended().ok_or(Rejection::Fault)?;
-        let derived =
-            root.derive(&derivation).map_err(|error| Rejection::BadRequest(error.to_string()))?;
-        let hash = request.hash();
-        let recorded = self.store.request(hash).map_err(|_| Rejection::Fault)?;
-        let outcome = recorded
-            .and_then(|row| row.outcome)
-            .and_then(|bytes| quorate_core::wire::decode(&bytes).ok());
-        // What is signed stays signed: a finished request is answered after its expiry too.
-        let now = match outcome {
-            Some(_) => request.expires().saturating_sub(1),
-            None => self.now(),
-        };
-        let verdict = policy.judge(&request, &Facts { now }).map_err(|denial| denied(&denial))?;
-        let expires = request.expires();
-        Ok(Judged { row, derivation, derived, hash, expires, verdict, outcome })
-    }
-
     pub(super) fn handle_sign_proposal(
         &mut self,
         from: PartyId,
@@ -179,6 +125,7 @@ impl Service {
         match self.participations.get(session) {
             Some(waiting) if waiting.coordinator == from => {
                 self.participations.remove(session);
+                self.openings.forget(session);
             }
             Some(_) => self.incidents.add(from, "it cancelled a session of another coordinator"),
             None => {}
@@ -205,13 +152,13 @@ impl Service {
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
         }
-        let judged = self.judge(&request)?;
-        if let Some(outcome) = judged.outcome {
+        let reading = self.read(&request)?;
+        if let Some(outcome) = reading.outcome {
             return Ok(PeerMessage::AlreadySigned { session, outcome });
         }
+        let judged = self.judge_reading(&request, reading)?;
         // Only a look: the spend is counted when the session starts.
-        let spend = self.spend_of(&judged, Vec::new());
-        over_limit(&self.store.check_spend(&spend).map_err(|_| Rejection::Fault)?)?;
+        self.has_room(&judged)?;
         // Better told now than when the coordinator counts on this party.
         if !self.open_keys.is_open(&judged.row)
             && let Some(error) = self.calls.is_silent(self.clock.instant())
@@ -246,6 +193,10 @@ impl Service {
         };
         if waiting.coordinator != from {
             return self.incidents.add(from, "it started a session of another coordinator");
+        }
+        // It is kept while the share is opened.
+        if salts.len() > MAX_PARTIES {
+            return self.incidents.add(from, "it started a session with more salts than holders");
         }
         if waiting.started {
             return self.incidents.add(from, "it started a session twice");
@@ -323,46 +274,16 @@ impl Service {
             self.hsm_silent()
         })?;
         let Some(key) = key else { return Ok(Started::Opening(judged.row.key)) };
-        let (derivation, digest) = (judged.derivation, judged.verdict.digest);
+        let (derivation, digest) = (judged.derivation, judged.digest);
         let (quorum, coordinator) = (start.quorum, start.from);
         let terms = SignTerms { quorum, coordinator, derivation, digest };
         let signer = Signer::new(&key, terms, &start.salts, &own_salt)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
-        self.count(&judged, &start.session, quorum)?;
+        self.count(&judged, &start.session, quorum, key.terms().holders.parties())?;
         self.announce_head().map_err(|_| Rejection::Fault)?;
         let mut buffer = [0; MAX_MESSAGE];
         let first = signer.nonce_message(&mut buffer).map_err(|_| Rejection::Fault)?.to_vec();
         Ok(Started::Running(Running { key, signer: Box::new(signer) }, first))
-    }
-
-    fn spend_of(&self, judged: &Judged, audit: Vec<u8>) -> Spend {
-        let window = judged.verdict.window;
-        Spend {
-            request: judged.hash,
-            key: judged.row.key,
-            amount: judged.verdict.spend.to_be_bytes(),
-            now: self.now(),
-            expires: judged.expires,
-            window: window.map(|window| (window.seconds(), window.max_total().to_be_bytes())),
-            audit,
-        }
-    }
-
-    fn count(&self, judged: &Judged, session: &Digest, quorum: PartySet) -> Result<(), Rejection> {
-        let members: Vec<u16> = quorum.iter().map(PartyId::number).collect();
-        let record = serde_json::json!({
-            "event": "released", "at": self.now(), "key": hex::encode(judged.row.key),
-            "derivation": judged.derivation.to_string(), "request": hex::encode(judged.hash), "session": hex::encode(session),
-            "digest": hex::encode(judged.verdict.digest), "quorum": members,
-            "spend": judged.verdict.spend.to_string(),
-        });
-        match self.store.spend(self.spend_of(judged, record.to_string().into_bytes())) {
-            Ok(outcome) => over_limit(&outcome),
-            Err(error) => {
-                tracing::error!(%error, "nothing is signed: the spend could not be stored");
-                Err(Rejection::Fault)
-            }
-        }
     }
 
     /// R1 and R2 name their session by D0 alone.
@@ -469,57 +390,57 @@ impl Service {
         if self.participations.get(&session).is_some_and(|p| p.coordinator == from) {
             self.participations.remove(&session);
         }
-        let judged = match self.judge(request) {
-            Ok(judged) => judged,
+        let reading = match self.read(request) {
+            Ok(reading) => reading,
             Err(Rejection::BadRequest(what)) => {
                 return self.incidents.add(from, format_args!("a record of a signature: {what}"));
             }
             Err(_) => return,
         };
-        if !Self::outcome_verifies(&judged, outcome) {
+        if !Self::outcome_verifies(&reading, outcome) {
             return self.incidents.add(from, "a record of a signature that does not verify");
         }
         // Only now: nobody ends a session of others with a record of nothing.
         if self.participations.get(&session).is_some_and(|waiting| waiting.request == request) {
             self.participations.remove(&session);
         }
-        if judged.outcome.is_some() {
+        if reading.outcome.is_some() {
             return;
         }
-        if let Err(error) = self.keep_outcome(&judged, outcome) {
+        if let Err(error) = self.keep_outcome(&reading, outcome) {
             tracing::error!(%error, party = %from, "a signature could not be recorded");
         }
     }
 
     /// Everything that a transaction made of the record needs: r and s under the key, s low, and the
     /// parity, without which it would be from another sender.
-    pub(super) fn outcome_verifies(judged: &Judged, outcome: &Outcome) -> bool {
+    pub(super) fn outcome_verifies(reading: &Reading, outcome: &Outcome) -> bool {
         use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
-        let key = VerifyingKey::from_sec1_bytes(&judged.derived.encoded().0).ok();
+        let key = VerifyingKey::from_sec1_bytes(&reading.derived.encoded().0).ok();
         let signature = Signature::from_scalars(outcome.r, outcome.s).ok();
         let (Some(key), Some(signature)) = (key, signature) else { return false };
         // x(R) over the group's order does not happen to honest signers.
         let id = RecoveryId::new(outcome.y_parity, false);
         signature.normalize_s().is_none()
-            && VerifyingKey::recover_from_prehash(&judged.verdict.digest, &signature, id)
+            && VerifyingKey::recover_from_prehash(&reading.digest, &signature, id)
                 .is_ok_and(|sender| sender == key)
     }
 
     pub(super) fn keep_outcome(
         &self,
-        judged: &Judged,
+        reading: &Reading,
         outcome: &Outcome,
     ) -> Result<(), ServiceError> {
         let record = serde_json::json!({
-            "event": "signed", "at": self.now(), "key": hex::encode(judged.row.key),
-            "request": hex::encode(judged.hash), "session": hex::encode(outcome.session),
+            "event": "signed", "at": self.now(), "key": hex::encode(reading.row.key),
+            "request": hex::encode(reading.hash), "session": hex::encode(outcome.session),
             "r": hex::encode(outcome.r), "s": hex::encode(outcome.s),
         });
         self.store
             .finish(
-                judged.hash,
-                judged.row.key,
-                judged.expires,
+                reading.hash,
+                reading.row.key,
+                reading.expires,
                 super::records::to_bytes(outcome),
                 record.to_string().into_bytes(),
             )
@@ -535,15 +456,4 @@ impl Service {
             tracing::error!(%error, "the audit log cannot be written");
         }
     }
-}
-
-fn over_limit(outcome: &SpendOutcome) -> Result<(), Rejection> {
-    let SpendOutcome::OverLimit { spent, limit } = outcome else { return Ok(()) };
-    let (spent, limit) = (Amount::from_be_bytes(spent), Amount::from_be_bytes(limit));
-    Err(Rejection::Denied {
-        rule: "window".to_owned(),
-        message: format!(
-            "the limit of the key's time window would be exceeded: {spent} of {limit} wei are spent"
-        ),
-    })
 }

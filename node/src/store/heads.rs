@@ -85,15 +85,15 @@ impl Store {
     }
 
     /// The operator accepts what was lost: a new generation of the log begins at `generation` or later,
-    /// and each of `exhausted` (a key, and the most that it may spend in its window, big-endian) counts as
-    /// spent at `now`, since nobody here knows what was.
+    /// and each of `exhausted` (a key, a series, and the most that may be in its window, big-endian) counts
+    /// as spent at `now`, since nobody here knows what was.
     ///
     /// # Errors
     /// [`StoreError::TooLarge`], or the disk's.
     pub fn readmit(
         &self,
         generation: u32,
-        exhausted: &[([u8; 16], [u8; 32])],
+        exhausted: &[([u8; 16], [u8; 16], [u8; 32])],
         now: u64,
         audit: Vec<u8>,
     ) -> Result<u32, StoreError> {
@@ -106,8 +106,8 @@ impl Store {
             meta.insert(META_GENERATION, next)?;
             meta.remove(META_ROLLBACK)?;
             let mut windows = transaction.open_table(WINDOWS)?;
-            for (key, amount) in exhausted {
-                windows.insert((*key, now, [0xff; 32]), amount)?;
+            for (key, series, amount) in exhausted {
+                windows.insert((*key, *series, now, [0xff; 32]), amount)?;
             }
             audit::append(transaction, audit)?;
             Ok(End::Commit(next))
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn after_a_loss_the_window_counts_as_spent_while_it_lasts() {
-        use crate::store::{KeyRow, KeyState, Spend, SpendOutcome};
+        use crate::store::{Charge, Grant, KeyRow, KeyState, Spend, SpendOutcome};
         let (store, key, limit) = (store(), [7; 16], [1; 32]);
         let row = KeyRow {
             key,
@@ -163,14 +163,15 @@ mod tests {
         let spend = |now| Spend {
             request: [9; 32],
             key,
-            amount,
             now,
             expires: now + 10,
-            window: Some((100, limit)),
-            audit: Vec::new(),
+            grants: vec![Grant {
+                charges: vec![Charge { series: [8; 16], amount, window: Some((100, limit)) }],
+                audit: Vec::new(),
+            }],
         };
         assert_eq!(store.check_spend(&spend(1000)), Ok(SpendOutcome::Counted));
-        store.readmit(0, &[(key, limit)], 1000, Vec::new()).unwrap();
+        store.readmit(0, &[(key, [8; 16], limit)], 1000, Vec::new()).unwrap();
         let over = SpendOutcome::OverLimit { spent: limit, limit };
         assert_eq!(store.check_spend(&spend(1000)), Ok(over));
         assert_eq!(store.check_spend(&spend(1099)), Ok(over));

@@ -24,8 +24,10 @@ pub(super) const REQUESTS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinitio
 /// (expiry, a request's hash): which requests to forget first.
 pub(super) const EXPIRIES: TableDefinition<'_, (u64, [u8; 32]), ()> =
     TableDefinition::new("expiries");
-/// (a key's id, when, a request's hash) → the amount, big-endian.
-pub(super) const WINDOWS: TableDefinition<'_, ([u8; 16], u64, [u8; 32]), [u8; 32]> =
+/// A key's id, a series, when, a request's hash.
+pub(super) type WindowKey = ([u8; 16], [u8; 16], u64, [u8; 32]);
+/// What was spent → the amount, big-endian.
+pub(super) const WINDOWS: TableDefinition<'_, WindowKey, [u8; 32]> =
     TableDefinition::new("windows");
 /// A number from 1 → previous hash, hash, record.
 pub(super) const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");

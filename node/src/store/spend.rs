@@ -3,7 +3,7 @@
 use quorate_core::policy::Amount;
 use redb::{ReadableTable, WriteTransaction};
 
-use super::rows::{self, EXPIRIES, KEYS, KeyState, REQUESTS, RequestRow, WINDOWS};
+use super::rows::{self, EXPIRIES, KEYS, KeyState, REQUESTS, RequestRow, WINDOWS, WindowKey};
 use super::{
     Contradiction, End, MAX_AUDIT_RECORD, MAX_OUTCOME, Store, StoreError, audit, bounded, keys,
 };
@@ -22,16 +22,32 @@ pub struct Spend {
     pub request: [u8; 32],
     /// The key.
     pub key: [u8; 16],
-    /// How much it spends, big-endian.
-    pub amount: [u8; 32],
     /// This party's clock, Unix seconds.
     pub now: u64,
     /// When the request expires, Unix seconds.
     pub expires: u64,
-    /// The key's window: its length in seconds, and the most that may be spent in it, big-endian.
-    pub window: Option<(u32, [u8; 32])>,
-    /// The audit record of this release.
+    /// The ways in which the policy allows it: the first that has room counts.
+    pub grants: Vec<Grant>,
+}
+
+/// One way in which the policy allows a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// What it counts.
+    pub charges: Vec<Charge>,
+    /// The audit record of a release that counts so.
     pub audit: Vec<u8>,
+}
+
+/// What a request adds to a series of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Charge {
+    /// What is added up together.
+    pub series: [u8; 16],
+    /// How much this request adds, big-endian.
+    pub amount: [u8; 32],
+    /// A window in seconds, and the most that may be in it, big-endian; without, it is only counted.
+    pub window: Option<(u32, [u8; 32])>,
 }
 
 /// What became of a spend.
@@ -41,7 +57,7 @@ pub enum SpendOutcome {
     Counted,
     /// The same request counted before.
     AlreadyCounted,
-    /// The window has no room for it. Nothing was written.
+    /// No grant has room for it; this is about the first. Nothing was written.
     OverLimit {
         /// What the window holds already, big-endian.
         spent: [u8; 32],
@@ -71,6 +87,7 @@ impl Store {
             &transaction.open_table(WINDOWS)?,
             spend,
         )
+        .map(|(outcome, _)| outcome)
     }
 
     /// Counts a request against its key's window, marks it as counted and appends the audit record:
@@ -79,9 +96,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unknown`], [`StoreError::Conflict`], [`StoreError::TooLarge`], or the disk's.
     pub fn spend(&self, spend: Spend) -> Result<SpendOutcome, StoreError> {
-        bounded("an audit record", spend.audit.len(), MAX_AUDIT_RECORD)?;
+        for grant in &spend.grants {
+            bounded("an audit record", grant.audit.len(), MAX_AUDIT_RECORD)?;
+        }
         self.write(|transaction| {
-            let outcome = judge(
+            let (outcome, grant) = judge(
                 &transaction.open_table(KEYS)?,
                 &transaction.open_table(REQUESTS)?,
                 &transaction.open_table(WINDOWS)?,
@@ -89,10 +108,11 @@ impl Store {
             )?;
             match outcome {
                 SpendOutcome::OverLimit { .. } => return Ok(End::Unchanged(outcome)),
-                SpendOutcome::Counted => count(transaction, &spend)?,
+                SpendOutcome::Counted => count(transaction, &spend, grant)?,
                 SpendOutcome::AlreadyCounted => {}
             }
-            audit::append(transaction, spend.audit)?;
+            let audit = grant.map(|grant| grant.audit.clone()).unwrap_or_default();
+            audit::append(transaction, audit)?;
             Ok(End::Commit(outcome))
         })
     }
@@ -159,8 +179,6 @@ impl Store {
     }
 }
 
-type WindowKey = ([u8; 16], u64, [u8; 32]);
-
 fn find(
     table: &impl ReadableTable<[u8; 32], &'static [u8]>,
     hash: &[u8; 32],
@@ -183,12 +201,13 @@ fn recorded(
     Ok(row)
 }
 
-fn judge(
+/// What becomes of a spend, and by which grant.
+fn judge<'s>(
     keys: &impl ReadableTable<[u8; 16], &'static [u8]>,
     requests: &impl ReadableTable<[u8; 32], &'static [u8]>,
     windows: &impl ReadableTable<WindowKey, [u8; 32]>,
-    spend: &Spend,
-) -> Result<SpendOutcome, StoreError> {
+    spend: &'s Spend,
+) -> Result<(SpendOutcome, Option<&'s Grant>), StoreError> {
     let key = spend.key;
     let row = keys::find(keys, &key)?.ok_or(StoreError::Unknown { key })?;
     if row.state != KeyState::Active {
@@ -196,40 +215,67 @@ fn judge(
     }
     let known = recorded(requests, &spend.request, &key, spend.expires)?;
     if known.is_some_and(|row| row.counted) {
-        return Ok(SpendOutcome::AlreadyCounted);
+        return Ok((SpendOutcome::AlreadyCounted, spend.grants.first()));
     }
-    let Some((seconds, limit)) = spend.window else { return Ok(SpendOutcome::Counted) };
-    bounded("a window", seconds as usize, MAX_WINDOW as usize)?;
-    let spent = spent(windows, &key, spend.now, seconds)?;
-    let total = spent.and_then(|spent| spent.checked_add(Amount::from_be_bytes(&spend.amount)));
-    if total.is_some_and(|total| total <= Amount::from_be_bytes(&limit)) {
-        return Ok(SpendOutcome::Counted);
+    let nothing = SpendOutcome::OverLimit { spent: [0; 32], limit: [0; 32] };
+    let mut first = None;
+    for grant in &spend.grants {
+        match room(windows, spend, grant)? {
+            None => return Ok((SpendOutcome::Counted, Some(grant))),
+            over => first = first.or(over),
+        }
     }
-    let spent = spent.unwrap_or(Amount::MAX).to_be_bytes();
-    Ok(SpendOutcome::OverLimit { spent, limit })
+    Ok((first.unwrap_or(nothing), None))
 }
 
-/// The sum of what `key` spent later than `seconds` ago; `None` above 2^256 − 1. A time in the
-/// future counts too: a clock that was put back frees nothing.
+/// The first of the grant's charges that has no room.
+fn room(
+    windows: &impl ReadableTable<WindowKey, [u8; 32]>,
+    spend: &Spend,
+    grant: &Grant,
+) -> Result<Option<SpendOutcome>, StoreError> {
+    for Charge { series, amount, window } in &grant.charges {
+        let Some((seconds, limit)) = *window else { continue };
+        bounded("a window", seconds as usize, MAX_WINDOW as usize)?;
+        let spent = spent(windows, (&spend.key, series), spend.now, seconds)?;
+        let total = spent.and_then(|spent| spent.checked_add(Amount::from_be_bytes(amount)));
+        if total.is_none_or(|total| total > Amount::from_be_bytes(&limit)) {
+            let spent = spent.unwrap_or(Amount::MAX).to_be_bytes();
+            return Ok(Some(SpendOutcome::OverLimit { spent, limit }));
+        }
+    }
+    Ok(None)
+}
+
+/// The sum of what a series of a key holds later than `seconds` ago; `None` above 2^256 − 1. A time in
+/// the future counts too: a clock that was put back frees nothing.
 fn spent(
     windows: &impl ReadableTable<WindowKey, [u8; 32]>,
-    key: &[u8; 16],
+    (key, series): (&[u8; 16], &[u8; 16]),
     now: u64,
     seconds: u32,
 ) -> Result<Option<Amount>, StoreError> {
     let from = now.checked_sub(u64::from(seconds)).map_or(0, |start| start.saturating_add(1));
+    let range = (*key, *series, from, [0; 32])..=(*key, *series, u64::MAX, [0xff; 32]);
     let mut sum = Some(Amount::ZERO);
-    for entry in windows.range((*key, from, [0; 32])..=(*key, u64::MAX, [0xff; 32]))? {
+    for entry in windows.range(range)? {
         let amount = Amount::from_be_bytes(&entry?.1.value());
         sum = sum.and_then(|sum| sum.checked_add(amount));
     }
     Ok(sum)
 }
 
-fn count(transaction: &WriteTransaction, spend: &Spend) -> Result<(), StoreError> {
-    // Also without a window: a later policy may have one.
-    let entry = (spend.key, spend.now, spend.request);
-    transaction.open_table(WINDOWS)?.insert(entry, spend.amount)?;
+fn count(
+    transaction: &WriteTransaction,
+    spend: &Spend,
+    grant: Option<&Grant>,
+) -> Result<(), StoreError> {
+    let mut windows = transaction.open_table(WINDOWS)?;
+    // Also without a window: a later policy may have one. Several windows of one series are one entry.
+    for charge in grant.into_iter().flat_map(|grant| &grant.charges) {
+        let entry = (spend.key, charge.series, spend.now, spend.request);
+        windows.insert(entry, charge.amount)?;
+    }
     let known = find(&transaction.open_table(REQUESTS)?, &spend.request)?;
     let row = RequestRow {
         key: spend.key,
@@ -260,25 +306,29 @@ fn expired(
     entries.map(|entry| Ok(entry?.0.value())).collect()
 }
 
-/// The first spends of each key that lie outside the longest window.
+/// The first spends of each series that lie outside the longest window.
 fn outlived(
     table: &impl ReadableTable<WindowKey, [u8; 32]>,
     now: u64,
 ) -> Result<Vec<WindowKey>, StoreError> {
     let Some(last) = now.checked_sub(u64::from(MAX_WINDOW)) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    let mut next = table.first()?.map(|(first, _)| first.value().0);
-    while let Some(key) = next {
-        for entry in table.range((key, 0, [0; 32])..=(key, last, [0xff; 32]))? {
+    let of = |(key, series, ..): WindowKey| (key, series);
+    let mut next = table.first()?.map(|(first, _)| of(first.value()));
+    while let Some((key, series)) = next {
+        for entry in table.range((key, series, 0, [0; 32])..=(key, series, last, [0xff; 32]))? {
             if found.len() == PRUNE_BATCH {
                 return Ok(found);
             }
             found.push(entry?.0.value());
         }
-        let mut later = table.range((key, u64::MAX, [0xff; 32])..)?;
+        let mut later = table.range((key, series, u64::MAX, [0xff; 32])..)?;
         next = later
             .find_map(|entry| match entry {
-                Ok((entry, _)) => (entry.value().0 != key).then(|| Ok(entry.value().0)),
+                Ok((entry, _)) => {
+                    let other = of(entry.value());
+                    (other != (key, series)).then_some(Ok(other))
+                }
                 Err(error) => Some(Err(error)),
             })
             .transpose()?;

@@ -90,6 +90,12 @@ impl Service {
                 "a key has at most 16 holders in this build, and 512 nonce keys per holder".into(),
             ));
         }
+        if let Some(rule) = policy.unsatisfiable(&holders) {
+            return Err(bad(format!(
+                "a strict limit of rule {rule} admits no quorum: it must name one of the holders, and \"all\" \
+                 needs as many parties as a quorum has"
+            )));
+        }
         let key: [u8; 16] = self.fresh_bytes("key-id")?;
         let terms = KeyTerms {
             suite: Suite::EcdsaSecp256k1,
