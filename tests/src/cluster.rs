@@ -20,11 +20,12 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ed25519_dalek::SigningKey;
+use quorate_core::policy::Measure;
 use quorate_core::request::SignedRequest;
 use quorate_node::client::{Client, read_client_key};
 use quorate_node::handle::{KeyInfo, Status};
 use quorate_node::membership::Membership;
-use quorate_node::store::{MAX_WINDOW, Spend, SpendOutcome, Store};
+use quorate_node::store::{Charge, Grant, MAX_WINDOW, Spend, SpendOutcome, Store};
 use serde_json::Value;
 
 pub use binary::binary;
@@ -338,11 +339,16 @@ impl Cluster {
         let asked = Spend {
             request: [0xff; 32],
             key: key_id(key),
-            amount: [0xff; 32],
             now: unix_now(),
             expires: u64::MAX,
-            window: Some((MAX_WINDOW, [0; 32])),
-            audit: Vec::new(),
+            grants: vec![Grant {
+                charges: vec![Charge {
+                    series: Measure::Spend.series(None),
+                    amount: [0xff; 32],
+                    window: Some((MAX_WINDOW, [0; 32])),
+                }],
+                audit: Vec::new(),
+            }],
         };
         match must("what is spent", self.store(id).check_spend(&asked)) {
             SpendOutcome::OverLimit { spent, limit: _ } => {

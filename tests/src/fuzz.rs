@@ -8,6 +8,7 @@
 mod decoders;
 mod evidence;
 mod frost;
+mod payloads;
 mod plan;
 mod seeds;
 mod sessions;
@@ -25,7 +26,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "header", run: decoders::header, seeds: seeds::messages, inputs: 100_000 },
     Target { name: "dkg_message", run: sessions::dkg_message, seeds: seeds::dkg, inputs: 6_000 },
     Target {
@@ -54,10 +55,17 @@ pub const TARGETS: [Target; 17] = [
     Target { name: "request", run: decoders::request, seeds: seeds::requests, inputs: 20_000 },
     Target {
         name: "ethereum",
-        run: decoders::ethereum,
+        run: payloads::ethereum,
         seeds: seeds::transactions,
         inputs: 100_000,
     },
+    Target {
+        name: "typed_data",
+        run: payloads::typed_data,
+        seeds: payloads::typed,
+        inputs: 100_000,
+    },
+    Target { name: "call_data", run: payloads::call_data, seeds: payloads::calls, inputs: 100_000 },
     Target {
         name: "sealed_blob",
         run: decoders::sealed_blob,

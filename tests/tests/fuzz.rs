@@ -134,6 +134,8 @@ targets! {
     policy
     request
     ethereum
+    typed_data
+    call_data
     sealed_blob
     dkg_session
     ecdsa_session

@@ -89,7 +89,10 @@ fn one_opening_serves_all_who_wait_and_a_second_answer_nobody() {
         for answer in answers {
             let signed = done(world.await_answer(answer, |_| {})).unwrap();
             assert_eq!(signed.signers, [1, 2, 3], "seed {seed}");
-            assert_eq!(judge(&signed.raw_transaction).sender, key.address.to_lowercase());
+            assert_eq!(
+                judge(signed.raw_transaction.as_deref().unwrap()).sender,
+                key.address.to_lowercase()
+            );
         }
         assert_eq!((world.hsm_calls(2), world.status(2).open_shares), (0, 1));
         let report = world.check();
@@ -436,7 +439,7 @@ fn slow_hsms_in_any_weather() {
             for (sender, answer) in answers {
                 match world.await_answer(answer, trouble) {
                     Answer::Done(Ok(done)) => {
-                        assert_eq!(judge(&done.raw_transaction).sender, sender);
+                        assert_eq!(judge(done.raw_transaction.as_deref().unwrap()).sender, sender);
                         signed += 1;
                     }
                     Answer::Done(Err(error)) => {

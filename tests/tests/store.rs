@@ -14,7 +14,7 @@ mod files;
 #[path = "store/model.rs"]
 mod model;
 
-use model::{Key, ask_spent, key_row, wide};
+use model::{Key, ask_spent, grants, key_row, wide};
 use quorate_core::policy::Amount;
 use quorate_node::store::*;
 use quorate_tests::disk::SimulatedDisk;
@@ -40,14 +40,13 @@ fn active() -> (SimulatedDisk, Store) {
 
 /// Spends `amount` with request `number`, in a window of 100 seconds that holds 10 ether.
 fn spend(number: u8, amount: u128, now: u64) -> Spend {
+    let window = Some((100, wide(10 * ETHER)));
     Spend {
         request: [number; 32],
         key: KEY,
-        amount: wide(amount),
         now,
         expires: NOW + 50,
-        window: Some((100, wide(10 * ETHER))),
-        audit: format!("{number} at {now}").into_bytes(),
+        grants: grants(wide(amount), window, format!("{number} at {now}").into_bytes()),
     }
 }
 
@@ -118,13 +117,17 @@ fn a_window_is_exact_to_the_wei_and_to_the_second() {
 fn a_sum_beyond_256_bits_is_over_the_limit() {
     let (_, store) = active();
     let most = Amount::MAX.to_be_bytes();
-    let all = |number| Spend { window: Some((100, most)), amount: most, ..spend(number, 0, NOW) };
+    let with = |number, amount, window| Spend {
+        grants: grants(amount, window, Vec::new()),
+        ..spend(number, 0, NOW)
+    };
+    let all = |number| with(number, most, Some((100, most)));
     assert_eq!(store.spend(all(1)), Ok(SpendOutcome::Counted));
     let outcome = SpendOutcome::OverLimit { spent: most, limit: most };
-    assert_eq!(store.spend(Spend { amount: wide(1), ..all(2) }), Ok(outcome));
+    assert_eq!(store.spend(with(2, wide(1), Some((100, most)))), Ok(outcome));
     // Without a window nothing is refused, but it is counted for a window that comes later.
-    assert_eq!(store.spend(Spend { window: None, ..all(3) }), Ok(SpendOutcome::Counted));
-    assert_eq!(store.spend(Spend { amount: wide(0), ..all(4) }), Ok(outcome), "the sum overflows");
+    assert_eq!(store.spend(with(3, most, None)), Ok(SpendOutcome::Counted));
+    assert_eq!(store.spend(with(4, wide(0), Some((100, most)))), Ok(outcome), "the sum overflows");
 }
 
 #[test]
@@ -170,7 +173,8 @@ fn pruning_is_bounded_and_gets_there() {
     for number in 0..total {
         let request = wide(number);
         let key = [1 + (number % 2) as u8; 16];
-        let spend = Spend { request, key, window: None, ..spend(1, 1, NOW) };
+        let grants = grants(wide(1), None, Vec::new());
+        let spend = Spend { request, key, grants, ..spend(1, 1, NOW) };
         assert_eq!(store.spend(spend), Ok(SpendOutcome::Counted));
     }
     let left = || {
@@ -265,7 +269,8 @@ fn everything_has_a_limit() {
         store.finish([1; 32], KEY, 0, long(MAX_OUTCOME), Vec::new()),
         too_large("an outcome", MAX_OUTCOME)
     );
-    let spend = Spend { window: Some((MAX_WINDOW + 1, wide(1))), ..spend(1, 1, NOW) };
+    let grants = grants(wide(1), Some((MAX_WINDOW + 1, wide(1))), Vec::new());
+    let spend = Spend { grants, ..spend(1, 1, NOW) };
     let (size, limit) = (MAX_WINDOW as usize + 1, MAX_WINDOW as usize);
     assert_eq!(store.spend(spend), Err(StoreError::TooLarge { what: "a window", size, limit }));
     for party in 2..=MAX_CONFIRMATIONS as u16 {

@@ -4,7 +4,7 @@ use ed25519_dalek::SigningKey;
 use quorate_core::derive::Derivation;
 use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
-use quorate_core::request::MAX_PAYLOAD;
+use quorate_core::request::{MAX_PAYLOAD, Payload};
 use quorate_node::client::{Wish, signed_request};
 use quorate_node::handle::KeyInfo;
 use serde_json::{Value, json};
@@ -84,7 +84,7 @@ impl Transfer {
             derivation: Derivation::Root,
             network,
             key: key_id(key),
-            transaction,
+            payload: Payload::EthereumTransaction(transaction),
             label: self.label,
             expires: unix_now().saturating_add_signed(self.expires_in),
         };

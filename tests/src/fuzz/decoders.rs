@@ -8,15 +8,14 @@ use quorate_core::key::{
     Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
 };
 use quorate_core::nonce::{Inspected, inspect};
-use quorate_core::policy::ethereum::{
-    Address, Transaction, UNSIGNED_OVERHEAD, UnsignedFields, take_apart, unsigned_transaction,
-};
-use quorate_core::policy::{Amount, Facts, MAX_POLICY, Policy};
-use quorate_core::request::SignedRequest;
+use quorate_core::policy::ethereum::Address;
+use quorate_core::policy::{Amount, Facts, Policy};
+use quorate_core::request::{PayloadKind, SignedRequest};
 use quorate_core::session::Header;
 use quorate_core::wire;
 use quorate_node::message::PeerMessage;
 use quorate_node::network::frame::{Frame, check_kind, check_length};
+use quorate_node::policy_file;
 use quorate_node::store::{KeyRow, RequestRow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -81,9 +80,12 @@ pub(super) fn key_records(input: &[u8]) {
 /// A policy, and what people write in one.
 pub(super) fn policy(input: &[u8]) {
     if let Ok(policy) = Policy::parse(input) {
-        let mut buffer = [0; MAX_POLICY];
-        assert_eq!(policy.encode(&mut buffer), Ok(input));
-        assert!(!policy.clients().is_empty() && !policy.recipients().is_empty());
+        let json = policy_file::to_json(&policy);
+        // Texts of the binary form may be longer than people may write them.
+        if let Ok(again) = policy_file::from_json(&json) {
+            assert_eq!(again.as_slice(), input, "{json}");
+        }
+        assert!(!policy_file::explain(&policy).is_empty());
     }
     let Ok(text) = str::from_utf8(input) else { return };
     if let Some(amount) = Amount::from_decimal(text) {
@@ -103,31 +105,13 @@ pub(super) fn policy(input: &[u8]) {
 /// A client's request, judged by the policy of the seeds.
 pub(super) fn request(input: &[u8]) {
     let Ok(request) = SignedRequest::parse(input) else { return };
-    let Some(policy) = super::seeds::policy() else { return };
-    let verdict = policy.judge(&request, &Facts { now: 1_800_000_000 });
-    // Only the client of the seeds can sign, and it signed no other request.
-    assert!(verdict.is_ok() || request.expires() != super::seeds::EXPIRES);
-}
-
-/// A transaction that is allowed to be signed reads the same everywhere.
-pub(super) fn ethereum(input: &[u8]) {
-    let _ = take_apart(input);
-    let Ok(transaction) = Transaction::parse(input) else { return };
-    let fields = UnsignedFields {
-        chain_id: transaction.chain_id,
-        nonce: transaction.nonce,
-        max_priority_fee_per_gas: transaction.max_priority_fee_per_gas,
-        max_fee_per_gas: transaction.max_fee_per_gas,
-        gas_limit: transaction.gas_limit,
-        to: transaction.to,
-        value: transaction.value,
-        data: transaction.data,
-    };
-    let mut buffer = vec![0; transaction.data.len() + UNSIGNED_OVERHEAD];
-    // One encoding only; access lists are parsed, and not written by ours.
-    if let Ok(bytes) = unsigned_transaction(&fields, &mut buffer) {
-        assert!(bytes == input || bytes.len() < input.len());
-    }
+    let bytes = super::seeds::policy();
+    let Ok(policy) = Policy::parse(&bytes) else { return };
+    let verdict = policy.judge(&request, &Facts { now: 1_800_000_000 }, &mut |_| {});
+    // Only the client of the seeds can sign, and it signed no other request. By the policy of the seeds,
+    // transactions alone pass without an approval.
+    let transaction = request.payload().kind() == PayloadKind::EthereumTransaction;
+    assert!(verdict.is_ok() == transaction || request.expires() != super::seeds::EXPIRES);
 }
 
 /// The header of a sealed blob.

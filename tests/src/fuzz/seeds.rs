@@ -3,14 +3,13 @@
 use ed25519_dalek::SigningKey;
 use quorate_core::key::{Confirmation, ShareRecord};
 use quorate_core::party::PartyId;
+use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{
     Address, UNSIGNED_OVERHEAD, UnsignedFields, signed_transaction, unsigned_transaction,
 };
-use quorate_core::policy::{Amount, DataRule, MAX_POLICY, Policy, PolicyParts, Window};
-use quorate_core::request::{
-    ClientKey, Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest,
-};
+use quorate_core::request::{Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest};
 use quorate_core::wire;
+use quorate_node::policy_file;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng as _};
 
@@ -150,23 +149,48 @@ fn client() -> SigningKey {
     SigningKey::from_bytes(&[7; 32])
 }
 
-/// Allows what the seeds ask for.
-pub(super) fn policy() -> Option<Policy> {
-    Policy::new(PolicyParts {
-        clients: &[ClientKey(client().verifying_key().to_bytes())],
-        chains: &[1, 31337],
-        recipients: &[Address([0x70; 20]), Address([0x71; 20])],
-        max_value: Amount::from_decimal("1000000000000000000")?,
-        max_fee: Amount::from_decimal("100000000000000000")?,
-        data: DataRule::Allowed,
-        window: Window::new(3600, Amount::from_decimal("5000000000000000000")?),
-    })
-    .ok()
+/// Allows what the seeds ask for, and has a condition of every kind.
+pub(super) fn policy() -> Vec<u8> {
+    let client = hex::encode(client().verifying_key().to_bytes());
+    let account = |byte: u8| Address([byte; 20]).to_string();
+    let everything = serde_json::json!({ "rules": [
+        {
+            "name": "seeds",
+            "when": {
+                "client": [client], "chain": [1, 31337], "to": [account(0x70), account(0x71)],
+                "value": { "at_most": "1 ether" }, "fee": { "at_most": "0.1 ether" },
+            },
+            "limits": [{ "measure": "spend", "max": "5 ether", "per": "1h" }],
+        },
+        {
+            "name": "others",
+            "payload": ["transaction", "set-code", "message", "typed-data", "raw-digest"],
+            "when": { "any": [
+                { "approvals": { "at_least": 1, "of": [client] } },
+                { "at_least": { "count": 1, "of": [
+                    { "time": { "not_before": "2099-01-01T00:00:00Z" } },
+                    { "not": { "schedule": { "days": ["sat"], "from": "22:00", "to": "06:00", "utc_offset": "-03:30" } } },
+                ] }, "creates_contract": true },
+                { "function": ["transfer(address,uint256)"], "data": "none", "delegate": [account(1)] },
+                { "argument": { "function": "transfer(address,uint256)", "at": 1, "at_most": "7", "decimals": 6 } },
+                { "argument": { "function": "f((int8,bool)[],bytes)", "at": [0, 2, 0], "at_least": -5 } },
+                { "type": "Permit", "domain": { "name": { "equals": "Coin" }, "chainId": { "equals": 1 },
+                    "verifyingContract": { "in": [account(2)] }, "salt": { "equals": "0x00" } } },
+                { "field": { "at": "value.to", "as": "address", "in": [account(3)] } },
+                { "field": { "at": ["list", 3], "as": "bool", "equals": true } },
+                { "message": { "pattern": "login to * at ?", "starts_with": "login" } },
+            ] },
+            "limits": [
+                { "measure": "signatures", "max": 3, "per": "7days", "scope": "key" },
+                { "measure": { "contract": account(4), "function": "transfer(address,uint256)", "at": 1 },
+                  "max": "100", "decimals": 6, "per": "1day", "strict": { "party": 2 } },
+            ],
+        },
+    ] });
+    policy_file::from_json(&everything).map(|policy| policy.into_vec()).unwrap_or_default()
 }
 
 pub(super) fn policies() -> Seeds {
-    let mut buffer = [0; MAX_POLICY];
-    let bytes = policy().and_then(|policy| Some(policy.encode(&mut buffer).ok()?.to_vec()));
     let texts = [
         ("amount", "340282366920938463463374607431768211456"),
         ("address", "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"),
@@ -174,7 +198,7 @@ pub(super) fn policies() -> Seeds {
         ("context", "customer 17"),
     ];
     let texts = texts.map(|(name, text)| named(name, text.as_bytes().to_vec()));
-    [vec![named("policy", bytes.unwrap_or_default())], texts.to_vec()].concat()
+    [vec![named("policy", policy())], texts.to_vec()].concat()
 }
 
 fn transaction(data: &[u8], to: Option<Address>) -> Vec<u8> {
@@ -206,13 +230,14 @@ pub(super) fn transactions() -> Seeds {
     listed.extend([0x33; 20]);
     listed.extend([0xe1, 0xa0]);
     listed.extend([0x44; 32]);
-    vec![
+    let ours = vec![
         named("creation", transaction(&[1, 2, 3], None)),
         named("data", transaction(&[0xab; 100], to)),
         named("listed", listed),
         named("plain", plain),
         named("signed", signed),
-    ]
+    ];
+    [ours, super::payloads::transactions()].concat()
 }
 
 pub(super) fn requests() -> Seeds {
@@ -222,12 +247,18 @@ pub(super) fn requests() -> Seeds {
         ("path", "m/0/5".parse().ok().map(Derivation::Path)),
         ("context", "customer 17".parse().ok().map(Derivation::Context)),
     ];
-    let signed = |(name, derivation): (&str, Option<Derivation>)| {
+    let typed_data = super::payloads::typed().swap_remove(0).1;
+    let kinds = [
+        ("message", Payload::EthereumMessage(b"Hello World")),
+        ("typed-data", Payload::EthereumTypedData(&typed_data)),
+        ("digest", Payload::Digest([0xdd; 32])),
+    ];
+    let signed = |name: &str, derivation: Option<Derivation>, payload: Payload<'_>| {
         let request = SignRequest {
             network: NetworkId([1; 16]),
             key: KeyId([2; 16]),
             derivation: derivation?,
-            payload: Payload::EthereumTransaction(&payload),
+            payload,
             label: "rent",
             expires: EXPIRES,
             nonce: [3; 16],
@@ -235,7 +266,12 @@ pub(super) fn requests() -> Seeds {
         let mut buffer = vec![0; MAX_REQUEST];
         Some(named(name, request.sign(&client(), &mut buffer).ok()?.to_vec()))
     };
-    derivations.into_iter().filter_map(signed).collect()
+    let transactions = derivations.into_iter().filter_map(|(name, derivation)| {
+        signed(name, derivation, Payload::EthereumTransaction(&payload))
+    });
+    let others = kinds.into_iter();
+    let others = others.filter_map(|(name, kind)| signed(name, Some(Derivation::Root), kind));
+    transactions.chain(others).collect()
 }
 
 /// By the layout that `hsm/src/blob.rs` freezes: a sealed blob itself is random.
@@ -315,11 +351,11 @@ mod tests {
                 _ => assert!(Transaction::parse(&bytes).is_ok(), "{name}"),
             }
         }
-        assert_eq!(requests().len(), 3);
+        assert_eq!(requests().len(), 6);
         for (name, bytes) in requests() {
             assert!(SignedRequest::parse(&bytes).is_ok(), "{name}");
         }
-        assert!(Policy::parse(&policies()[0].1).is_ok());
+        assert!(quorate_core::policy::Policy::parse(&policies()[0].1).is_ok());
         assert!(quorate_hsm::inspect(&blobs()[0].1).is_ok());
         assert!(records().iter().all(|(_, bytes)| bytes.len() > 32));
     }

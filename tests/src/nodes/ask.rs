@@ -1,8 +1,8 @@
 //! Asking simulated nodes: keys and signatures, as the API would.
 
 use ed25519_dalek::SigningKey;
+use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
-use quorate_core::policy::{Amount, MAX_POLICY};
 use quorate_core::request::{Derivation, KeyId, NetworkId, Payload, SignRequest};
 use quorate_node::handle::{Command, CreateKey, KeyInfo, ServiceError, Signed, Status};
 use quorate_node::policy_file;
@@ -35,9 +35,7 @@ pub fn policy(total: u32) -> Vec<u8> {
         "max_value": "1 ether", "max_fee": "1 ether", "data": "forbidden",
         "window": { "seconds": 86400, "max_total": format!("{total} ether") },
     });
-    let policy = policy_file::from_json(file).expect("a policy");
-    let mut buffer = [0; MAX_POLICY];
-    policy.encode(&mut buffer).expect("room").to_vec()
+    policy_file::from_json(&file).expect("a policy").into_vec()
 }
 
 /// What a command came to.

@@ -11,8 +11,8 @@ use quorate_core::derive::Derivation;
 use quorate_core::ecdsa::{Combiner, Salt, SignTerms};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::policy::ethereum::keccak256;
-use quorate_core::request::{Payload, SignedRequest};
+use quorate_core::policy::payload::Subject;
+use quorate_core::request::SignedRequest;
 use quorate_core::session::Header;
 use quorate_node::clock::Clock;
 use quorate_node::message::{PeerMessage, sign_session};
@@ -146,10 +146,12 @@ impl Wire {
             Ok(PeerMessage::ProposeSign { nonce, request }) => {
                 let session = sign_session(&self.network, id(from), &nonce, &request);
                 if let Ok(parsed) = SignedRequest::parse(&request) {
-                    let Payload::EthereumTransaction(payload) = parsed.payload();
-                    let (key, derivation) = (*parsed.key().as_bytes(), parsed.derivation());
-                    let about = (key, *derivation, keccak256(payload));
-                    self.about.insert(session, about);
+                    // What is not understood, nobody signs.
+                    if let Ok(subject) = Subject::parse(&parsed.payload()) {
+                        let (key, derivation) = (*parsed.key().as_bytes(), parsed.derivation());
+                        let about = (key, *derivation, subject.digest());
+                        self.about.insert(session, about);
+                    }
                     self.requests.insert(session, parsed.hash());
                 }
             }

@@ -228,9 +228,7 @@ fn a_holder_that_meddles_is_named() {
 /// A proposal of party 4, as it should be.
 fn proposal(scene: &Scene, key: u8) -> (KeyTerms, Vec<u8>) {
     let text = std::fs::read_to_string(scene.root.path().join("policy.json")).unwrap();
-    let policy = quorate_node::policy_file::parse(&text).unwrap();
-    let mut buffer = vec![0; quorate_core::policy::MAX_POLICY];
-    let policy = policy.encode(&mut buffer).unwrap().to_vec();
+    let policy = quorate_node::policy_file::parse(&text).unwrap().into_vec();
     let terms = KeyTerms {
         suite: Suite::EcdsaSecp256k1,
         network: scene.network_id,

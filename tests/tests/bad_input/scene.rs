@@ -150,7 +150,8 @@ impl Scene {
     pub fn request_of(&self, network: [u8; 16], key: [u8; 16], transaction: &[u8]) -> Vec<u8> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let derivation = quorate_core::derive::Derivation::Root;
-        let wish = Wish { network, key, derivation, transaction, label: "", expires: now + 600 };
+        let payload = quorate_core::request::Payload::EthereumTransaction(transaction);
+        let wish = Wish { network, key, derivation, payload, label: "", expires: now + 600 };
         signed_request(&wish, &self.client_key).unwrap()
     }
 
@@ -175,7 +176,10 @@ impl Scene {
         let signed = signed.unwrap_or_else(|e| panic!("party {} did not sign: {e}", node.party));
         let honest: Vec<u16> = self.nodes.iter().map(|node| node.party).collect();
         assert!(!signed.repeated && signed.signers == honest, "{signed:?}");
-        assert_eq!(sender(&signed.raw_transaction), self.ours.as_ref().unwrap().address);
+        assert_eq!(
+            sender(signed.raw_transaction.as_deref().unwrap()),
+            self.ours.as_ref().unwrap().address
+        );
         (request, signed)
     }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod http;
+mod policies;
 mod refusals;
 mod restarts;
 mod signing;
@@ -17,7 +18,7 @@ use quorate_tests::transaction::{Verdict, judge};
 #[track_caller]
 fn good(key: &KeyInfo, signed: Result<Signed, ClientError>) -> (Signed, Verdict) {
     let signed = signed.unwrap_or_else(|error| panic!("not signed: {error}"));
-    let verdict = judge(&signed.raw_transaction);
+    let verdict = judge(signed.raw_transaction.as_deref().unwrap());
     assert_eq!(verdict.sender, key.address.to_lowercase());
     assert_eq!(verdict.hash, signed.hash);
     assert_eq!(hex::encode(verdict.signature), format!("{}{}", signed.r, signed.s));

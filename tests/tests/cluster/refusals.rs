@@ -5,6 +5,10 @@ use serde_json::Value;
 
 use super::good;
 
+/// A transfer of 5 wei with a blob, as ethers writes it unsigned.
+const BLOB: &str = "0x03f848827a698001843b9aca008252089470997970c51812dc3a010c7d01b50e0d17dc79c805\
+    80c009e1a00155555555555555555555555555555555555555555555555555555555555555";
+
 /// `quorate sign` for an allowed transfer, with `changes` behind: the last of an option counts.
 fn sign(cluster: &Cluster, party: u16, key: &str, changes: &[(&str, &str)]) -> Output {
     let client = cluster.client_file().display().to_string();
@@ -30,6 +34,35 @@ fn create(cluster: &Cluster, party: u16, name: &str, policy: &Value) -> Output {
     let file = file.display().to_string();
     cluster
         .command(party, &["key", "create", "--name", name, "--threshold", "2", "--policy", &file])
+}
+
+#[test]
+fn what_a_policy_does_not_name_is_denied_by_its_kind() {
+    let cluster = Cluster::running(4, Hsm::Software, None);
+    let _ = create(&cluster, 1, "pay", &cluster.policy()).json();
+    let file = cluster.root().join("typed-data.json");
+    let typed_data = serde_json::json!({
+        "types": { "A": [{ "name": "x", "type": "uint8" }] },
+        "primaryType": "A", "domain": {}, "message": { "x": 7 },
+    });
+    std::fs::write(&file, typed_data.to_string()).unwrap();
+    let (file, client) = (file.display().to_string(), cluster.client_file().display().to_string());
+    let ask = |option: &str, value: &str| {
+        cluster.command(2, &["sign", "--key", "pay", "--client-key", &client, option, value])
+    };
+    for (option, value, rule) in [
+        ("--message", "Hello World", "kind"),
+        ("--typed-data", &file, "kind"),
+        ("--transaction", BLOB, "kind"),
+    ] {
+        let error = ask(option, value).error(5);
+        assert_eq!((&error["code"], &error["rule"]), (&"denied".into(), &rule.into()), "{error}");
+    }
+    let wrong = typed_data.to_string().replace('7', "256");
+    std::fs::write(&file, wrong).unwrap();
+    let error = ask("--typed-data", &file).error(2);
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("message.x: out of the range of uint8"), "{message}");
 }
 
 #[test]
@@ -145,7 +178,9 @@ fn a_request_that_the_client_did_not_sign_is_not_authorised() {
     let request = cluster.request(&key, &Transfer::default());
     let file = cluster.root().join("forged.request");
     let mut forged = request.clone();
-    *forged.last_mut().unwrap() ^= 1;
+    // The signature's last byte: behind it stands the empty list of approvals.
+    let place = forged.len() - 2;
+    forged[place] ^= 1;
     std::fs::write(&file, hex::encode(&forged)).unwrap();
     let file = file.display().to_string();
     let error = cluster.command(2, &["sign", "--request", &file]).error(6);

@@ -32,6 +32,36 @@ fn any_node_makes_keys_and_signs() {
     assert_eq!(addresses.len(), 4, "each key is another one");
 }
 
+/// Transfers of 5 wei as ethers writes them unsigned: a legacy one, and one with an access list.
+const OTHER_TYPES: [(u8, &str); 2] = [
+    (0, "0xe580843b9aca008252089470997970c51812dc3a010c7d01b50e0d17dc79c80580827a698080"),
+    (
+        1,
+        "0x01f85d827a6980843b9aca008252089470997970c51812dc3a010c7d01b50e0d17dc79c80580\
+         f838f79470997970c51812dc3a010c7d01b50e0d17dc79c8e1a044444444444444444444444444\
+         44444444444444444444444444444444444444",
+    ),
+];
+
+#[test]
+fn older_types_of_transactions_are_signed_too() {
+    let cluster = Cluster::running(4, Hsm::Software, None);
+    let key = cluster.create_key(1, "pay", &cluster.policy());
+    let client = cluster.client_file().display().to_string();
+    for (kind, unsigned) in OTHER_TYPES {
+        let sign = ["sign", "--key", "pay", "--client-key", &client, "--transaction", unsigned];
+        let signed = cluster.command(2, &sign).json();
+        let verdict = quorate_tests::chain::judge(signed["raw_transaction"].as_str().unwrap());
+        assert_eq!((verdict.kind, verdict.chain_id, verdict.low_s), (kind.into(), CHAIN, true));
+        assert_eq!((verdict.from.as_str(), verdict.value.as_str()), (key.address.as_str(), "5"));
+        assert_eq!(signed["hash"], verdict.hash);
+        let y_parity = signed["y_parity"].as_u64().unwrap();
+        let text = |field: &str| signed[field].as_str().unwrap();
+        let signature = format!("0x{}{}{:02x}", text("r"), text("s"), 27 + y_parity);
+        assert_eq!(signed["signature"], signature);
+    }
+}
+
 #[test]
 fn every_party_shows_the_same_key_and_policy() {
     let cluster = Cluster::running(4, Hsm::Software, None);
@@ -45,9 +75,10 @@ fn every_party_shows_the_same_key_and_policy() {
         assert_eq!(shown["public_key"], made.public_key);
         assert_eq!(shown["policy_hash"], made.policy_hash);
         assert_eq!(Some(&shown["policy"]), made.policy.as_ref());
-        assert_eq!(shown["policy"]["clients"][0], cluster.client_name());
+        let rule = &shown["policy"]["rules"][0];
+        assert_eq!(rule["when"]["all"][0]["client"][0], cluster.client_name());
         let total = (7 + u128::from(FEE)) * 9;
-        assert_eq!(shown["policy"]["window"]["max_total"], total.to_string());
+        assert_eq!(rule["limits"][0]["max"], total.to_string());
         let listed = cluster.command(party, &["key", "list"]).json();
         assert_eq!(listed["keys"].as_array().unwrap().len(), 2);
     }

@@ -199,7 +199,7 @@ impl Run {
     ) -> Option<Signed> {
         match result {
             Ok(signed) => {
-                let verdict = judge(&signed.raw_transaction);
+                let verdict = judge(signed.raw_transaction.as_deref().unwrap());
                 let key = self.books.key(request.tight);
                 assert_eq!(verdict.sender, key.address.to_lowercase(), "{scene:?}");
                 self.books.signed(request, signed.clone());
@@ -260,7 +260,7 @@ impl Run {
                 let signed = self.cluster.client(coordinator).sign(&bytes);
                 let signed = signed.unwrap_or_else(|e| panic!("{}, {away} away: {e}", key.name));
                 assert_eq!(signed.signers, there);
-                let verdict = judge(&signed.raw_transaction);
+                let verdict = judge(signed.raw_transaction.as_deref().unwrap());
                 assert_eq!(hex::encode(verdict.public_key), key.public_key);
                 if key.name == "free" {
                     let request = self.books.asked(Request { bytes, tight: false });

@@ -7,7 +7,9 @@ use quorate_core::dkg::{Dkg, Evidence, Lent};
 use quorate_core::frost::{PublicRecord, SecretRecord};
 use quorate_core::key::{Confirmation, KeyTerms, PublicKey, ShareRecord};
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::policy::{MAX_POLICY, Policy};
+use quorate_core::policy::Policy;
+use quorate_core::policy::ethereum::TypedData;
+use quorate_core::policy::ethereum::abi::{Signature, Types};
 use quorate_core::request::SignedRequest;
 use quorate_core::schnorr::Tweak;
 use quorate_core::session::{Header, Protocol};
@@ -176,8 +178,9 @@ fn requests() -> Vec<Form> {
         seeds.find(|(name, _)| name == wanted).unwrap().1
     };
     let policy = Form::new("core-policy", seed("policy", "policy"), |bytes| {
-        let mut buffer = [0; MAX_POLICY];
-        Some(Policy::parse(bytes).ok()?.encode(&mut buffer).ok()?.to_vec())
+        // Read in place, as a request is; what people read of it has to lead back to it.
+        let json = quorate_node::policy_file::to_json(&Policy::parse(bytes).ok()?);
+        Some(quorate_node::policy_file::from_json(&json).ok()?.into_vec())
     });
     let request = |wanted: &str| {
         let name = format!("core-request-{wanted}");
@@ -194,12 +197,29 @@ fn requests() -> Vec<Form> {
             (signed || unsigned).then(|| bytes.to_vec())
         })
     };
+    let typed_data = |wanted: &str| {
+        let name = format!("core-typed-data-{wanted}");
+        Form::new(name, seed("typed_data", wanted), |bytes| {
+            TypedData::parse(bytes).ok().map(|_| bytes.to_vec())
+        })
+    };
+    let every = "f((address,uint256,int8,bytes1,bool,bytes,string)[2][])";
+    let types = Signature::parse(every).unwrap().types().as_bytes().to_vec();
+    let types = Form::new("core-types", types, |bytes| {
+        Types::parse(bytes).ok().map(|types| types.as_bytes().to_vec())
+    });
     let parties: PartySet = [1u16, 8, 255].into_iter().filter_map(PartyId::new).collect();
     vec![
         policy,
         request("root"),
         request("path"),
         request("context"),
+        request("message"),
+        request("typed-data"),
+        request("digest"),
+        typed_data("mail"),
+        typed_data("all"),
+        types,
         transaction("plain"),
         transaction("signed"),
         Form::of("core-party-set", &parties),

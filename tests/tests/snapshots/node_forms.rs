@@ -84,8 +84,9 @@ fn answers() -> Vec<Form> {
         policy: Some(serde_json::json!({ "chains": [1] })),
     };
     let signed = Signed {
-        raw_transaction: "0x02".to_owned(),
+        raw_transaction: Some("0x02".to_owned()),
         hash: "0x55".to_owned(),
+        signature: "0x66".to_owned(),
         r: "66".repeat(32),
         s: "77".repeat(32),
         y_parity: 1,

@@ -181,8 +181,9 @@ fn the_tables_are_frozen() {
     let store = Store::open(&path).unwrap();
     store.insert_pending(key_row(key, vec![1])).unwrap();
     store.activate(key, vec![5]).unwrap();
-    let (amount, window, audit) = (wide(7), None, b"spent".to_vec());
-    let spend = Spend { request, key, amount, now: 100, expires: 200, window, audit };
+    let amount = wide(7);
+    let grants = grants(amount, None, b"spent".to_vec());
+    let spend = Spend { request, key, now: 100, expires: 200, grants };
     assert_eq!(store.spend(spend), Ok(SpendOutcome::Counted));
     drop(store);
 
@@ -203,9 +204,9 @@ fn the_tables_are_frozen() {
     assert_eq!(requests.get(request).unwrap().unwrap().value(), row);
     let expiries = TableDefinition::<(u64, [u8; 32]), ()>::new("expiries");
     assert!(read.open_table(expiries).unwrap().get((200, request)).unwrap().is_some());
-    let windows = TableDefinition::<([u8; 16], u64, [u8; 32]), [u8; 32]>::new("windows");
+    let windows = TableDefinition::<([u8; 16], [u8; 16], u64, [u8; 32]), [u8; 32]>::new("windows");
     let windows = read.open_table(windows).unwrap();
-    assert_eq!(windows.get((key, 100, request)).unwrap().unwrap().value(), amount);
+    assert_eq!(windows.get((key, [5; 16], 100, request)).unwrap().unwrap().value(), amount);
     let audit = read.open_table(TableDefinition::<u64, &[u8]>::new("audit")).unwrap();
     assert_eq!(&audit.get(1).unwrap().unwrap().value()[64..], b"spent");
 }

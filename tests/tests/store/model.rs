@@ -118,12 +118,13 @@ impl Model {
         if row.state != KeyState::Active {
             return Err(StoreError::Conflict { key, with: Contradiction::NotActive });
         }
+        let Grant { charges, audit } = spend.grants[0].clone();
         if self.requests.get(&spend.request).is_some_and(|row| row.counted) {
-            self.audit.push(spend.audit);
+            self.audit.push(audit);
             return Ok(SpendOutcome::AlreadyCounted);
         }
-        let (seconds, limit) = spend.window.unwrap();
-        let (amount, limit) = (small(&spend.amount), small(&limit));
+        let (seconds, limit) = charges[0].window.unwrap();
+        let (amount, limit) = (small(&charges[0].amount), small(&limit));
         let spent = self.spent(&key, spend.now, seconds);
         if spent + amount > limit {
             return Ok(SpendOutcome::OverLimit { spent: wide(spent), limit: wide(limit) });
@@ -131,7 +132,7 @@ impl Model {
         self.spends.insert((key, spend.now, spend.request), amount);
         let new = RequestRow { key, expires: spend.expires, counted: false, outcome: None };
         self.requests.entry(spend.request).or_insert(new).counted = true;
-        self.audit.push(spend.audit);
+        self.audit.push(audit);
         Ok(SpendOutcome::Counted)
     }
 
@@ -187,11 +188,16 @@ pub fn view(store: &Store, now: u64, hashes: &[Hash]) -> Result<View, StoreError
     Ok(View { keys, requests, spent, audit })
 }
 
+/// One way to count, in one series.
+pub fn grants(amount: [u8; 32], window: Option<(u32, [u8; 32])>, audit: Vec<u8>) -> Vec<Grant> {
+    vec![Grant { charges: vec![Charge { series: [5; 16], amount, window }], audit }]
+}
+
 /// A spend of nothing in a window without room tells what is in the window.
 pub fn ask_spent(store: &Store, key: Key, now: u64, seconds: u32) -> Result<u128, StoreError> {
     let window = Some((seconds, wide(0)));
-    let (request, amount, audit) = ([0xee; 32], wide(0), Vec::new());
-    let question = Spend { request, key, amount, now, expires: 0, window, audit };
+    let (request, grants) = ([0xee; 32], grants(wide(0), window, Vec::new()));
+    let question = Spend { request, key, now, expires: 0, grants };
     match store.check_spend(&question)? {
         SpendOutcome::OverLimit { spent, .. } => Ok(small(&spent)),
         _ => Ok(0),
@@ -308,8 +314,8 @@ impl Workload {
                 let at = self.request();
                 let Request { hash, key, expires, amount } = self.requests[at];
                 let (now, window) = (self.now, Some((WINDOWS[0], wide(LIMIT))));
-                let amount = wide(amount);
-                Change::Spend(Spend { request: hash, key, amount, now, expires, window, audit })
+                let grants = grants(wide(amount), window, audit);
+                Change::Spend(Spend { request: hash, key, now, expires, grants })
             }
             15..=17 => {
                 let at = self.request();

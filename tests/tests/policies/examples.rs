@@ -1,0 +1,243 @@
+//! `examples/policies`: each does what `docs/POLICY.md` says of it.
+
+use std::collections::BTreeSet;
+
+use quorate_core::policy::ethereum::{
+    Address, UNSIGNED_OVERHEAD, UnsignedFields, unsigned_transaction,
+};
+use quorate_core::policy::{Amount, Policy};
+use quorate_core::request::Payload;
+use quorate_node::policy_file;
+use quorate_node::typed_data::compact_typed_data;
+use serde_json::json;
+
+use super::{judged, request, request_by};
+
+const ALICE: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+const BOB: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
+const VAULT: &str = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65";
+const USDC: &str = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48";
+const MILLIETHER: u128 = 1_000_000_000_000_000;
+
+/// Wednesday, 13 January 2027, 10:00 UTC.
+const NOW: u64 = 1_799_834_400;
+
+fn folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/policies")
+}
+
+/// A transfer of so many thousandths of an ether, with data.
+fn transaction(to: &str, value: u128, data: &[u8]) -> Vec<u8> {
+    let fields = UnsignedFields {
+        chain_id: 1,
+        nonce: 0,
+        max_priority_fee_per_gas: Amount::from_u128(1),
+        max_fee_per_gas: Amount::from_u128(20_000_000_000),
+        gas_limit: 100_000,
+        to: Address::from_hex(to),
+        value: Amount::from_u128(value * MILLIETHER),
+        data,
+    };
+    let mut buffer = vec![0; data.len() + UNSIGNED_OVERHEAD];
+    unsigned_transaction(&fields, &mut buffer).unwrap().to_vec()
+}
+
+/// `transfer(address,uint256)`: so many of a token with 6 decimals.
+fn token_transfer(to: &str, tokens: u128) -> Vec<u8> {
+    let amount = Amount::from_u128(tokens * 1_000_000).to_be_bytes();
+    let to = Address::from_hex(to).unwrap().0;
+    [&[0xa9, 0x05, 0x9c, 0xbb][..], &[0; 12], &to, &amount].concat()
+}
+
+struct Example {
+    bytes: Vec<u8>,
+}
+
+impl Example {
+    fn read(name: &str) -> Self {
+        let text = std::fs::read_to_string(folder().join(name)).unwrap();
+        let policy = policy_file::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self { bytes: policy.into_vec() }
+    }
+
+    fn ask(&self, request: &[u8], now: u64) -> Result<String, &'static str> {
+        judged(&Policy::parse(&self.bytes).unwrap(), request, now)
+    }
+
+    fn pay(&self, to: &str, value: u128, approvers: &[u8]) -> Result<String, &'static str> {
+        self.pay_at(NOW, to, value, approvers)
+    }
+
+    fn pay_at(
+        &self,
+        now: u64,
+        to: &str,
+        value: u128,
+        approvers: &[u8],
+    ) -> Result<String, &'static str> {
+        let transaction = transaction(to, value, &[]);
+        self.ask(&request(Payload::EthereumTransaction(&transaction), now, approvers), now)
+    }
+}
+
+fn rule(name: &str) -> Result<String, &'static str> {
+    Ok(name.to_owned())
+}
+
+#[test]
+fn every_example_is_known_here_and_in_the_documents() {
+    let known = [
+        "emergency.json",
+        "login.json",
+        "payouts.json",
+        "permit.json",
+        "subscription.json",
+        "token-payroll.json",
+        "two-persons.json",
+        "vesting.json",
+    ];
+    let files = std::fs::read_dir(folder()).unwrap();
+    let files: BTreeSet<String> =
+        files.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(files, known.map(str::to_owned).into());
+    let document = include_str!("../../../docs/POLICY.md");
+    for name in files {
+        assert!(document.contains(&format!("examples/policies/{name}")), "{name}");
+        let example = Example::read(&name);
+        let policy = Policy::parse(&example.bytes).unwrap();
+        let json = policy_file::to_json(&policy);
+        assert_eq!(policy_file::from_json(&json).unwrap().as_slice(), example.bytes);
+        let doubts = policy_file::lint(&policy);
+        assert!(doubts.iter().all(|doubt| doubt.code == "loose-limit"), "{name}: {doubts:?}");
+    }
+}
+
+#[test]
+fn payouts() {
+    let example = Example::read("payouts.json");
+    assert_eq!(example.pay(ALICE, 500, &[]), rule("payouts"));
+    assert_eq!(example.pay(BOB, 1, &[]), rule("payouts"));
+    assert_eq!(example.pay(ALICE, 501, &[]), Err("value"));
+    assert_eq!(example.pay(VAULT, 1, &[]), Err("recipient"));
+    let call = transaction(ALICE, 0, &[1]);
+    assert_eq!(
+        example.ask(&request(Payload::EthereumTransaction(&call), NOW, &[]), NOW),
+        Err("data")
+    );
+    let other = transaction(ALICE, 1, &[]);
+    let other = request_by(2, Payload::EthereumTransaction(&other), NOW, &[]);
+    assert_eq!(example.ask(&other, NOW), Err("client"));
+}
+
+#[test]
+fn two_persons() {
+    let example = Example::read("two-persons.json");
+    assert_eq!(example.pay(BOB, 100, &[]), rule("petty cash"));
+    assert_eq!(example.pay(BOB, 5_000, &[2, 4]), rule("two persons"));
+    for too_few in [&[][..], &[2], &[1, 2], &[3, 9]] {
+        assert_eq!(example.pay(BOB, 5_000, too_few), Err("approvals"), "{too_few:?}");
+    }
+}
+
+#[test]
+fn a_subscription() {
+    let example = Example::read("subscription.json");
+    assert_eq!(example.pay(ALICE, 50, &[]), rule("subscription"));
+    assert_eq!(example.pay(ALICE, 49, &[]), Err("value"));
+    assert_eq!(example.pay(BOB, 50, &[]), Err("recipient"));
+    assert_eq!(example.pay_at(1_830_297_600, ALICE, 50, &[]), Err("time"), "2028");
+}
+
+#[test]
+fn vesting() {
+    let example = Example::read("vesting.json");
+    assert_eq!(example.pay(ALICE, 1, &[]), Err("time"));
+    assert_eq!(example.pay_at(1_806_537_600, ALICE, 1, &[]), rule("first quarter"));
+    assert_eq!(example.pay_at(1_814_400_000, ALICE, 1, &[]), rule("after the cliff"));
+    assert_eq!(example.pay_at(1_814_400_000, BOB, 1, &[]), Err("recipient"));
+}
+
+#[test]
+fn payroll_in_tokens() {
+    let example = Example::read("token-payroll.json");
+    let ask = |now, contract: &str, data: &[u8]| {
+        let transaction = transaction(contract, 0, data);
+        example.ask(&request(Payload::EthereumTransaction(&transaction), now, &[]), now)
+    };
+    let good = token_transfer(ALICE, 5_000);
+    assert_eq!(ask(NOW, USDC, &good), rule("payroll"));
+    assert_eq!(ask(NOW, BOB, &good), Err("recipient"));
+    assert_eq!(ask(NOW, USDC, &token_transfer(ALICE, 5_001)), Err("argument"));
+    assert_eq!(ask(NOW, USDC, &token_transfer(VAULT, 1)), Err("argument"));
+    // approve(address,uint256), which would let others take tokens.
+    let approval = [&[0x09, 0x5e, 0xa7, 0xb3][..], &good[4..]].concat();
+    assert_eq!(ask(NOW, USDC, &approval), Err("function"));
+    // What a contract would ignore, a party does not.
+    assert_eq!(ask(NOW, USDC, &[&good[..], &[0; 32]].concat()), Err("argument"));
+    let mut dirty = good.clone();
+    dirty[4] = 1;
+    assert_eq!(ask(NOW, USDC, &dirty), Err("argument"));
+    let hours = 3600;
+    assert_eq!(ask(NOW + 7 * hours - 1, USDC, &good), rule("payroll"), "17:59:59 there");
+    assert_eq!(ask(NOW + 7 * hours, USDC, &good), Err("time"), "18:00 there");
+    assert_eq!(ask(NOW + 3 * 24 * hours, USDC, &good), Err("time"), "Saturday");
+}
+
+#[test]
+fn logins() {
+    let example = Example::read("login.json");
+    let ask = |message: &str| {
+        example.ask(&request(Payload::EthereumMessage(message.as_bytes()), NOW, &[]), NOW)
+    };
+    let login = "app.example wants you to sign in with your Ethereum account:\n0x7099…\n\nNonce: 1";
+    assert_eq!(ask(login), rule("logins"));
+    assert_eq!(ask(&login.replace("app.example", "evil.example")), Err("message"));
+    assert_eq!(ask(&format!("{login}\nResources:\n- all")), Err("excluded"));
+    assert_eq!(example.pay(ALICE, 0, &[]), Err("kind"));
+}
+
+#[test]
+fn permits() {
+    let example = Example::read("permit.json");
+    let ask = |chain: u64, spender: &str, value: u64| {
+        let permit = json!({
+            "types": {
+                "EIP712Domain": [
+                    { "name": "name", "type": "string" }, { "name": "version", "type": "string" },
+                    { "name": "chainId", "type": "uint256" },
+                    { "name": "verifyingContract", "type": "address" },
+                ],
+                "Permit": [
+                    { "name": "owner", "type": "address" }, { "name": "spender", "type": "address" },
+                    { "name": "value", "type": "uint256" }, { "name": "nonce", "type": "uint256" },
+                    { "name": "deadline", "type": "uint256" },
+                ],
+            },
+            "primaryType": "Permit",
+            "domain": { "name": "USD Coin", "version": "2", "chainId": chain, "verifyingContract": USDC },
+            "message": { "owner": VAULT, "spender": spender, "value": value, "nonce": 0, "deadline": NOW },
+        });
+        let compact = compact_typed_data(&permit).unwrap();
+        example.ask(&request(Payload::EthereumTypedData(&compact), NOW, &[]), NOW)
+    };
+    assert_eq!(ask(1, ALICE, 1_000_000_000), rule("permits"));
+    assert_eq!(ask(1, ALICE, 1_000_000_001), Err("field"));
+    assert_eq!(ask(1, BOB, 1), Err("field"));
+    assert_eq!(ask(137, ALICE, 1), Err("domain"));
+}
+
+#[test]
+fn an_emergency() {
+    let example = Example::read("emergency.json");
+    assert_eq!(example.pay(ALICE, 1_000, &[]), rule("daily business"));
+    assert_eq!(example.pay(VAULT, 50_000, &[]), Err("approvals"));
+    assert_eq!(example.pay(VAULT, 50_000, &[3]), rule("to the vault"));
+    // Without the client: somebody sends it, two have approved it.
+    let transaction = transaction(VAULT, 50_000, &[]);
+    let by = |client, approvers: &[u8]| {
+        let payload = Payload::EthereumTransaction(&transaction);
+        example.ask(&request_by(client, payload, NOW, approvers), NOW)
+    };
+    assert_eq!(by(9, &[2, 4]), rule("to the vault"));
+    assert_eq!(by(9, &[2]), Err("approvals"));
+}
