@@ -144,6 +144,8 @@ pub(super) enum Purpose {
     Certify(Digest),
     /// The new share of this key generation.
     Seal(Digest),
+    /// The head of the audit log.
+    SignHead,
 }
 
 impl Purpose {
@@ -152,6 +154,7 @@ impl Purpose {
             Self::Open(_) => "opening a share",
             Self::Certify(_) => "certifying a session key",
             Self::Seal(_) => "sealing a new share",
+            Self::SignHead => "signing the head of the audit log",
         }
     }
 }
@@ -261,6 +264,10 @@ impl Service {
     pub fn handle_hsm(&mut self, done: HsmDone) {
         let HsmDone { id, answer } = done;
         let Some(purpose) = self.calls.take(id, self.clock.instant()) else { return };
+        // What else is answered now would begin what the node's end breaks off.
+        if self.head.is_stopping() && purpose != Purpose::SignHead {
+            return;
+        }
         let defect = || ServiceError::local("a call of the HSM ended in a defect, see the log");
         match (purpose, answer) {
             (Purpose::Open(key), Answer::Opened(result)) => self.share_opened(id, key, result),
@@ -273,6 +280,10 @@ impl Service {
                 self.key_sealed(id, session, Ok(result));
             }
             (Purpose::Seal(session), _) => self.key_sealed(id, session, Err(defect())),
+            (Purpose::SignHead, Answer::Signed(result)) => {
+                self.head_signed(id, result.map_err(ServiceError::local));
+            }
+            (Purpose::SignHead, _) => self.head_signed(id, Err(defect())),
         }
         self.drain_loopback();
     }
@@ -287,6 +298,8 @@ impl Service {
                 Purpose::Certify(session) | Purpose::Seal(session) => {
                     self.key_not_answered(&session, Some(id));
                 }
+                // Nobody waits for it, and a late answer is as good.
+                Purpose::SignHead => {}
             }
         }
     }
