@@ -26,6 +26,14 @@ fn sign(world: &mut World, key: &KeyInfo, number: u64) {
     }
 }
 
+/// So long that the next head may be signed, while the share stays open.
+fn a_minute_with_signatures(world: &mut World, key: &KeyInfo, first: u64) {
+    for number in first..first + 4 {
+        world.wait(16);
+        sign(world, key, number);
+    }
+}
+
 fn signed(world: &mut World, party: u16) -> Option<SignedHeadInfo> {
     world.status(party).signed_head
 }
@@ -67,11 +75,11 @@ fn a_head_is_signed_once_a_minute_if_it_changed_and_survives() {
 fn a_silent_hsm_delays_heads_and_stops_nothing() {
     let (mut world, key) = world(2);
     sign(&mut world, &key, 0);
-    world.wait(61);
+    world.wait(1);
     let before = signed(&mut world, 2).unwrap();
     // The share is open.
     world.set_hsm(2, HsmWeather::Held);
-    for number in 1..25 {
+    for number in 1..31 {
         sign(&mut world, &key, number);
         world.wait(10);
         assert!(world.hsm_calls(2) <= 1, "the HSM is asked for one head, and not again");
@@ -95,7 +103,7 @@ fn the_last_head_is_signed_at_the_end_if_the_hsm_answers() {
     // Nothing happened yet, so there is nothing to wait for.
     assert_eq!(world.stop(3).try_recv(), Err(TryRecvError::Closed));
     sign(&mut world, &key, 0);
-    world.wait(61);
+    world.wait(1);
     sign(&mut world, &key, 1);
     world.wait(1);
     for party in [1, 2] {
@@ -120,9 +128,10 @@ fn the_last_head_is_signed_at_the_end_if_the_hsm_answers() {
 fn the_end_waits_for_no_hsm_that_is_silent() {
     let (mut world, key) = world(4);
     sign(&mut world, &key, 0);
-    world.wait(61);
+    a_minute_with_signatures(&mut world, &key, 1);
+    world.wait(1);
     world.set_hsm(2, HsmWeather::Held);
-    sign(&mut world, &key, 1);
+    a_minute_with_signatures(&mut world, &key, 10);
     world.wait(4);
     assert_eq!(world.hsm_calls(2), 1);
     assert_eq!(world.stop(2).try_recv(), Err(TryRecvError::Closed));
