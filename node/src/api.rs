@@ -3,7 +3,7 @@
 //! | Call | Who |
 //! |---|---|
 //! | `GET /v1/status`, `GET /v1/keys`, `GET /v1/keys/{name or id}` | anybody on this machine |
-//! | `POST /v1/keys` | with the operator token |
+//! | `POST /v1/keys`, `GET /v1/audit?from=N` | with the operator token |
 //! | `POST /v1/sign` | with a client-signed request |
 //!
 //! An error is `{"error": {"code": …, "message": …, …}}`.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -27,6 +27,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 
+use crate::audit::Page;
 use crate::handle::{CreateKey, Handle, KeyInfo, ServiceError, Signed, Status};
 use crate::policy_file;
 
@@ -118,9 +119,8 @@ fn authorise(shared: &Shared, headers: &HeaderMap) -> Result<(), ServiceError> {
         return Ok(());
     }
     Err(ServiceError::Unauthorised {
-        reason:
-            "creating a key needs the operator token (file operator.token in the node's folder)"
-                .to_owned(),
+        reason: "this call needs the operator token (file operator.token in the node's folder)"
+            .to_owned(),
     })
 }
 
@@ -159,8 +159,20 @@ async fn status(State(shared): State<Shared>) -> Result<Json<Status>, ServiceErr
     shared.handle.status().await.map(Json)
 }
 
+async fn audit(
+    State(shared): State<Shared>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Page>, ServiceError> {
+    authorise(&shared, &headers)?;
+    let query = query.unwrap_or_default();
+    let from = query.strip_prefix("from=").and_then(|number| number.parse().ok());
+    let from = from.ok_or_else(|| ServiceError::bad_request("the query must be from=NUMBER"))?;
+    shared.handle.audit(from).await.map(Json)
+}
+
 async fn nothing_here() -> ServiceError {
-    ServiceError::bad_request("no such call: see /v1/status, /v1/keys and /v1/sign")
+    ServiceError::bad_request("no such call: see /v1/status, /v1/keys, /v1/sign and /v1/audit")
 }
 
 async fn another_verb() -> Response {
@@ -176,6 +188,7 @@ pub fn router(handle: Handle, operator_token: &str) -> Router {
         .route("/v1/keys", get(list_keys).post(create_key))
         .route("/v1/keys/{name}", get(show_key))
         .route("/v1/sign", post(sign))
+        .route("/v1/audit", get(audit))
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_verb)
         .layer(DefaultBodyLimit::max(MAX_BODY))

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
+use crate::audit::Page;
 use crate::handle::{KeyInfo, ServiceError, Signed, Status};
 
 /// Longer than all sessions that one request may get.
@@ -58,7 +59,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of the node whose API listens at `api`; `token` is the operator's, for creating keys.
+    /// A client of the node whose API listens at `api`; `token` is the operator's, for creating keys
+    /// and reading the audit log.
     #[must_use]
     pub fn new(api: SocketAddr, token: Option<Zeroizing<String>>) -> Self {
         let config = ureq::Agent::config_builder()
@@ -101,7 +103,11 @@ impl Client {
     }
 
     fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
-        self.read(self.agent.get(self.url(path)).call())
+        let mut request = self.agent.get(self.url(path));
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {}", token.as_str()));
+        }
+        self.read(request.call())
     }
 
     fn post<T: DeserializeOwned>(
@@ -122,6 +128,14 @@ impl Client {
     /// [`ClientError`].
     pub fn status(&self) -> Result<Status, ClientError> {
         self.get("/v1/status")
+    }
+
+    /// The audit log, from number `from` on: as much of it as one answer holds.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn audit(&self, from: u64) -> Result<Page, ClientError> {
+        self.get(&format!("/v1/audit?from={from}"))
     }
 
     /// All keys.

@@ -1,6 +1,7 @@
 //! The command line. Output is for a person, or with `--json` for a program: one object on standard
 //! output, an error as `{"error": …}` on standard error. Exit codes: `docs/EXIT_CODES.md`.
 
+mod audit;
 mod client;
 mod derivation;
 mod error;
@@ -87,6 +88,9 @@ enum Verb {
     Hsm(Box<hsm::HsmVerb>),
     /// Show how the running node is
     Status,
+    /// Check this party's audit log, look at it, hand it to an auditor
+    #[command(subcommand)]
+    Audit(audit::AuditVerb),
     /// Sign again after this folder was put back to an earlier state, at the price of all limits
     Readmit(readmit::ReadmitArgs),
     /// Four parties on this machine make a key and sign with it
@@ -172,6 +176,7 @@ fn run_verb(verb: Verb, global: &Global) -> Result<(), CommandError> {
         Verb::Client(verb) => client::client(global, &verb),
         Verb::Hsm(verb) => hsm::hsm(global, &verb),
         Verb::Status => status::status(global),
+        Verb::Audit(verb) => audit::audit(global, &verb),
         Verb::Readmit(args) => readmit::readmit(global, &args),
         Verb::Demo(args) => crate::demo::run(&args, global.json).map_err(CommandError::Demo),
     }

@@ -4,6 +4,7 @@ use quorate_hsm::HsmError;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::audit::Page;
 use crate::exit::Exit;
 
 /// Commands that may wait for the service; more are refused as busy.
@@ -22,6 +23,8 @@ pub enum Command {
     Sign(Vec<u8>, oneshot::Sender<Result<Signed, ServiceError>>),
     /// How the node is.
     Status(oneshot::Sender<Status>),
+    /// The audit log from this number on.
+    Audit(u64, oneshot::Sender<Result<Page, ServiceError>>),
 }
 
 /// A key to be made.
@@ -130,6 +133,19 @@ pub struct HsmCalls {
     pub silent_since: Option<u64>,
 }
 
+/// The newest head of the audit log that the identity key signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedHeadInfo {
+    /// Times that the operator accepted a lost history.
+    pub generation: u32,
+    /// The number of the last entry then.
+    pub number: u64,
+    /// Its hash, hexadecimal.
+    pub hash: String,
+    /// When it was signed, Unix seconds.
+    pub time: u64,
+}
+
 /// How a node is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Status {
@@ -159,6 +175,10 @@ pub struct Status {
     pub open_shares: usize,
     /// Whether a peer has shown that this party's folder is older than it was: nothing is signed then.
     pub rolled_back: bool,
+    /// How many entries its audit log has.
+    pub audit_entries: u64,
+    /// How far its identity key has signed it.
+    pub signed_head: Option<SignedHeadInfo>,
 }
 
 /// Why a command failed, by blame.
@@ -386,5 +406,13 @@ impl Handle {
     /// [`ServiceError::Busy`], or the node is shutting down.
     pub async fn status(&self) -> Result<Status, ServiceError> {
         self.ask(Command::Status).await
+    }
+
+    /// The audit log, from number `from` on.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn audit(&self, from: u64) -> Result<Page, ServiceError> {
+        self.ask(|reply| Command::Audit(from, reply)).await?
     }
 }

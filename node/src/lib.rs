@@ -4,6 +4,7 @@
 //! - [`mod@run`]: the loop that feeds it; [`hsm_threads`]: where calls of the HSM may block; [`handle`]: the
 //!   seam to the faces.
 //! - [`network`]: authenticated transport of opaque frames; [`message`]: what parties say in them.
+//! - [`audit`]: a party's log as auditors read it, and how they check it.
 //! - [`store`]: durable shares, counters, audit; [`sealing`], [`identity`]: what protects them, and who
 //!   this party is;
 //!   [`rotation`]: the same under a new key-encryption key; [`device_log`]: a device's own log.
@@ -11,6 +12,7 @@
 //! - [`config`], [`membership`], [`policy_file`]: files that people write.
 
 pub mod api;
+pub mod audit;
 pub mod client;
 pub mod clock;
 pub mod commands;

@@ -4,19 +4,23 @@
 
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::handle::Command;
 use crate::network::Event;
 use crate::service::{HsmDone, Service};
 
 const TICK: Duration = Duration::from_millis(50);
+/// The end waits so long for the HSM to sign the last head of the audit log.
+const LAST_HEAD: Duration = Duration::from_secs(2);
 
 enum Input {
     Event(Event),
     Command(Command),
     Hsm(HsmDone),
     Tick,
+    /// Whatever is left to do before the end, until the other half is dropped.
+    Finish(oneshot::Sender<()>),
     Stop,
 }
 
@@ -62,6 +66,7 @@ pub async fn run(
                     Input::Command(command) => service.handle_command(command),
                     Input::Hsm(done) => service.handle_hsm(done),
                     Input::Tick => service.handle_tick(),
+                    Input::Finish(reply) => service.stop(reply),
                     Input::Stop => break,
                 }
             }
@@ -78,14 +83,34 @@ pub async fn run(
             done = answers.recv() => done.map_or(Input::Stop, Input::Hsm),
             _ = tick.tick() => Input::Tick,
         };
-        let over = matches!(input, Input::Stop);
+        if matches!(input, Input::Stop) {
+            // What is not finished by then never is.
+            let _ = tokio::time::timeout(LAST_HEAD, finish(&inputs, &mut answers)).await;
+            break inputs.send(Input::Stop).await.is_ok();
+        }
         if inputs.send(input).await.is_err() {
             break false;
-        }
-        if over {
-            break true;
         }
     };
     let ended = tokio::task::spawn_blocking(move || worker.join()).await;
     if asked && matches!(ended, Ok(Ok(()))) { Ok(()) } else { Err(RunError::Ended) }
+}
+
+/// Feeds the service with what the HSM answers, until it has finished.
+async fn finish(inputs: &mpsc::Sender<Input>, answers: &mut mpsc::Receiver<HsmDone>) {
+    let (reply, mut finished) = oneshot::channel();
+    if inputs.send(Input::Finish(reply)).await.is_err() {
+        return;
+    }
+    loop {
+        let done = tokio::select! {
+            // Nothing is ever sent.
+            _ = &mut finished => return,
+            done = answers.recv() => done,
+        };
+        let Some(done) = done else { return };
+        if inputs.send(Input::Hsm(done)).await.is_err() {
+            return;
+        }
+    }
 }

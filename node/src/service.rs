@@ -13,6 +13,7 @@ mod openings;
 mod quorum;
 #[doc(hidden)]
 pub mod records;
+mod signed_head;
 mod signing;
 mod transport;
 mod witness;
@@ -31,6 +32,7 @@ use quorate_core::wire::Bytes64;
 use quorate_hsm::KeyProtector;
 use quorate_hsm::memory::Locked;
 
+use crate::audit::IdentityHead;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::handle::{Command, PeerInfo, ServiceError, Status};
@@ -46,11 +48,13 @@ use incidents::{Incidents, Remembered};
 use keygen::{KeyCoordination, KeyRun};
 use open_keys::OpenKeys;
 use openings::Openings;
+use signed_head::HeadSigning;
 use signing::{Early, Participation};
 use witness::Witness;
 
 pub use hsm_calls::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner, SILENCE};
 pub use open_keys::Keeping;
+pub use signed_head::SIGN_HEAD_EVERY;
 pub use transport::Transport;
 
 /// The curve of today's keys.
@@ -175,6 +179,7 @@ pub struct Service {
     remembered: Remembered,
     incidents: Incidents,
     witness: Witness,
+    head: HeadSigning,
     /// When pending keys were last asked about; `None` asks at the next tick.
     last_confirm: Option<Instant>,
     last_prune: Instant,
@@ -186,7 +191,8 @@ impl Service {
     /// the HSM that is waited for, and the caller must bear that it may take for ever.
     ///
     /// # Errors
-    /// [`ServiceError::Local`] if the randomness or the identity key fail, or no pages can be locked.
+    /// [`ServiceError::Local`] if the randomness or the identity key fail, or no pages can be locked;
+    /// [`ServiceError::Sealed`] if the signed head of the audit log cannot be read.
     pub fn new(parts: Parts) -> Result<Self, ServiceError> {
         let Parts { me, identity, mut entropy, clock, .. } = parts;
         let network_id = parts.membership.network();
@@ -208,6 +214,7 @@ impl Service {
         let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
         let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
+        let head = HeadSigning::new(IdentityHead::newest(&parts.store)?);
         Ok(Self {
             me,
             network_id,
@@ -238,6 +245,7 @@ impl Service {
             remembered: Remembered::default(),
             incidents: Incidents::default(),
             witness: Witness::new(certificate, rolled_back),
+            head,
             last_confirm: None,
             device_log: None,
         })
@@ -320,6 +328,7 @@ impl Service {
             Command::ShowKey(name, reply) => drop(reply.send(self.show_key(&name))),
             Command::Sign(request, reply) => self.coordinate_signature(request, reply),
             Command::Status(reply) => drop(reply.send(self.status())),
+            Command::Audit(from, reply) => drop(reply.send(self.audit_page(from))),
         }
         self.drain_loopback();
     }
@@ -337,6 +346,7 @@ impl Service {
         self.keep_heads();
         self.witness.expire(at);
         self.take_device_log(at);
+        self.sign_head_by_time(at);
         let due = |last: Instant, every: Duration| at.saturating_duration_since(last) >= every;
         if self.last_confirm.is_none_or(|last| due(last, CONFIRM_EVERY)) {
             self.last_confirm = Some(at);
@@ -427,6 +437,8 @@ impl Service {
             sessions: self.participations.len() + self.key_runs.len(),
             open_shares: self.open_keys.count(),
             rolled_back: self.witness.is_rolled_back(),
+            audit_entries: self.store.audit_head().map_or(0, |head| head.number),
+            signed_head: self.head.info(),
         }
     }
 

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 
-pub use audit::{AuditEntry, MAX_AUDIT_PAGE};
+pub use audit::{AuditEntry, Chain, MAX_AUDIT_PAGE};
 pub use error::{Contradiction, StoreError};
 pub use heads::AuditHead;
 pub use rows::{FORMAT, KeyRow, KeyState, RequestRow};

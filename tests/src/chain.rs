@@ -307,6 +307,22 @@ pub fn javascript(script: &str, arguments: &[&str]) -> String {
     }
 }
 
+/// What an auditor finds in an export of an audit log, by Node's own cryptography.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn audit_export(file: &Path, identity: &str) -> Result<serde_json::Value, String> {
+    let mut command = Command::new("node");
+    command.arg("audit.mjs").arg(file).arg(identity).current_dir(javascript_folder());
+    let output = command.stdin(Stdio::null()).output();
+    let output =
+        output.unwrap_or_else(|error| panic!("cannot start node ({error}): run tests/run"));
+    match output.status.success() {
+        true => serde_json::from_slice(&output.stdout).map_err(|error| error.to_string()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into()),
+    }
+}
+
 fn javascript_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("js")
 }

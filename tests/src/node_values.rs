@@ -7,6 +7,8 @@ use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartySet};
 use quorate_core::wire::Bytes64;
+use quorate_node::audit::{IdentityHead, Whose};
+use quorate_node::identity::IdentityKey;
 use quorate_node::message::{Outcome, PeerMessage, Rejection, SessionKeyCertificate, SignedHead};
 use quorate_node::network::frame::{Frame, Hello};
 use quorate_node::store::{KeyRow, KeyState, RequestRow};
@@ -84,6 +86,29 @@ fn head() -> SignedHead {
         hash: [0x31; 32],
         signature: Bytes64([0x32; 64]),
     }
+}
+
+/// The head of a log, and whose it is. The signature is one: its bytes are frozen too.
+///
+/// # Panics
+/// If a key in memory does not sign.
+#[must_use]
+#[expect(clippy::panic, reason = "a slip in a test, not input")]
+pub fn identity_head() -> (IdentityHead, Whose) {
+    let key = IdentityKey::from_secret(&[0x41; 32]);
+    let whose = Whose { network: [0x42; 16], party: id(2), identity: key.public() };
+    let mut head = IdentityHead {
+        generation: 1,
+        number: 300,
+        hash: [0x43; 32],
+        time: 1_800_000_000,
+        signature: Bytes64([0; 64]),
+    };
+    match key.sign(&head.digest(&whose.network, whose.party)) {
+        Ok(signature) => head.signature = Bytes64(signature),
+        Err(error) => panic!("{error}"),
+    }
+    (head, whose)
 }
 
 /// An active key.

@@ -16,6 +16,7 @@ use quorate_core::hash::Digest;
 use quorate_core::secret::SecretBytes;
 use quorate_hsm::KeyProtector;
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
+use quorate_node::audit::Whose;
 use quorate_node::entropy::Entropy;
 use quorate_node::handle::KeyInfo;
 use quorate_node::identity::IdentityKey;
@@ -27,6 +28,7 @@ use quorate_node::store::{MAX_AUDIT_PAGE, Store};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore, SeedableRng};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::disk::SimulatedDisk;
 use crate::simulator::id;
@@ -208,6 +210,13 @@ impl World {
         self.wire().forget(party);
     }
 
+    /// Tells a party that its node stops; the other half is dropped when it has finished.
+    pub fn stop(&mut self, party: u16) -> oneshot::Receiver<()> {
+        let (reply, finished) = oneshot::channel();
+        self.feed(party, |service| service.stop(reply));
+        finished
+    }
+
     /// Lets a party's disk die after `changes` more changes, in the middle of whatever it does then.
     pub fn crash_soon(&mut self, party: u16, changes: u64) {
         if let Some(node) = self.nodes.get(&party).filter(|node| node.service.is_some()) {
@@ -353,7 +362,9 @@ impl World {
                     "party {party} sent a nonce point for a spend that is not durable"
                 );
             }
-            if let Err(error) = store.audit_verify() {
+            let (network, identity) = (self.membership.network(), node.identity.public());
+            let whose = Whose { network, party: id(party), identity };
+            if let Err(error) = quorate_node::audit::check(&store, &whose) {
                 panic!("party {party}'s audit log: {error}");
             }
             drop(store);

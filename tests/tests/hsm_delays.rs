@@ -307,6 +307,8 @@ fn a_share_that_is_closed_at_once_is_opened_again() {
         for answer in answers {
             assert!(done(world.await_answer(answer, |_| {})).is_ok());
         }
+        // Its log has grown, so that a head of it is to be signed.
+        world.set_hsm(2, HsmWeather::AtOnce);
         world.wait(1);
         assert_eq!(world.hsm_calls(2), 0);
         assert_eq!((world.status(1).open_shares, world.status(2).open_shares), (0, 0));

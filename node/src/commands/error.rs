@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::AuditError;
 use crate::client::{ClientError, ClientKeyError};
 use crate::config::ConfigError;
 use crate::demo::DemoError;
@@ -44,6 +45,8 @@ pub enum CommandError {
     Rotation(RotationError),
     /// The device's own log.
     DeviceLog(DeviceLogError),
+    /// The audit log is not what this party wrote.
+    Audit(AuditError),
     /// It exists already.
     Exists(String),
     /// This machine.
@@ -89,7 +92,8 @@ impl CommandError {
             Self::Rotation(error) => error.exit().code(),
             Self::DeviceLog(DeviceLogError::Refused { .. }) => Exit::Sealed.code(),
             Self::DeviceLog(DeviceLogError::NoPosition) => Exit::Conflict.code(),
-            Self::DeviceLog(_) => Exit::Local.code(),
+            Self::DeviceLog(_) | Self::Audit(AuditError::File { .. }) => Exit::Local.code(),
+            Self::Audit(_) => Exit::Sealed.code(),
             Self::Exists(_) => Exit::Conflict.code(),
             Self::Demo(error) => error.exit_code(),
         }
@@ -127,6 +131,7 @@ impl std::fmt::Display for CommandError {
             Self::Service(error) => error.fmt(f),
             Self::Rotation(error) => error.fmt(f),
             Self::DeviceLog(error) => error.fmt(f),
+            Self::Audit(error) => error.fmt(f),
             Self::Demo(error) => error.fmt(f),
         }
     }
@@ -152,6 +157,15 @@ impl From<DeviceLogError> for CommandError {
             DeviceLogError::Hsm(error) => Self::Sealing(error.into()),
             DeviceLogError::Store(error) => Self::Store(error),
             own => Self::DeviceLog(own),
+        }
+    }
+}
+
+impl From<AuditError> for CommandError {
+    fn from(error: AuditError) -> Self {
+        match error {
+            AuditError::Store(error) => Self::Store(error),
+            own => Self::Audit(own),
         }
     }
 }

@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{CommandError, Global};
+use crate::audit::Whose;
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::device_log::Intake;
@@ -64,6 +65,8 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         return Err(CommandError::Local(what.to_owned()));
     }
     check_owner(&store, &place, me)?;
+    let (network, identity) = (membership.network(), config.identity);
+    crate::audit::check(&store, &Whose { network, party: me, identity })?;
     let token = std::fs::read_to_string(place.operator_token())
         .map(zeroize::Zeroizing::new)
         .map_err(|e| CommandError::local("the operator token", e))?;

@@ -1,12 +1,20 @@
 //! `quorate status`: how the running node is.
 
 use super::{CommandError, Global};
+use crate::clock::utc;
 
 pub(super) fn status(global: &Global) -> Result<(), CommandError> {
     let status = global.client()?.status()?;
     let object = serde_json::to_value(&status).unwrap_or_default();
+    let signed = status.signed_head.as_ref().map_or_else(
+        || "no head is signed by the identity key yet".to_owned(),
+        |head| {
+            let (number, time) = (head.number, utc(head.time));
+            format!("the identity key signed its head at entry {number}, on {time}")
+        },
+    );
     let mut text = format!(
-        "party     {} ({}), quorate {}\nnetwork   {}\nmembers   {}\nsealed by {}\nlistens   {}\nkeys      {}, open shares {}, open sessions {}\npeers",
+        "party     {} ({}), quorate {}\nnetwork   {}\nmembers   {}\nsealed by {}\nlistens   {}\nkeys      {}, open shares {}, open sessions {}\naudit     {} entries, {}\npeers",
         status.party,
         status.name,
         status.version,
@@ -17,6 +25,8 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
         status.keys,
         status.open_shares,
         status.sessions,
+        status.audit_entries,
+        signed,
     );
     let calls = &status.hsm_calls;
     if let (Some(seconds), Some(since)) = (calls.silent_seconds, calls.silent_since) {

@@ -148,6 +148,8 @@ pub(super) enum Purpose {
     Certify(Digest, PartyId),
     /// The new share of this key generation.
     Seal(Digest),
+    /// The head of the audit log.
+    SignHead,
 }
 
 impl Purpose {
@@ -156,6 +158,7 @@ impl Purpose {
             Self::Open(_) => "opening a share",
             Self::Certify(..) => "certifying a session key",
             Self::Seal(_) => "sealing a new share",
+            Self::SignHead => "signing the head of the audit log",
         }
     }
 }
@@ -278,6 +281,10 @@ impl Service {
     pub fn handle_hsm(&mut self, done: HsmDone) {
         let HsmDone { id, answer } = done;
         let Some(purpose) = self.calls.take(id, self.clock.instant()) else { return };
+        // What else is answered now would begin what the node's end breaks off.
+        if self.head.is_stopping() && purpose != Purpose::SignHead {
+            return;
+        }
         let defect = || ServiceError::local("a call of the HSM ended in a defect, see the log");
         match (purpose, answer) {
             (Purpose::Open(key), Answer::Opened(result)) => self.share_opened(id, key, result),
@@ -290,6 +297,10 @@ impl Service {
                 self.key_sealed(id, session, Ok(result));
             }
             (Purpose::Seal(session), _) => self.key_sealed(id, session, Err(defect())),
+            (Purpose::SignHead, Answer::Signed(result)) => {
+                self.head_signed(id, result.map_err(ServiceError::local));
+            }
+            (Purpose::SignHead, _) => self.head_signed(id, Err(defect())),
         }
         self.drain_loopback();
     }
@@ -304,6 +315,8 @@ impl Service {
                 Purpose::Certify(session, _) | Purpose::Seal(session) => {
                     self.key_not_answered(&session, Some(id));
                 }
+                // Nobody waits for it, and a late answer is as good.
+                Purpose::SignHead => {}
             }
         }
     }

@@ -44,6 +44,32 @@ impl AuditEntry {
     }
 }
 
+/// A chain from its beginning to where it was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chain {
+    number: u64,
+    hash: Digest,
+}
+
+impl Chain {
+    /// Whether `entry` is whole and the next one; if so the chain goes on to it.
+    #[must_use]
+    pub fn extend(&mut self, entry: &AuditEntry) -> bool {
+        let Some(number) = self.number.checked_add(1) else { return false };
+        if AuditEntry::new(number, self.hash, entry.record.clone()) != *entry {
+            return false;
+        }
+        (self.number, self.hash) = (entry.number, entry.hash);
+        true
+    }
+
+    /// The last entry's number and hash.
+    #[must_use]
+    pub fn end(&self) -> (u64, Digest) {
+        (self.number, self.hash)
+    }
+}
+
 impl Store {
     /// Appends a record.
     ///
@@ -88,18 +114,16 @@ impl Store {
     /// [`StoreError::Corrupt`] names the first entry that does not fit; [`StoreError::Io`].
     pub fn audit_verify(&self) -> Result<u64, StoreError> {
         let table = self.read()?.open_table(AUDIT)?;
-        let (mut count, mut previous) = (0, [0; 32]);
+        let mut chain = Chain::default();
         for entry in table.iter()? {
             let (number, bytes) = entry?;
             let found = AuditEntry::decode(number.value(), bytes.value())?;
-            let expected = AuditEntry::new(count + 1, previous, found.record.clone());
-            if found != expected {
+            if !chain.extend(&found) {
                 let what = format!("the audit log was altered at or before entry {}", found.number);
                 return Err(StoreError::Corrupt { what });
             }
-            (count, previous) = (found.number, found.hash);
         }
-        Ok(count)
+        Ok(chain.number)
     }
 }
 

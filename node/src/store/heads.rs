@@ -4,7 +4,7 @@ use quorate_core::hash::Digest;
 use redb::ReadableTable as _;
 
 use super::audit::{self, AuditEntry};
-use super::rows::{AUDIT, HEADS, META, META_GENERATION, META_ROLLBACK, WINDOWS};
+use super::rows::{AUDIT, HEADS, IDENTITY_HEAD, META, META_GENERATION, META_ROLLBACK, WINDOWS};
 use super::{End, MAX_HEAD, Store, StoreError, bounded};
 
 /// Where a log ends.
@@ -61,6 +61,30 @@ impl Store {
             for (party, head) in heads {
                 table.insert(party, head.as_slice())?;
             }
+            Ok(End::Commit(()))
+        })
+    }
+
+    /// The newest head of this party's log that its identity key signed, encoded.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn identity_head(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.read()?.open_table(IDENTITY_HEAD) {
+            // Made by a version that had none.
+            Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+            table => Ok(table?.get(())?.map(|bytes| bytes.value().to_vec())),
+        }
+    }
+
+    /// Keeps a head that the identity key signed, instead of the one before.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], or the disk's.
+    pub fn keep_identity_head(&self, head: &[u8]) -> Result<(), StoreError> {
+        bounded("the head of a log", head.len(), MAX_HEAD)?;
+        self.write(|transaction| {
+            transaction.open_table(IDENTITY_HEAD)?.insert((), head)?;
             Ok(End::Commit(()))
         })
     }
@@ -176,6 +200,16 @@ mod tests {
         assert_eq!(store.check_spend(&spend(1000)), Ok(over));
         assert_eq!(store.check_spend(&spend(1099)), Ok(over));
         assert_eq!(store.check_spend(&spend(1100)), Ok(SpendOutcome::Counted));
+    }
+
+    #[test]
+    fn of_own_heads_the_newest_stays() {
+        let store = store();
+        assert_eq!(store.identity_head(), Ok(None));
+        store.keep_identity_head(&[1]).unwrap();
+        store.keep_identity_head(&[2]).unwrap();
+        assert_eq!(store.identity_head(), Ok(Some(vec![2])));
+        assert!(store.keep_identity_head(&[0; MAX_HEAD + 1]).is_err());
     }
 
     #[test]

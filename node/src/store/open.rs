@@ -9,7 +9,8 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
 use super::rows::{
-    AUDIT, EVIDENCE, EXPIRIES, FORMAT, HEADS, KEYS, META, META_FORMAT, REQUESTS, WINDOWS,
+    AUDIT, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META, META_FORMAT, REQUESTS,
+    WINDOWS,
 };
 use super::{StoreError, begin_write};
 
@@ -124,5 +125,6 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(AUDIT)?;
     transaction.open_table(EVIDENCE)?;
     transaction.open_table(HEADS)?;
+    transaction.open_table(IDENTITY_HEAD)?;
     Ok(transaction.commit()?)
 }

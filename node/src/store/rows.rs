@@ -37,6 +37,11 @@ pub(super) const EVIDENCE: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinitio
 /// A party → the newest head of its log that it has shown. A store without this table has none.
 pub(super) const HEADS: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("heads");
 
+/// The newest head of this party's own log that its identity key signed. A store without this table has
+/// none.
+pub(super) const IDENTITY_HEAD: TableDefinition<'_, (), &[u8]> =
+    TableDefinition::new("identity-head");
+
 /// How far a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {

@@ -4,6 +4,7 @@
 // Functions outside `#[test]` are test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod audit;
 mod http;
 mod policies;
 mod refusals;

@@ -1,7 +1,10 @@
 //! The node's forms: frames, messages between parties, rows of the store, and the JSON of the API.
 
 use quorate_node::api::error_body;
-use quorate_node::handle::{HsmCalls, KeyInfo, PeerInfo, ServiceError, Signed, Status};
+use quorate_node::audit::{EntryForm, ExportLine, HeadForm, Page};
+use quorate_node::handle::{
+    HsmCalls, KeyInfo, PeerInfo, ServiceError, Signed, SignedHeadInfo, Status,
+};
 use quorate_node::message::{MessageError, PeerMessage, Rejection};
 use quorate_node::network::frame::{Frame, check_kind, check_length};
 use quorate_tests::node_values;
@@ -53,6 +56,7 @@ fn rows() -> Vec<Form> {
     vec![
         Form::of("node-row-key", &node_values::key_row()),
         Form::of("node-row-request", &node_values::request_row()),
+        Form::of("node-row-identity-head", &node_values::identity_head().0),
         Form::of("node-rejection-hsm-silent", &Rejection::HsmSilent { seconds: 300 }),
     ]
 }
@@ -123,14 +127,52 @@ fn answers() -> Vec<Form> {
         peers: vec![peer],
         keys: 1,
         sessions: 0,
+        audit_entries: 8,
+        signed_head: Some(SignedHeadInfo {
+            generation: 0,
+            number: 7,
+            hash: "66".repeat(32),
+            time: 1_800_000_000,
+        }),
     };
     let mut forms = vec![json("key", &key), json("signed", &signed), json("status", &status)];
+    forms.extend(audit());
     forms.extend(errors().into_iter().map(|error| {
         let body = error_body(&error);
         let code = body["error"]["code"].as_str().unwrap().to_owned();
         json::<serde_json::Value>(&format!("error-{code}"), &body)
     }));
     forms
+}
+
+/// The audit log, as a page and as lines of an export.
+fn audit() -> Vec<Form> {
+    let (head, whose) = node_values::identity_head();
+    let head = HeadForm::new(&head, &whose);
+    let entry = EntryForm {
+        number: 7,
+        previous: "55".repeat(32),
+        hash: "66".repeat(32),
+        record: Some(r#"{"event":"released"}"#.to_owned()),
+        record_hex: None,
+    };
+    let damaged = EntryForm { record: None, record_hex: Some("00ff".to_owned()), ..entry.clone() };
+    let page = Page {
+        entries: vec![entry.clone(), damaged],
+        last: 8,
+        generation: 0,
+        signed_head: Some(head.clone()),
+    };
+    let line = |name: &str, line: ExportLine| {
+        Form::new(format!("node-export-{name}"), serde_json::to_vec(&line).unwrap(), |bytes| {
+            serde_json::to_vec(&ExportLine::parse(bytes)?).ok()
+        })
+    };
+    vec![
+        json("audit", &page),
+        line("entry", ExportLine::Entry(entry)),
+        line("signed-head", ExportLine::End { signed_head: Some(Box::new(head)) }),
+    ]
 }
 
 /// One of every kind.

@@ -185,6 +185,7 @@ fn the_tables_are_frozen() {
     let grants = grants(amount, None, b"spent".to_vec());
     let spend = Spend { request, key, now: 100, expires: 200, grants };
     assert_eq!(store.spend(spend), Ok(SpendOutcome::Counted));
+    store.keep_identity_head(b"head").unwrap();
     drop(store);
 
     let database = Database::open(&path).unwrap();
@@ -193,7 +194,17 @@ fn the_tables_are_frozen() {
     names.sort();
     assert_eq!(
         names,
-        ["audit", "evidence", "expiries", "heads", "keys", "meta", "requests", "windows"]
+        [
+            "audit",
+            "evidence",
+            "expiries",
+            "heads",
+            "identity-head",
+            "keys",
+            "meta",
+            "requests",
+            "windows"
+        ]
     );
     let meta = read.open_table(META).unwrap();
     assert_eq!(meta.get("format").unwrap().unwrap().value(), 1);
@@ -209,4 +220,6 @@ fn the_tables_are_frozen() {
     assert_eq!(windows.get((key, [5; 16], 100, request)).unwrap().unwrap().value(), amount);
     let audit = read.open_table(TableDefinition::<u64, &[u8]>::new("audit")).unwrap();
     assert_eq!(&audit.get(1).unwrap().unwrap().value()[64..], b"spent");
+    let head = read.open_table(TableDefinition::<(), &[u8]>::new("identity-head")).unwrap();
+    assert_eq!(head.get(()).unwrap().unwrap().value(), b"head");
 }

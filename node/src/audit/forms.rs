@@ -1,0 +1,220 @@
+//! The log as JSON: pages of the API, and lines of an export.
+
+use quorate_core::party::PartyId;
+use quorate_core::wire::Bytes64;
+use serde::{Deserialize, Serialize};
+
+use super::{AuditError, IdentityHead, Whose};
+use crate::identity::IdentityPublic;
+use crate::store::{AuditEntry, Store};
+
+/// Entries of one page; nobody else is served while it is read.
+const PAGE: usize = 256;
+/// Bytes of the records of one page, unless the first alone is longer: a client reads 4 MiB, and JSON may
+/// make six bytes of one.
+const PAGE_BYTES: usize = 512 * 1024;
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryForm {
+    /// 1, 2, 3, …
+    pub number: u64,
+    /// Hexadecimal; the hash of the entry before, all zero in the first.
+    pub previous: String,
+    /// Hexadecimal; H("audit", previous, number, record).
+    pub hash: String,
+    /// What happened, as it is hashed. It is JSON, inside a string.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub record: Option<String>,
+    /// The record, hexadecimal, if it is no text: then it is damaged.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub record_hex: Option<String>,
+}
+
+impl From<&AuditEntry> for EntryForm {
+    fn from(entry: &AuditEntry) -> Self {
+        let text = String::from_utf8(entry.record.clone());
+        Self {
+            number: entry.number,
+            previous: hex::encode(entry.previous),
+            hash: hex::encode(entry.hash),
+            record_hex: text.is_err().then(|| hex::encode(&entry.record)),
+            record: text.ok(),
+        }
+    }
+}
+
+impl EntryForm {
+    /// The entry; `None` if a field is malformed.
+    #[must_use]
+    pub fn entry(&self) -> Option<AuditEntry> {
+        let record = match (&self.record, &self.record_hex) {
+            (Some(text), None) => text.clone().into_bytes(),
+            (None, Some(digits)) => hex::decode(digits).ok()?,
+            _ => return None,
+        };
+        let (previous, hash) = (bytes(&self.previous)?, bytes(&self.hash)?);
+        Some(AuditEntry { number: self.number, previous, hash, record })
+    }
+}
+
+/// A head that an identity key signed, with all that its signature is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadForm {
+    /// The network's identifier, hexadecimal.
+    pub network: String,
+    /// The party.
+    pub party: u16,
+    /// Its identity, as the membership file has it.
+    pub identity: IdentityPublic,
+    /// Times that the operator accepted a lost history.
+    pub generation: u32,
+    /// The last entry's number.
+    pub number: u64,
+    /// Its hash, hexadecimal.
+    pub hash: String,
+    /// When it was signed, by the party's own clock, Unix seconds.
+    pub time: u64,
+    /// 64 bytes, hexadecimal: Ed25519, or r ‖ s of ECDSA with P-256 and SHA-256.
+    pub signature: String,
+}
+
+impl HeadForm {
+    /// The head with whose it is.
+    #[must_use]
+    pub fn new(head: &IdentityHead, whose: &Whose) -> Self {
+        Self {
+            network: hex::encode(whose.network),
+            party: whose.party.number(),
+            identity: whose.identity,
+            generation: head.generation,
+            number: head.number,
+            hash: hex::encode(head.hash),
+            time: head.time,
+            signature: hex::encode(head.signature.0),
+        }
+    }
+
+    /// What it says; `None` if a field is malformed.
+    #[must_use]
+    pub fn read(&self) -> Option<(IdentityHead, Whose)> {
+        let head = IdentityHead {
+            generation: self.generation,
+            number: self.number,
+            hash: bytes(&self.hash)?,
+            time: self.time,
+            signature: Bytes64(bytes(&self.signature)?),
+        };
+        let (network, party) = (bytes(&self.network)?, PartyId::new(self.party)?);
+        Some((head, Whose { network, party, identity: self.identity }))
+    }
+}
+
+fn bytes<const L: usize>(digits: &str) -> Option<[u8; L]> {
+    let mut bytes = [0; L];
+    hex::decode_to_slice(digits, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// A line of an export: entries, and last the signed head.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ExportLine {
+    /// One entry.
+    Entry(EntryForm),
+    /// The end.
+    End {
+        /// `None` if the identity key has signed none yet.
+        signed_head: Option<Box<HeadForm>>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct End {
+    // Must be there, though it may be null.
+    #[serde(deserialize_with = "Option::deserialize")]
+    signed_head: Option<Box<HeadForm>>,
+}
+
+impl ExportLine {
+    /// Reads one line; `None` if it is none.
+    #[must_use]
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let entry = serde_json::from_slice(line).map(Self::Entry).ok();
+        let end = || {
+            let End { signed_head } = serde_json::from_slice(line).ok()?;
+            Some(Self::End { signed_head })
+        };
+        entry.or_else(end)
+    }
+}
+
+/// A part of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Page {
+    /// In order.
+    pub entries: Vec<EntryForm>,
+    /// The number of the log's last entry.
+    pub last: u64,
+    /// Times that the operator accepted a lost history.
+    pub generation: u32,
+    /// The newest head that the identity key signed.
+    pub signed_head: Option<HeadForm>,
+}
+
+/// A page of the log in `store`, from number `from` on; it is not checked. Its end is the log's if its last
+/// entry is.
+///
+/// # Errors
+/// [`AuditError::Store`], [`AuditError::MalformedHead`].
+pub fn page(store: &Store, whose: &Whose, from: u64) -> Result<Page, AuditError> {
+    let signed_head = IdentityHead::newest(store)?.map(|head| HeadForm::new(&head, whose));
+    let head = store.audit_head()?;
+    let (mut entries, mut size) = (Vec::new(), 0);
+    for entry in store.audit(from, PAGE)? {
+        size += entry.record.len();
+        if size > PAGE_BYTES && !entries.is_empty() {
+            break;
+        }
+        entries.push(EntryForm::from(&entry));
+    }
+    Ok(Page { entries, last: head.number, generation: head.generation, signed_head })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_survive_their_form_whatever_is_in_them() {
+        for record in [b"{\"a\":\"\\n\"}".to_vec(), vec![0, 0xff], Vec::new(), "ä\n\0".into()] {
+            let entry = AuditEntry { number: 7, previous: [1; 32], hash: [2; 32], record };
+            let text = serde_json::to_string(&EntryForm::from(&entry)).unwrap();
+            let read: EntryForm = serde_json::from_str(&text).unwrap();
+            assert_eq!(read.entry(), Some(entry), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_page_is_bounded_and_goes_on() {
+        use crate::identity::IdentityKey;
+        let store = Store::with_backend(redb::backends::InMemoryBackend::new()).unwrap();
+        let record = vec![1; crate::store::MAX_AUDIT_RECORD];
+        store.audit_append_all(vec![record; 40]).unwrap();
+        store.audit_append_all(vec![vec![b'a']; 1000]).unwrap();
+        let identity = IdentityKey::from_secret(&[7; 32]).public();
+        let whose = Whose { network: [5; 16], party: PartyId::new(1).unwrap(), identity };
+        let (mut from, mut sizes) = (1, Vec::new());
+        while from <= 1040 {
+            let page = page(&store, &whose, from).unwrap();
+            assert_eq!((page.last, page.entries.first().unwrap().number), (1040, from));
+            assert!(serde_json::to_string(&page).unwrap().len() < 4 << 20);
+            sizes.push(page.entries.len());
+            from = page.entries.last().unwrap().number + 1;
+        }
+        assert!(sizes[0] == 32 && sizes[1] == PAGE, "{sizes:?}");
+    }
+}

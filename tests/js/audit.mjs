@@ -1,0 +1,70 @@
+// node audit.mjs <export> <identity>
+//
+// An auditor's own check of an export of an audit log: nothing but SHA-256 and the identity that signed its
+// head, as Node's crypto module has them. It prints one JSON object on one line, or says what is wrong.
+import { createHash, createPublicKey, verify } from "node:crypto";
+import { readFileSync } from "node:fs";
+
+const [file, identity] = process.argv.slice(2);
+if (identity === undefined || process.argv.length !== 4) {
+  console.error("usage: node audit.mjs <export> <identity>");
+  process.exit(2);
+}
+
+function fail(why) {
+  console.error(`audit: ${why}`);
+  process.exit(1);
+}
+
+function number(value, bytes) {
+  const buffer = Buffer.alloc(8);
+  buffer.writeBigUInt64BE(BigInt(value));
+  return buffer.subarray(8 - bytes);
+}
+
+// H(tag, fields): each with its length before it, after the name of the protocol.
+function hash(...fields) {
+  const state = createHash("sha256");
+  for (const field of [Buffer.from("quorate/1"), ...fields]) {
+    state.update(number(field.length, 4)).update(field);
+  }
+  return state.digest();
+}
+
+// RFC 8410, and RFC 5480 with a compressed point.
+const SPKI = {
+  ed25519: "302a300506032b6570032100",
+  p256: "3039301306072a8648ce3d020106082a8648ce3d030107032200",
+};
+
+function isSigned(message, signature) {
+  const [kind, point] = identity.split(":");
+  const der = Buffer.from(SPKI[kind] + point, "hex");
+  const key = createPublicKey({ key: der, format: "der", type: "spki" });
+  if (kind === "ed25519") return verify(null, message, key, signature);
+  return verify("sha256", message, { key, dsaEncoding: "ieee-p1363" }, signature);
+}
+
+const lines = readFileSync(file, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
+const head = lines.pop().signed_head ?? fail("no signed head");
+let previous = Buffer.alloc(32);
+let signed;
+lines.forEach((entry, index) => {
+  if (entry.number !== index + 1) fail(`entry ${index + 1} is missing`);
+  if (entry.previous !== previous.toString("hex")) fail(`entry ${entry.number} follows another`);
+  previous = hash(Buffer.from("audit"), previous, number(entry.number, 8), Buffer.from(entry.record));
+  if (entry.hash !== previous.toString("hex")) fail(`entry ${entry.number} has another hash`);
+  if (entry.number === head.number) signed = entry.hash;
+});
+if (signed !== head.hash) fail("the signed entry is another, or not there");
+const message = hash(
+  Buffer.from("identity-head"),
+  Buffer.from(head.network, "hex"),
+  number(head.party, 2),
+  number(head.generation, 4),
+  number(head.number, 8),
+  Buffer.from(head.hash, "hex"),
+  number(head.time, 8),
+);
+if (!isSigned(message, Buffer.from(head.signature, "hex"))) fail("the head is not signed");
+console.log(JSON.stringify({ entries: lines.length, party: head.party, signed: head.number }));

@@ -1,0 +1,138 @@
+//! Heads of audit logs that the identity key signs, in simulated nodes: how often, and what an HSM that is
+//! silent does to them.
+
+// Functions outside `#[test]` are test code too.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use quorate_node::handle::{KeyInfo, SignedHeadInfo};
+use quorate_node::service::SIGN_HEAD_EVERY;
+use quorate_tests::nodes::{Answer, HsmWeather, World, transfer};
+use tokio::sync::oneshot::error::TryRecvError;
+
+/// Parties 1 to 3, which must all sign, and a key.
+fn world(seed: u64) -> (World, KeyInfo) {
+    let mut world = World::new(4, seed, false);
+    let key = world.create("k", 1000);
+    world.crash(4);
+    (world, key)
+}
+
+fn sign(world: &mut World, key: &KeyInfo, number: u64) {
+    let request = transfer(world, key, number);
+    let answer = world.start_sign(1, request);
+    match world.await_answer(answer, |_| {}) {
+        Answer::Done(signed) => assert_eq!(signed.unwrap().signers, [1, 2, 3]),
+        Answer::Died => panic!("nobody crashes here"),
+    }
+}
+
+/// So long that the next head may be signed, while the share stays open.
+fn a_minute_with_signatures(world: &mut World, key: &KeyInfo, first: u64) {
+    for number in first..first + 4 {
+        world.wait(16);
+        sign(world, key, number);
+    }
+}
+
+fn signed(world: &mut World, party: u16) -> Option<SignedHeadInfo> {
+    world.status(party).signed_head
+}
+
+#[test]
+fn a_head_is_signed_once_a_minute_if_it_changed_and_survives() {
+    let (mut world, key) = world(1);
+    world.wait(1);
+    assert_eq!(signed(&mut world, 2), None, "of an empty log");
+    let mut times = Vec::new();
+    // A signature every ten seconds, for five minutes.
+    for number in 0..30 {
+        sign(&mut world, &key, number);
+        for _ in 0..10 {
+            world.wait(1);
+            let head = signed(&mut world, 2).unwrap();
+            assert!(head.number <= world.status(2).audit_entries);
+            if times.last() != Some(&head.time) {
+                times.push(head.time);
+            }
+        }
+    }
+    let minute = SIGN_HEAD_EVERY.as_secs();
+    let gaps: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    // Whole seconds: a gap may look shorter by one.
+    assert!(gaps.iter().all(|gap| (minute - 1..minute + 12).contains(gap)), "{gaps:?}");
+    assert!((5..=6).contains(&times.len()), "{times:?}");
+    // Soon after the last change all is signed, and then nothing more.
+    world.wait(61);
+    let last = signed(&mut world, 2).unwrap();
+    assert_eq!(last.number, world.status(2).audit_entries);
+    world.wait(200);
+    assert_eq!(signed(&mut world, 2), Some(last.clone()));
+    world.check();
+    assert_eq!(signed(&mut world, 2), Some(last));
+}
+
+#[test]
+fn a_silent_hsm_delays_heads_and_stops_nothing() {
+    let (mut world, key) = world(2);
+    sign(&mut world, &key, 0);
+    world.wait(1);
+    let before = signed(&mut world, 2).unwrap();
+    // The share is open.
+    world.set_hsm(2, HsmWeather::Held);
+    for number in 1..31 {
+        sign(&mut world, &key, number);
+        world.wait(10);
+        assert!(world.hsm_calls(2) <= 1, "the HSM is asked for one head, and not again");
+        assert_eq!(signed(&mut world, 2), Some(before.clone()));
+    }
+    let calls = world.status(2).hsm_calls;
+    assert!(calls.silent_seconds.unwrap() >= 200 && calls.overdue == 1, "{calls:?}");
+    // It answers after all: that head is kept, and the next one is asked for in its time.
+    assert!(world.answer_hsm(2, 0, 2));
+    let late = signed(&mut world, 2).unwrap();
+    assert!(late.number > before.number && late.number < world.status(2).audit_entries);
+    world.set_hsm(2, HsmWeather::AtOnce);
+    world.wait(61);
+    assert_eq!(signed(&mut world, 2).unwrap().number, world.status(2).audit_entries);
+    world.check();
+}
+
+#[test]
+fn the_last_head_is_signed_at_the_end_if_the_hsm_answers() {
+    let (mut world, key) = world(3);
+    // Nothing happened yet, so there is nothing to wait for.
+    assert_eq!(world.stop(3).try_recv(), Err(TryRecvError::Closed));
+    sign(&mut world, &key, 0);
+    world.wait(1);
+    sign(&mut world, &key, 1);
+    world.wait(1);
+    for party in [1, 2] {
+        assert!(signed(&mut world, party).unwrap().number < world.status(party).audit_entries);
+    }
+    assert_eq!(world.stop(1).try_recv(), Err(TryRecvError::Closed));
+    assert_eq!(signed(&mut world, 1).unwrap().number, world.status(1).audit_entries);
+
+    world.set_hsm(2, HsmWeather::Held);
+    let mut finished = world.stop(2);
+    assert_eq!(finished.try_recv(), Err(TryRecvError::Empty));
+    assert!(world.answer_hsm(2, 0, 1));
+    assert_eq!(finished.try_recv(), Err(TryRecvError::Closed));
+    assert_eq!(signed(&mut world, 2).unwrap().number, world.status(2).audit_entries);
+    let heads = [1, 2].map(|party| signed(&mut world, party));
+    world.check();
+    assert_eq!([1, 2].map(|party| signed(&mut world, party)), heads);
+}
+
+/// An end does not wait for an HSM that is known to be silent.
+#[test]
+fn the_end_waits_for_no_hsm_that_is_silent() {
+    let (mut world, key) = world(4);
+    sign(&mut world, &key, 0);
+    a_minute_with_signatures(&mut world, &key, 1);
+    world.wait(1);
+    world.set_hsm(2, HsmWeather::Held);
+    a_minute_with_signatures(&mut world, &key, 10);
+    world.wait(4);
+    assert_eq!(world.hsm_calls(2), 1);
+    assert_eq!(world.stop(2).try_recv(), Err(TryRecvError::Closed));
+}
