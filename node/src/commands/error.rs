@@ -88,6 +88,7 @@ impl CommandError {
             }
             Self::Rotation(error) => error.exit().code(),
             Self::DeviceLog(DeviceLogError::Refused { .. }) => Exit::Sealed.code(),
+            Self::DeviceLog(DeviceLogError::NotOwner { .. }) => Exit::Usage.code(),
             Self::DeviceLog(DeviceLogError::NoPosition) => Exit::Conflict.code(),
             Self::DeviceLog(_) => Exit::Local.code(),
             Self::Exists(_) => Exit::Conflict.code(),

@@ -64,6 +64,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
         return Err(CommandError::Local(what.to_owned()));
     }
     check_owner(&store, &place, me)?;
+    super::init::forget(&place)?;
     let token = std::fs::read_to_string(place.operator_token())
         .map(zeroize::Zeroizing::new)
         .map_err(|e| CommandError::local("the operator token", e))?;
@@ -149,6 +150,11 @@ impl Start {
         )
         .await?;
         let (hsm, answers) = ServiceCalls::new().map_err(threads)?;
+        // Before the loop: it may have to look far back in the audit log.
+        let intake = match &config.hsm {
+            HsmConfig::Yubihsm { serial, .. } => Some(Intake::begin(place, *serial, &store)?),
+            _ => None,
+        };
         let parts = Parts {
             me,
             membership,
@@ -164,8 +170,8 @@ impl Start {
             keeping: config.keeping(),
         };
         let mut service = in_time(deadlines.hsm, move || Service::new(parts))??;
-        if let HsmConfig::Yubihsm { serial, .. } = &config.hsm {
-            service.watch_device_log(Intake::new(place, *serial));
+        if let Some(intake) = intake {
+            service.watch_device_log(intake);
         }
         let (handle, commands) = Handle::new();
         let router = crate::api::router(handle, token);
