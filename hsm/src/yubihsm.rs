@@ -35,7 +35,7 @@ pub use audit::{AuditDrain, Batch, Finding, LogEntry, chain_findings};
 pub use identity::YubiHsmSigner;
 use link::{Failure, Link, Repeat};
 pub use provision::{Administrator, Plan, Provisioned, provision};
-pub use succession::{Next, Retired, Successor, remove_kek};
+pub use succession::{Mark, Next, Retired, Successor, remove_kek};
 
 /// Where a KEK is and how to reach it. No secrets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

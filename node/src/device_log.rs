@@ -11,6 +11,7 @@
 
 mod spool;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,13 @@ pub enum DeviceLogError {
     },
     /// The spool is empty, and the store, which says where to go on, is in use.
     NoPosition,
+    /// The folder is another user's, who could not read what this one writes.
+    NotOwner {
+        /** The node's. */
+        folder: PathBuf,
+        /** Its user's number. */
+        owner: u32,
+    },
 }
 
 impl std::fmt::Display for DeviceLogError {
@@ -64,6 +72,13 @@ impl std::fmt::Display for DeviceLogError {
                  who, and put the right file back; if there is none, move this one away, and the loss is \
                  recorded",
                 file.display()
+            ),
+            Self::NotOwner { folder, owner } => write!(
+                f,
+                "{folder} belongs to user {owner}, and a node of that user could not read what you drain; \
+                 nothing was read from the device. Run this as that user: `sudo -u '#{owner}' quorate \
+                 --folder {folder} hsm audit-drain`",
+                folder = folder.display()
             ),
             Self::NoPosition => f.write_str(
                 "where the device's log goes on is not known yet: the store is in use, and whoever uses it \
@@ -150,6 +165,22 @@ pub fn drain(folder: &Folder, serial: u32, device: &AuditDrain) -> Result<Draine
     Ok(Drained { entries, findings, last, waiting: spool.waiting()?.len() })
 }
 
+/// What another user writes into the folder, the node cannot read; and it must read all of it.
+///
+/// # Errors
+/// [`DeviceLogError::NotOwner`], [`DeviceLogError::File`].
+pub fn must_be_the_owner(folder: &Folder) -> Result<(), DeviceLogError> {
+    let path = folder.path().to_owned();
+    let owner = match std::fs::metadata(&path) {
+        Ok(found) => found.uid(),
+        Err(error) => return Err(DeviceLogError::File { path, reason: error.to_string() }),
+    };
+    match owner == rustix::process::geteuid().as_raw() {
+        true => Ok(()),
+        false => Err(DeviceLogError::NotOwner { folder: path, owner }),
+    }
+}
+
 /// The spool, and where it goes on.
 fn position(folder: &Folder, serial: u32) -> Result<(Spool, Position), DeviceLogError> {
     let until = Instant::now() + PATIENCE;
@@ -187,28 +218,34 @@ pub fn waiting(folder: &Folder) -> Result<usize, DeviceLogError> {
 pub struct Intake {
     folder: Folder,
     serial: u32,
-    /// What the audit log has; it is read once.
-    position: Option<Position>,
+    /// What the audit log has.
+    position: Position,
     next: Option<Instant>,
     /// What was said already.
     said: Option<DeviceLogError>,
 }
 
 impl Intake {
-    /// The spool of that folder and device; nothing is read yet.
-    #[must_use]
-    pub fn new(folder: &Folder, serial: u32) -> Self {
-        Self { folder: folder.clone(), serial, position: None, next: None, said: None }
+    /// The spool of that folder and device, and where the audit log is: that may take as long as reading all
+    /// of it.
+    ///
+    /// # Errors
+    /// [`DeviceLogError::Store`].
+    pub fn begin(folder: &Folder, serial: u32, store: &Store) -> Result<Self, DeviceLogError> {
+        let position = stored(store, serial)?;
+        Ok(Self { folder: folder.clone(), serial, position, next: None, said: None })
     }
 
-    /// Looks into the spool once a second. What is wrong there is said and recorded once.
+    /// Looks into the spool once a second, and takes one batch in: what comes first here waits for it. What
+    /// is wrong there is said and recorded once.
     pub(crate) fn tick(&mut self, store: &Store, at: Instant) {
         if self.next.is_some_and(|next| at < next) {
             return;
         }
         self.next = at.checked_add(EVERY);
         match self.take(store) {
-            Ok(()) => self.said = None,
+            Ok(Looked::Through) => self.said = None,
+            Ok(Looked::NotNow) => {}
             Err(error) if self.said.as_ref() == Some(&error) => {}
             Err(error) => {
                 tracing::error!("the device's log: {error}");
@@ -227,34 +264,52 @@ impl Intake {
         }
     }
 
-    fn take(&mut self, store: &Store) -> Result<(), DeviceLogError> {
+    fn take(&mut self, store: &Store) -> Result<Looked, DeviceLogError> {
         // An auditor may be at it, and then this comes later.
-        let Some(spool) = Spool::try_open(&self.folder, self.serial)? else { return Ok(()) };
-        let position = match &mut self.position {
-            Some(position) => position,
-            none => none.insert(stored(store, self.serial)?),
+        let Some(spool) = Spool::try_open(&self.folder, self.serial)? else {
+            return Ok(Looked::NotNow);
         };
-        take_in(&spool, store, position)
+        match spool.waiting()?.first() {
+            Some(number) => take_one(&spool, store, &mut self.position, *number)?,
+            None => spool.set_taken(&self.position)?,
+        }
+        Ok(Looked::Through)
     }
+}
+
+enum Looked {
+    /// Nothing is wrong with what comes next.
+    Through,
+    /// Somebody else has the spool.
+    NotNow,
 }
 
 /// Takes all batches that wait into the audit log, in order. `position` is where that is.
 fn take_in(spool: &Spool, store: &Store, position: &mut Position) -> Result<(), DeviceLogError> {
     for number in spool.waiting()? {
-        let found = spool.read(number)?;
-        // A crash came before its file went.
-        if !(number == position.number && found.digest == position.digest) {
-            let file = spool.path(number);
-            let refused = |why: &str| DeviceLogError::Refused { file, number, why: why.to_owned() };
-            let records = records(position, &found).map_err(refused)?;
-            let records = records.iter().map(|record| record.to_string().into_bytes());
-            store.audit_append_all(records.collect())?;
-            *position = found.position();
-        }
-        spool.set_taken(position)?;
-        spool.remove(number)?;
+        take_one(spool, store, position, number)?;
     }
     spool.set_taken(position)
+}
+
+fn take_one(
+    spool: &Spool,
+    store: &Store,
+    position: &mut Position,
+    number: u64,
+) -> Result<(), DeviceLogError> {
+    let found = spool.read(number)?;
+    // A crash came before its file went.
+    if !(number == position.number && found.digest == position.digest) {
+        let file = spool.path(number);
+        let refused = |why: &str| DeviceLogError::Refused { file, number, why: why.to_owned() };
+        let records = records(position, &found).map_err(refused)?;
+        let records = records.iter().map(|record| record.to_string().into_bytes());
+        store.audit_append_all(records.collect())?;
+        *position = found.position();
+    }
+    spool.set_taken(position)?;
+    spool.remove(number)
 }
 
 /// What goes into the audit log of a batch that comes after `position`.

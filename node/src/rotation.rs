@@ -19,6 +19,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use quorate_hsm::pkcs11::{self, Pin};
+use quorate_hsm::yubihsm::Mark;
 use quorate_hsm::{HsmError, KekReference, KeyProtector, Profile};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -50,6 +51,12 @@ struct Plan {
     /// The authentication key of a YubiHSM that is left with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     from_auth_key: Option<u16>,
+    /// What tells the KEK in a YubiHSM from a later one of its identifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from_mark: Option<Mark>,
+    /// The same of that authentication key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    from_auth_mark: Option<Mark>,
     /// What replaces `[hsm]`.
     hsm: HsmConfig,
 }
@@ -203,7 +210,13 @@ impl Rotation<'_> {
             (Kek::Software(old), hsm) => self.make_file(old, hsm, wanted.profile)?,
         };
         self.done(Step::Made)?;
-        let plan = Plan::new(&old_kek, &self.config.hsm, hsm);
+        let mut plan = Plan::new(&old_kek, &self.config.hsm, hsm);
+        if let Kek::Yubihsm(kek) = &old {
+            plan.from_mark = Some(kek.mark().map_err(SealingError::from)?);
+            if plan.from_auth_key.is_some() {
+                plan.from_auth_mark = Some(kek.mark_of_auth_key().map_err(SealingError::from)?);
+            }
+        }
         let new = old.beside(self.folder, &plan.hsm, lock)?;
         plan.save(&self.folder.rotation())?;
         self.done(Step::Planned)?;
@@ -338,6 +351,8 @@ impl Rotation<'_> {
         if let (Some(profile), Some(fields)) = (plan.from_profile, record.as_object_mut()) {
             fields.insert("from_profile".to_owned(), json!(profile));
             fields.insert("from_auth_key".to_owned(), json!(plan.from_auth_key));
+            fields.insert("from_mark".to_owned(), json!(plan.from_mark));
+            fields.insert("from_auth_mark".to_owned(), json!(plan.from_auth_mark));
         }
         self.store.audit_append(record.to_string().into_bytes())?;
         self.done(Step::Recorded)?;
@@ -353,7 +368,15 @@ impl Rotation<'_> {
 impl Plan {
     fn new(from: &KekReference, old: &HsmConfig, hsm: HsmConfig) -> Self {
         let (from, from_id) = (from.to_string(), hex::encode(&from.id));
-        let mut plan = Self { from, from_id, from_profile: None, from_auth_key: None, hsm };
+        let mut plan = Self {
+            from,
+            from_id,
+            from_profile: None,
+            from_auth_key: None,
+            from_mark: None,
+            from_auth_mark: None,
+            hsm,
+        };
         if let (
             HsmConfig::Yubihsm { auth_key: before, profile, .. },
             HsmConfig::Yubihsm { auth_key: now, .. },

@@ -1,5 +1,6 @@
 //! The KEK that comes after another one, and the end of the other one; both as the administrator.
 
+use serde::{Deserialize, Serialize};
 use yubihsm::device::ErrorKind as Refusal;
 use yubihsm::object::{Info, Type};
 
@@ -37,6 +38,23 @@ pub struct Successor {
     pub warnings: Vec<String>,
 }
 
+/// What tells an object from a later one that has its identifier; not secret. Read while the object is
+/// in use, and required of what is removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mark {
+    /// The whole label: its end tells the run that made the object from all others.
+    pub label: String,
+    /// How often the device has made an object under that identifier, modulo 256.
+    pub sequence: u8,
+}
+
+impl Mark {
+    fn of(info: &Info) -> Self {
+        Self { label: info.label.to_string(), sequence: info.sequence }
+    }
+}
+
 /// A KEK that is to be removed, and how it is known not to be another's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Retired {
@@ -44,12 +62,12 @@ pub enum Retired {
     Former {
         /// Its identifier.
         id: u16,
-        /// Its version, which its label says.
-        version: u32,
         /// How it wrapped.
         profile: Profile,
-        /// The authentication key that was left with it.
-        auth_key: Option<u16>,
+        /// What it was when it was left.
+        mark: Mark,
+        /// The authentication key that was left with it, and what that was.
+        auth_key: Option<(u16, Mark)>,
     },
     /// What an attempt has left: [`Next::id`] and [`Next::tag`].
     Attempt {
@@ -133,6 +151,23 @@ impl YubiHsmProtector {
         Ok(found)
     }
 
+    /// What tells this KEK from a later one of the same identifier.
+    ///
+    /// # Errors
+    /// As [`YubiHsmProtector::open`].
+    pub fn mark(&self) -> Result<Mark, HsmError> {
+        Ok(Mark::of(&self.info()?))
+    }
+
+    /// The same of the authentication key that this node uses.
+    ///
+    /// # Errors
+    /// As [`YubiHsmProtector::open`].
+    pub fn mark_of_auth_key(&self) -> Result<Mark, HsmError> {
+        let id = self.config.auth_key;
+        Ok(Mark::of(&objects::read(&self.link, Type::AuthenticationKey, id)?))
+    }
+
     fn info(&self) -> Result<Info, HsmError> {
         let kind = objects::kek_type(self.config.profile)?;
         objects::read(&self.link, kind, self.config.key_id)
@@ -140,8 +175,8 @@ impl YubiHsmProtector {
 }
 
 /// Deletes a KEK that the node of `used` does not use any more, with the authentication key that was for
-/// it alone. Only what is labelled as this node's, in the domain of the KEK in use. Says what is gone;
-/// nothing if nothing was there.
+/// it alone. Only the very objects that the marks are of, or that carry the attempt's tag, in the domain of
+/// the KEK in use. Says what is gone; nothing if nothing was there.
 ///
 /// # Errors
 /// [`HsmError::NotDiscarded`] if an object with that identifier is not what is to go: then nothing was
@@ -157,7 +192,8 @@ pub fn remove_kek(
     let (id, wanted) = match retired {
         Retired::Former { id, profile, auth_key: left, .. } => {
             let kek = (objects::kek_type(*profile)?, *id);
-            let left = left.filter(|left| *left != config.auth_key).map(auth_key);
+            let left = left.iter().map(|(left, _)| *left).filter(|left| *left != config.auth_key);
+            let left = left.map(auth_key);
             (*id, [kek].into_iter().chain(left).collect::<Vec<_>>())
         }
         Retired::Attempt { id, .. } => (*id, ANYTHING.map(|kind| (kind, *id)).to_vec()),
@@ -167,15 +203,13 @@ pub fn remove_kek(
     let mut going = Vec::new();
     for (kind, id) in wanted {
         let Some(info) = there(&link, kind, id)? else { continue };
-        let label = info.label.to_string();
+        let found = Mark::of(&info);
         let ours = match retired {
-            Retired::Attempt { tag, .. } => label.ends_with(tag.as_str()),
-            Retired::Former { .. } if kind == Type::AuthenticationKey => {
-                label.starts_with(&format!("{} ", objects::NODE_LABEL))
+            Retired::Attempt { tag, .. } => found.label.ends_with(tag.as_str()),
+            Retired::Former { auth_key, .. } if kind == Type::AuthenticationKey => {
+                auth_key.as_ref().is_some_and(|(_, mark)| found == *mark)
             }
-            Retired::Former { version, .. } => {
-                label.starts_with(&format!("{} ", objects::kek_label(*version)))
-            }
+            Retired::Former { mark, .. } => found == *mark,
         };
         let used = (kind, id) == (objects::kek_type(config.profile)?, config.key_id)
             || (kind, id) == auth_key(config.auth_key)
@@ -188,7 +222,7 @@ pub fn remove_kek(
             (false, false) => {
                 let what = named(kind, id, &info);
                 return Err(refused(format!(
-                    "{what} is not labelled as this node's, or not in its domain alone; if it is, delete it with the vendor's tool"
+                    "{what} is not the one that this node left, by label, sequence and domain: another node's may have its identifier now; if nobody needs it, delete it with the vendor's tool"
                 )));
             }
         }

@@ -1,6 +1,6 @@
 //! A KEK after another one, and the end of the other one: what is made, what is never touched.
 
-use quorate_hsm::yubihsm::{Next, Retired, Successor, YubiHsmProtector, about, remove_kek};
+use quorate_hsm::yubihsm::{Mark, Next, Retired, Successor, YubiHsmProtector, about, remove_kek};
 use quorate_hsm::{HsmError, KeyProtector, Profile, rewrap, seal};
 
 use crate::emulator::device::{Object, kind};
@@ -36,6 +36,7 @@ fn a_successor_is_made_in_the_nodes_domain_with_the_least_rights() {
         let old = open(&made).unwrap();
         let blob = seal(&old, &context(), b"share").unwrap();
         let before = emulator.device().objects.len();
+        let (mark, auth_mark) = (old.mark().unwrap(), old.mark_of_auth_key().unwrap());
         let next = old.succeed(&next(0x1a2b, to), &administrator()).unwrap();
         let new = beside(&old, &next);
         let (kek, rights) = match to {
@@ -63,9 +64,9 @@ fn a_successor_is_made_in_the_nodes_domain_with_the_least_rights() {
         // The old one, and what was left with it, goes on request; the new one stays.
         let retired = Retired::Former {
             id: made.config.key_id,
-            version: 1,
             profile: from,
-            auth_key: Some(made.config.auth_key),
+            mark,
+            auth_key: Some((made.config.auth_key, auth_mark)),
         };
         let gone = remove_kek(&new, &retired, &administrator()).unwrap();
         assert_eq!(gone.len(), 1 + usize::from(changed), "{gone:?}");
@@ -124,8 +125,13 @@ fn identifiers_in_use_and_what_breaks_off_leave_all_as_it_was() {
 fn only_what_is_this_nodes_is_removed() {
     let (emulator, made) = fresh(Profile::WrapData);
     let used = open(&made).unwrap();
-    let former =
-        |id, version| Retired::Former { id, version, profile: Profile::WrapData, auth_key: None };
+    let mark = |label: &str| Mark { label: label.to_owned(), sequence: 0 };
+    let former = |id, label: &str| Retired::Former {
+        id,
+        profile: Profile::WrapData,
+        mark: mark(label),
+        auth_key: None,
+    };
     let refused = |retired: &Retired, words: &str| {
         let before = emulator.device().objects.len();
         let error = remove_kek(&used, retired, &administrator()).unwrap_err();
@@ -133,17 +139,39 @@ fn only_what_is_this_nodes_is_removed() {
         assert!(error.to_string().contains(words), "{error}");
         assert_eq!(emulator.device().objects.len(), before);
     };
-    refused(&former(made.config.key_id, 1), "in use");
-    // Of another domain, of several domains, of another make, of another version.
+    let in_use = Retired::Former {
+        id: made.config.key_id,
+        profile: Profile::WrapData,
+        mark: used.mark().unwrap(),
+        auth_key: None,
+    };
+    refused(&in_use, "in use");
+    // Of another domain, of several domains, of another make, of another version; of another node, which
+    // has the same domain and version: another run made it.
     for (domains, label) in [
         (1 << 3, "quorate KEK v1 00000000"),
         (0b1100, "quorate KEK v1 00000000"),
         (1 << 2, "backup key"),
         (1 << 2, "quorate KEK v10 00000000"),
+        (1 << 2, "quorate KEK v1 00000001"),
     ] {
         put(&emulator, 0x3000, kind::WRAP_KEY, domains, label);
-        refused(&former(0x3000, 1), "not labelled as this node's");
+        refused(&former(0x3000, "quorate KEK v1 00000000"), "not the one that this node left");
     }
+    // The label is copied, but the object was made again.
+    put(&emulator, 0x3000, kind::WRAP_KEY, 1 << 2, "quorate KEK v1 00000000");
+    emulator.device().objects.get_mut(&(0x3000, kind::WRAP_KEY)).unwrap().sequence = 1;
+    refused(&former(0x3000, "quorate KEK v1 00000000"), "not the one that this node left");
+    // Another node's authentication key under the old identifier; then the KEK stays too.
+    put(&emulator, 0x3002, kind::WRAP_KEY, 1 << 2, "quorate KEK v1 0");
+    put(&emulator, 0x3003, kind::AUTHENTICATION_KEY, 1 << 2, "quorate node 00000001");
+    let both = Retired::Former {
+        id: 0x3002,
+        profile: Profile::WrapData,
+        mark: mark("quorate KEK v1 0"),
+        auth_key: Some((0x3003, mark("quorate node 00000000"))),
+    };
+    refused(&both, "authentication-key 0x3003");
     // An attempt that made nothing does not take what has its identifier.
     let attempt = Retired::Attempt { id: 0x3000, tag: TAG.to_owned() };
     assert_eq!(used.left_by(0x3000, TAG).unwrap(), Vec::<String>::new());
@@ -154,13 +182,17 @@ fn only_what_is_this_nodes_is_removed() {
     // The administrator's own key, whatever it is called.
     put(&emulator, 0x3001, kind::WRAP_KEY, 1 << 2, "quorate KEK v1 0");
     put(&emulator, 1, kind::AUTHENTICATION_KEY, 0xffff, "quorate node 0");
-    let both =
-        Retired::Former { id: 0x3001, version: 1, profile: Profile::WrapData, auth_key: Some(1) };
+    let both = Retired::Former {
+        id: 0x3001,
+        profile: Profile::WrapData,
+        mark: mark("quorate KEK v1 0"),
+        auth_key: Some((1, mark("quorate node 0"))),
+    };
     refused(&both, "authentication-key 0x0001");
     // Without the right to delete, and with a wrong password.
     let mut weak = administrator();
     weak.password = quorate_hsm::yubihsm::Password::new("wrong");
-    assert_eq!(remove_kek(&used, &former(0x3001, 1), &weak), Err(HsmError::Auth));
+    assert_eq!(remove_kek(&used, &former(0x3001, "quorate KEK v1 0"), &weak), Err(HsmError::Auth));
     works(&used).unwrap();
 }
 

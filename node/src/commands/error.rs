@@ -91,6 +91,7 @@ impl CommandError {
             }
             Self::Rotation(error) => error.exit().code(),
             Self::DeviceLog(DeviceLogError::Refused { .. }) => Exit::Sealed.code(),
+            Self::DeviceLog(DeviceLogError::NotOwner { .. }) => Exit::Usage.code(),
             Self::DeviceLog(DeviceLogError::NoPosition) => Exit::Conflict.code(),
             Self::DeviceLog(_) | Self::Audit(AuditError::File { .. }) => Exit::Local.code(),
             Self::Audit(_) => Exit::Sealed.code(),

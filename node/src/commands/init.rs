@@ -22,6 +22,7 @@ use crate::sealing::{
 };
 use crate::store::Store;
 use attempt::Attempt;
+pub(super) use attempt::forget;
 
 /// What seals the shares: there is no default, so that nobody runs an emulation by accident.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -190,7 +191,17 @@ fn software(place: &Folder, args: &InitArgs) -> Result<Made, CommandError> {
     let path = place.software_kek();
     let made = match SoftwareProtector::create_with(&path, &secret, true) {
         // Left over from an init that was cut off before it sealed anything.
-        Err(HsmError::KeyExists { .. }) => SoftwareProtector::open_with(&path, &secret, true),
+        Err(HsmError::KeyExists { .. }) => {
+            match SoftwareProtector::open_with(&path, &secret, true) {
+                Err(HsmError::Auth) => {
+                    return Err(CommandError::Exists(format!(
+                        "{} is left over from an init that was cut off, under another passphrase; no key is sealed under it: remove it, and run this again, or give that passphrase",
+                        path.display()
+                    )));
+                }
+                opened => opened,
+            }
+        }
         made => made,
     };
     let hsm = HsmConfig::Software { kek_file: None, secret: kind, passphrase_file };

@@ -67,6 +67,7 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     check_owner(&store, &place, me)?;
     let (network, identity) = (membership.network(), config.identity);
     crate::audit::check(&store, &Whose { network, party: me, identity })?;
+    super::init::forget(&place)?;
     let token = std::fs::read_to_string(place.operator_token())
         .map(zeroize::Zeroizing::new)
         .map_err(|e| CommandError::local("the operator token", e))?;
@@ -146,6 +147,11 @@ impl Start {
             Network::start(Arc::clone(&membership), config.party, &identity, config.listen, timing)
                 .await?;
         let (hsm, answers) = ServiceCalls::new().map_err(threads)?;
+        // Before the loop: it may have to look far back in the audit log.
+        let intake = match &config.hsm {
+            HsmConfig::Yubihsm { serial, .. } => Some(Intake::begin(place, *serial, &store)?),
+            _ => None,
+        };
         let parts = Parts {
             me,
             membership,
@@ -161,8 +167,8 @@ impl Start {
             keeping: config.keeping(),
         };
         let mut service = in_time(deadlines.hsm, move || Service::new(parts))??;
-        if let HsmConfig::Yubihsm { serial, .. } = &config.hsm {
-            service.watch_device_log(Intake::new(place, *serial));
+        if let Some(intake) = intake {
+            service.watch_device_log(intake);
         }
         let (handle, commands) = Handle::new();
         let router = crate::api::router(handle, token);

@@ -1,6 +1,8 @@
 //! The end of a KEK that nothing needs any more.
 
+use quorate_hsm::yubihsm::Mark;
 use quorate_hsm::{HsmError, Profile, pkcs11};
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::{RotationError, attempts, device, must_not_be_under_way, pin_again, sealed};
@@ -15,7 +17,7 @@ use crate::store::{MAX_AUDIT_PAGE, Store};
 /// Says what was destroyed.
 ///
 /// # Errors
-/// [`RotationError`]; then nothing was.
+/// [`RotationError`]; the audit log says whether anything was begun.
 pub fn destroy(
     folder: &Folder,
     key_id: &[u8],
@@ -41,9 +43,11 @@ pub fn destroy(
         }
     }
     // The HSM may hold the KEKs of other nodes.
-    let (attempted, former) = (attempts::names(folder, &id)?, Former::find(&store, &id)?);
-    if !attempted && former.is_none() {
-        return Err(RotationError::Unknown { id });
+    let (attempted, past) = (attempts::names(folder, &id)?, Past::find(&store, &id)?);
+    match (attempted, &past) {
+        (true, _) | (false, Past::Left(_)) => {}
+        (false, Past::Never) => return Err(RotationError::Unknown { id }),
+        (false, Past::Destroyed) => return Err(RotationError::Destroyed { id }),
     }
     if matches!(config.hsm, HsmConfig::Yubihsm { .. }) && administrator.is_none() {
         return Err(RotationError::NoAdministrator);
@@ -52,23 +56,44 @@ pub fn destroy(
     for sealed in &everything {
         sealed.must_open(&*kek.protector())?;
     }
-    // Before it happens, so that it does not happen unrecorded.
-    let record = json!({
-        "event": "kek-destroyed", "at": SystemClock.unix().as_secs(), "id": id,
-    });
-    store.audit_append(record.to_string().into_bytes())?;
-    let destroyed = match (&kek, administrator) {
-        (Kek::Yubihsm(kek), Some(access)) => {
-            device::remove(kek, &id, attempts::tag(folder, &id)?, former.as_ref(), access)?
+    let administrator = administrator.map(AdministratorAccess::read).transpose()?;
+    let record = |event: &str, more: Value| {
+        let at = SystemClock.unix().as_secs();
+        let mut record = json!({ "event": event, "at": at, "id": id });
+        if let (Some(record), Value::Object(more)) = (record.as_object_mut(), more) {
+            record.extend(more);
         }
-        _ => in_token(folder, &config.hsm, key_id)?,
+        store.audit_append(record.to_string().into_bytes())
     };
-    attempts::remove(folder, &id)?;
-    if destroyed.is_empty() {
-        let kek = format!("{id} (in {})", kek.protector().kek().token);
-        return Err(SealingError::from(HsmError::KeyMissing { kek }).into());
+    // Before it happens, so that it does not happen unrecorded.
+    record("kek-destroy-begun", json!({}))?;
+    let destroyed = match (&kek, &administrator) {
+        (Kek::Yubihsm(kek), Some(administrator)) => {
+            let former = if let Past::Left(former) = past { Some(former) } else { None };
+            device::remove(kek, &id, attempts::tag(folder, &id)?, former, administrator)
+        }
+        _ => in_token(folder, &config.hsm, key_id),
+    };
+    let destroyed = destroyed.and_then(|destroyed| {
+        if destroyed.is_empty() {
+            let kek = format!("{id} (in {})", kek.protector().kek().token);
+            return Err(SealingError::from(HsmError::KeyMissing { kek }).into());
+        }
+        Ok(destroyed)
+    });
+    match &destroyed {
+        // From here on what has the identifier is another's.
+        Ok(objects) => record("kek-destroyed", json!({ "objects": objects }))?,
+        Err(error) => record("kek-not-destroyed", json!({ "why": error.to_string() }))?,
+    };
+    let nothing_left = matches!(
+        &destroyed,
+        Ok(_) | Err(RotationError::Sealing(SealingError::Hsm(HsmError::KeyMissing { .. })))
+    );
+    if nothing_left {
+        attempts::remove(folder, &id)?;
     }
-    Ok(destroyed)
+    destroyed
 }
 
 fn in_token(folder: &Folder, hsm: &HsmConfig, key_id: &[u8]) -> Result<Vec<String>, RotationError> {
@@ -87,36 +112,53 @@ fn in_token(folder: &Folder, hsm: &HsmConfig, key_id: &[u8]) -> Result<Vec<Strin
     Ok(destroyed.map_err(SealingError::from)?)
 }
 
-/// A KEK that the node left, by its audit log.
-pub(super) struct Former {
-    pub(super) version: Option<u32>,
-    pub(super) profile: Option<Profile>,
-    pub(super) auth_key: Option<u16>,
+/// What this node's audit log says of a KEK that is not in use.
+enum Past {
+    Never,
+    Left(Former),
+    Destroyed,
 }
 
-impl Former {
-    /// The newest record that names it.
-    fn find(store: &Store, id: &str) -> Result<Option<Self>, RotationError> {
-        let (mut from, mut found) = (1, None);
+/// A KEK that the node left.
+pub(super) struct Former {
+    pub(super) profile: Option<Profile>,
+    /// What is needed to know the objects in a YubiHSM again.
+    pub(super) mark: Option<Mark>,
+    pub(super) auth_key: Option<u16>,
+    pub(super) auth_mark: Option<Mark>,
+}
+
+impl Past {
+    /// By the newest record that names it.
+    fn find(store: &Store, id: &str) -> Result<Self, RotationError> {
+        let (mut from, mut found) = (1, Self::Never);
         loop {
             let page = store.audit(from, MAX_AUDIT_PAGE)?;
             let Some(last) = page.last() else { return Ok(found) };
             from = last.number + 1;
-            found = page.iter().rev().find_map(|entry| Self::read(&entry.record, id)).or(found);
+            found =
+                page.iter().rev().find_map(|entry| Self::read(&entry.record, id)).unwrap_or(found);
         }
     }
 
     fn read(record: &[u8], id: &str) -> Option<Self> {
         let record: Value = serde_json::from_slice(record).ok()?;
-        let field = |name: &str| record.get(name).cloned().unwrap_or_default();
-        let is = |name: &str, text: &str| field(name).as_str() == Some(text);
+        let is = |name: &str, text: &str| record.get(name).and_then(Value::as_str) == Some(text);
+        if is("event", "kek-destroyed") && is("id", id) {
+            return Some(Self::Destroyed);
+        }
         if !is("event", "kek-rotated") || !is("from_id", id) {
             return None;
         }
-        let from = field("from");
-        let version = from.as_str().and_then(|kek| kek.rsplit_once(":v")?.1.parse().ok());
-        let profile = serde_json::from_value(field("from_profile")).ok();
-        let auth_key = serde_json::from_value(field("from_auth_key")).ok();
-        Some(Self { version, profile, auth_key })
+        Some(Self::Left(Former {
+            profile: field(&record, "from_profile"),
+            mark: field(&record, "from_mark"),
+            auth_key: field(&record, "from_auth_key"),
+            auth_mark: field(&record, "from_auth_mark"),
+        }))
     }
+}
+
+fn field<T: DeserializeOwned>(record: &Value, name: &str) -> Option<T> {
+    serde_json::from_value(record.get(name)?.clone()).ok()
 }

@@ -1,12 +1,12 @@
 //! Rotation in a YubiHSM, where keys are made and deleted by the administrator alone.
 
 use quorate_hsm::HsmError;
-use quorate_hsm::yubihsm::{self, Next, Retired, YubiHsmProtector};
+use quorate_hsm::yubihsm::{self, Administrator, Next, Retired, YubiHsmProtector};
 
 use super::destroy::Former;
 use super::{Leftover, RotationError, Wanted, attempts};
 use crate::config::{Folder, HsmConfig};
-use crate::sealing::{AdministratorAccess, SealingError};
+use crate::sealing::SealingError;
 
 /// An identifier as people and the list of attempts have it.
 pub(super) fn id(id: u16) -> String {
@@ -91,21 +91,32 @@ pub(super) fn remove(
     used: &YubiHsmProtector,
     key_id: &str,
     tag: Option<String>,
-    former: Option<&Former>,
-    access: &AdministratorAccess,
+    former: Option<Former>,
+    administrator: &Administrator,
 ) -> Result<Vec<String>, RotationError> {
     let unknown = || RotationError::Unknown { id: key_id.to_owned() };
     let id = parsed(key_id).ok_or_else(unknown)?;
     let retired = match (tag, former) {
         (Some(tag), _) => Retired::Attempt { id, tag },
-        (None, Some(former)) => Retired::Former {
-            id,
-            version: former.version.ok_or_else(unknown)?,
-            profile: former.profile.ok_or_else(unknown)?,
-            auth_key: former.auth_key,
-        },
+        (None, Some(former)) => former.retired(id).ok_or_else(|| {
+            let why = "what tells it from another node's was not recorded when this node left it; if nobody needs it, delete it with the vendor's tool";
+            let id = key_id.to_owned();
+            SealingError::from(HsmError::NotDiscarded { id, why: why.to_owned() })
+        })?,
         (None, None) => return Err(unknown()),
     };
-    let removed = yubihsm::remove_kek(used, &retired, &access.read()?);
+    let removed = yubihsm::remove_kek(used, &retired, administrator);
     Ok(removed.map_err(SealingError::from)?)
+}
+
+impl Former {
+    /// Nothing if the record does not say enough.
+    fn retired(self, id: u16) -> Option<Retired> {
+        let auth_key = match (self.auth_key, self.auth_mark) {
+            (Some(auth_key), Some(mark)) => Some((auth_key, mark)),
+            (Some(_), None) => return None,
+            (None, _) => None,
+        };
+        Some(Retired::Former { id, profile: self.profile?, mark: self.mark?, auth_key })
+    }
 }

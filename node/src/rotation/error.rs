@@ -52,6 +52,11 @@ pub enum RotationError {
         /** Its identifier, hexadecimal. */
         id: String,
     },
+    /// This node destroyed the KEK: what has its identifier now is not its own.
+    Destroyed {
+        /** Its identifier, hexadecimal. */
+        id: String,
+    },
     /// The emulation's KEK is a file, which people remove.
     OtherBackend,
     /// A YubiHSM's keys are made and deleted by its administrator, whose credentials were not named.
@@ -71,7 +76,7 @@ impl RotationError {
             | Self::OtherProfile { .. }
             | Self::InUse { .. }
             | Self::StillNamed { .. } => Exit::Conflict,
-            Self::Unknown { .. } => Exit::Unknown,
+            Self::Unknown { .. } | Self::Destroyed { .. } => Exit::Unknown,
             Self::OtherBackend | Self::NoAdministrator => Exit::Usage,
             Self::Sealing(_)
             | Self::Store(_)
@@ -114,6 +119,11 @@ impl std::fmt::Display for RotationError {
                 f,
                 "this node never had a KEK {id}; nothing was destroyed: it may be another node's. The id \
                  is what `quorate hsm rotate-kek` called it"
+            ),
+            Self::Destroyed { id } => write!(
+                f,
+                "this node destroyed KEK {id} already, by its audit log; nothing was destroyed now: a key \
+                 with that id is another node's"
             ),
             Self::OtherBackend => f.write_str(
                 "only a KEK inside an HSM is destroyed by command; of the software emulation, remove the \

@@ -93,6 +93,35 @@ fn two_nodes_do_not_share_a_folder_nor_an_address() {
     node.status();
 }
 
+/// A kill between `quorate.toml` and the end of `init` leaves its marker in a whole node.
+#[test]
+fn a_whole_node_stays_whatever_init_left_beside_it() {
+    let (_root, mut node) = node();
+    let marker = node.folder.join("init.attempt");
+    let own = ["identity.sealed", "hedge.sealed", "operator.token", "store.redb"];
+    let read = |node: &Node| own.map(|name| fs::read(node.folder.join(name)).ok());
+    let before = read(&node);
+    assert!(before.iter().all(Option::is_some));
+    fs::write(&marker, "").unwrap();
+    node.init(&["--hsm", "software"]).message(15, &["holds a node already", "nothing was changed"]);
+    assert!(!marker.exists());
+    fs::write(&marker, "").unwrap();
+    node.start();
+    node.stop();
+    assert!(!marker.exists());
+    // So a configuration that is lost later is not taken for one that never was.
+    fs::remove_file(configuration(&node)).unwrap();
+    node.init(&["--hsm", "software"]).message(15, &["holds a node already"]);
+    assert_eq!(read(&node)[..3], before[..3]);
+    // Even what an init clears away can be had back.
+    fs::write(&marker, "").unwrap();
+    node.init(&["--hsm", "software"]).object();
+    for (name, before) in own.iter().zip(&before).take(3) {
+        let aside = fs::read(node.folder.join(format!("{name}.cut-off-1"))).ok();
+        assert_eq!((aside, name), (before.clone(), name));
+    }
+}
+
 #[test]
 fn the_emulations_files_belong_to_one_party() {
     let (root, node) = node();

@@ -115,6 +115,19 @@ fn a_wrong_passphrase_opens_nothing_and_holds_nothing() {
 }
 
 #[test]
+fn an_init_after_one_that_was_cut_off_names_the_kek_of_another_passphrase() {
+    let (_root, node, file) = place();
+    fs::remove_file(configuration(&node)).unwrap();
+    fs::write(node.folder.join("init.attempt"), "").unwrap();
+    let with = ["--hsm", "software", "--passphrase-file", file.to_str().unwrap()];
+    write_pin(&file, WRONG, 0o600);
+    let kek = node.folder.join("kek.software");
+    node.init(&with).message(15, &[kek.to_str().unwrap(), "cut off", "remove it"]);
+    fs::remove_file(kek).unwrap();
+    node.init(&with).object();
+}
+
+#[test]
 fn init_refuses_what_is_no_passphrase() {
     let root = tempfile::tempdir().unwrap();
     let file = root.path().join("passphrase");

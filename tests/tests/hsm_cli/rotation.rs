@@ -158,7 +158,7 @@ fn a_rotated_node_signs_and_old_copies_end_with_the_old_kek() {
         !later.folder.join("rotation.toml").exists()
             && !later.folder.join("rotation.attempts").exists()
     );
-    destroy(&old_id).message(10, &[&old_id]);
+    destroy(&old_id).message(14, &[&old_id, "already", "another node's"]);
     // An RSA pair, and the pair that signed for it alone.
     assert_eq!(destroy(&oaep_id).object()["destroyed"].as_array().unwrap().len(), 4);
     sign(root.path(), &mut nodes, "2");

@@ -2,9 +2,10 @@
 //! is in the party's audit log once.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate_node::store::Store;
 use serde_json::{Value, json};
@@ -102,6 +103,40 @@ fn the_log_is_drained_while_the_node_runs() {
     };
     let folder = node.folder.join("hsm-log");
     assert_eq!((mode(folder.clone()), mode(folder.join("taken.json"))), (0o700, 0o600));
+}
+
+/// The node has others to serve: each look of it takes one batch.
+#[test]
+fn a_node_takes_one_batch_at_a_time() {
+    let (_root, mut device, mut node) = place(7_000_121);
+    node.ask(&DRAIN).object();
+    for _ in 0..3 {
+        device.power_cycle();
+        spool_one(&node);
+    }
+    let begun = Instant::now();
+    node.start();
+    wait_until_taken(&node);
+    assert!(begun.elapsed() >= Duration::from_secs(2), "{:?}", begun.elapsed());
+    node.stop();
+    entries(&node);
+}
+
+/// With `sudo`, for one: the node could not read what that writes. Only root can be tried here.
+#[test]
+fn a_drain_of_another_user_is_refused_before_it_reads() {
+    let (_root, mut device, node) = place(7_000_131);
+    if fs::metadata(&node.folder).unwrap().uid() != 0 {
+        println!("not root: nothing was tried");
+        return;
+    }
+    device.power_cycle();
+    let before = device.tell("messages");
+    chown(&node.folder, Some(4321), None).unwrap();
+    node.ask(&DRAIN).message(2, &["belongs to user 4321", "nothing was read", "sudo -u '#4321'"]);
+    assert_eq!((device.tell("messages"), node.folder.join("hsm-log").exists()), (before, false));
+    chown(&node.folder, Some(0), None).unwrap();
+    node.ask(&DRAIN).object();
 }
 
 /// The drain is killed at every message that it sends, which the device carries out, or never gets.
@@ -228,7 +263,13 @@ fn what_was_altered_is_refused_and_what_is_missing_is_recorded() {
     wait_for("the node refuses it", || {
         node.log().contains("does not go into the audit log").then_some(())
     });
-    std::thread::sleep(Duration::from_millis(2500));
+    std::thread::sleep(Duration::from_millis(1500));
+    // An auditor who is at it meanwhile changes nothing about that.
+    let lock = fs::File::open(node.folder.join("hsm-log/lock")).unwrap();
+    lock.lock().unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    drop(lock);
+    std::thread::sleep(Duration::from_millis(1500));
     let status = node.ask(&["hsm", "status"]).object();
     assert_eq!(status["device_log"]["waiting"], 1, "{status}");
     node.stop();

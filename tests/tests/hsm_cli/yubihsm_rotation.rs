@@ -128,11 +128,19 @@ fn a_device_gets_a_new_kek_and_the_old_one_ends_on_request() {
     fs::write(&hedge, whole).unwrap();
     destroy("0x12", &by).message(15, &["hedge.sealed is sealed under KEK", "0012"]);
     fs::write(&hedge, good).unwrap();
+    // What was tried is recorded, and not as done.
+    fs::write(&password, "wrong").unwrap();
+    destroy("0x12", &by).message(11, &["wrong PIN or passphrase"]);
+    fs::write(&password, "password").unwrap();
+    let recorded =
+        |event: &str| audit(&nodes[0]).iter().filter(|record| record["event"] == event).count();
+    assert_eq!((recorded("kek-destroyed"), recorded("kek-not-destroyed")), (0, 1));
     assert!(before.is_subset(&objects(&mut device)));
     let gone = destroy("0x12", &by).object();
+    assert_eq!((recorded("kek-destroyed"), recorded("kek-not-destroyed")), (1, 1));
     assert_eq!(gone["destroyed"].as_array().unwrap().len(), 1, "{gone}");
     assert!(gone["destroyed"][0].as_str().unwrap().contains("wrap-key 0x0012"), "{gone}");
-    destroy("0012", &by).message(10, &["0012", "is not there"]);
+    destroy("0012", &by).message(14, &["0012", "already", "another node's"]);
     device.power_cycle();
     run_ends(&old).message(10, &["wrap-key 0x0012", "is not there"]);
     // With the second one goes the authentication key that was left with it.
@@ -144,6 +152,38 @@ fn a_device_gets_a_new_kek_and_the_old_one_ends_on_request() {
     assert_eq!(objects(&mut device), expected);
     device.power_cycle();
     sign(root.path(), &mut nodes, "2");
+    assert_eq!(other.ask(&["hsm", "status"]).object()["works"], true);
+}
+
+/// Two nodes in one domain of one device: the identifier that one left is the other's now.
+#[test]
+fn another_nodes_kek_under_an_old_identifier_stays() {
+    let root = tempfile::tempdir().unwrap();
+    let (node, other) = (Node::new(root.path(), 1), Node::new(root.path(), 2));
+    let mut device = Device::start(7_000_111);
+    let password = administrator(root.path());
+    let arguments = device.arguments(password.to_str().unwrap()).map(str::to_owned);
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    node.init(&arguments).object();
+    device.power_cycle();
+    let by = by(root.path());
+    ask(&node, &ROTATE, &by).object();
+    let restored = copy(&node, "restored");
+    let destroy =
+        |node: &Node| ask(node, &["hsm", "destroy-kek", "--yes", "--key-id", "0012"], &by);
+    destroy(&node).object();
+    device.power_cycle();
+    let theirs =
+        ["--node-auth-key", "0x30", "--auditor-auth-key", "0x31", "--identity-key", "0x33"];
+    other.init(&[&arguments[..], &theirs].concat()).object();
+    assert_eq!(kek(&other), "0012");
+    device.power_cycle();
+    let before = objects(&mut device);
+    // The audit log says that it went; and a copy of before then knows that it is not the same one.
+    destroy(&node).message(14, &["0012", "already"]);
+    destroy(&restored).message(10, &["0012", "not the one that this node left"]);
+    assert_eq!(objects(&mut device), before);
+    device.power_cycle();
     assert_eq!(other.ask(&["hsm", "status"]).object()["works"], true);
 }
 

@@ -28,6 +28,7 @@ pub(super) fn audit_drain(global: &Global, args: &DrainArgs) -> Result<(), Comma
         return Err(ConfigError::Field { field: "hsm.backend", what }.into());
     };
     // First, so that nothing is read from the device that could not be kept.
+    device_log::must_be_the_owner(&place)?;
     if !place.store().exists() {
         let what = format!("{} is missing; restore this folder", place.store().display());
         return Err(CommandError::Local(what));

@@ -1,9 +1,10 @@
 //! An `init` under way: `init.attempt`, there from before anything is made until `quorate.toml` is, with the
 //! ids of the keys that were about to be made, one a line.
 //!
-//! So what a cut-off `init` left is told from a node that lost its configuration. In the folder it is cleared
-//! away: nothing can open it, since the canary was never kept. In the token it stays, and the next `init`
-//! takes the same id and finds it.
+//! So what a cut-off `init` left is told from a node that lost its configuration. In the folder it is moved
+//! aside: nothing can open it, since the canary was never kept. In the token it stays, and the next `init`
+//! takes the same id and finds it. Beside a configuration the file says nothing, and goes, so that it does
+//! not speak when a node loses its configuration later.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::{CommandError, fresh_secret};
 use crate::config::Folder;
-use crate::sealing::{remove_durably, sync_folder};
+use crate::sealing::{SealingError, remove_durably, sync_folder};
 use crate::store::Store;
 
 /// Nobody else makes a node in the folder as long as it is there.
@@ -26,10 +27,10 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Begins, or begins again where one was cut off.
     pub(super) fn begin(place: &Folder) -> Result<Self, CommandError> {
-        let path = place.path().join("init.attempt");
+        let path = marker(place);
         let cut_off = path.exists();
         let sealed = [place.identity(), place.hedge()].iter().any(|file| file.exists());
-        if place.config().exists() || (sealed && !cut_off) {
+        if !cut_off && (sealed || place.config().exists()) {
             return Err(taken(place));
         }
         make_folder(place)?;
@@ -45,15 +46,17 @@ impl Attempt {
             )),
             TryLockError::Error(error) => failed(error),
         })?;
-        // Whoever had the lock may have finished.
+        // Whoever had the lock may have finished, or was cut off when the node was whole; and this file may be
+        // a new one, made here since.
         if place.config().exists() {
+            forget(place)?;
             return Err(taken(place));
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
         sync_folder(&path).map_err(failed)?;
         if cut_off {
-            clear_away(place)?;
+            move_aside(place)?;
         }
         let ids = text.lines().map(str::to_owned).collect();
         Ok(Self { path, file, ids })
@@ -69,7 +72,9 @@ impl Attempt {
         };
         let name = hex::encode(&id);
         if !self.ids.contains(&name) {
-            let noted = writeln!(self.file, "{name}").and_then(|()| self.file.sync_all());
+            // In one write: half a line would be another id.
+            let line = format!("{name}\n");
+            let noted = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_all());
             let path = self.path.display().to_string();
             noted.map_err(|error| CommandError::local(&path, error))?;
             self.ids.push(name);
@@ -84,6 +89,15 @@ impl Attempt {
         ids.retain(|id| Some(id.as_str()) != key_id);
         Ok(ids)
     }
+}
+
+fn marker(place: &Folder) -> PathBuf {
+    place.path().join("init.attempt")
+}
+
+/// The node in the folder is whole: no attempt is under way there.
+pub(in crate::commands) fn forget(place: &Folder) -> Result<(), SealingError> {
+    remove_durably(&marker(place))
 }
 
 fn taken(place: &Folder) -> CommandError {
@@ -102,12 +116,26 @@ fn make_folder(place: &Folder) -> Result<(), CommandError> {
 }
 
 /// What an `init` that was cut off wrote. A store with a key in it is none of those.
-fn clear_away(place: &Folder) -> Result<(), CommandError> {
+fn move_aside(place: &Folder) -> Result<(), CommandError> {
     let store = place.store();
     if store.exists() && !Store::open(&store)?.keys()?.is_empty() {
         return Err(taken(place));
     }
-    let written = [place.identity(), place.hedge(), place.operator_token()];
-    let remove = |path: &Path| remove_durably(path).map_err(CommandError::from);
-    written.iter().try_for_each(|path| remove(path))
+    for path in [place.identity(), place.hedge(), place.operator_token()] {
+        if !path.exists() {
+            continue;
+        }
+        let free = (1..=u32::MAX).map(|number| aside(&path, number)).find(|path| !path.exists());
+        let moved = free.map_or(Ok(()), |free| fs::rename(&path, free));
+        moved
+            .and_then(|()| sync_folder(&path))
+            .map_err(|error| CommandError::local(&path.display().to_string(), error))?;
+    }
+    Ok(())
+}
+
+fn aside(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".cut-off-{number}"));
+    name.into()
 }
