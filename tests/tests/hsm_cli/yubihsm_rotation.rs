@@ -181,7 +181,7 @@ fn another_nodes_kek_under_an_old_identifier_stays() {
     let before = objects(&mut device);
     // The audit log says that it went; and a copy of before then knows that it is not the same one.
     destroy(&node).message(14, &["0012", "already"]);
-    destroy(&restored).message(10, &["0012", "not the one that this node left"]);
+    destroy(&restored).message(15, &["0012", "not the one that this node left"]);
     assert_eq!(objects(&mut device), before);
     device.power_cycle();
     assert_eq!(other.ask(&["hsm", "status"]).object()["works"], true);
