@@ -67,9 +67,9 @@ fn heads_are_signed_kept_and_exported(hsm: Hsm, kind: &str) {
 
     // An auditor's export, and one that was tampered with.
     let file = cluster.root().join("stopped.jsonl");
-    cluster.command(1, &["audit", "export", file.to_str().unwrap()]).json();
+    let _ = cluster.command(1, &["audit", "export", file.to_str().unwrap()]).json();
     assert_eq!(judged(&cluster, &file)["entries"], head.number);
-    cluster.command(1, &["audit", "export", file.to_str().unwrap()]).error(15);
+    let _ = cluster.command(1, &["audit", "export", file.to_str().unwrap()]).error(15);
     exports_that_lie(&cluster, &file);
 
     // It runs again, with what it had, and its log is read while it runs.
@@ -84,7 +84,7 @@ fn heads_are_signed_kept_and_exported(hsm: Hsm, kind: &str) {
     let checked = cluster.command(1, &["audit", "verify"]).json();
     assert!(checked["entries"].as_u64().unwrap() >= entries, "{checked}");
     let file = cluster.root().join("running.jsonl");
-    cluster.command(1, &["audit", "export", file.to_str().unwrap()]).json();
+    let _ = cluster.command(1, &["audit", "export", file.to_str().unwrap()]).json();
     judged(&cluster, &file);
     let shown = cluster.command(1, &["audit", "show", "--from", "2", "--limit", "3"]).json();
     let numbers = |shown: &Value| -> Vec<u64> {
@@ -153,7 +153,8 @@ fn exports_that_lie(cluster: &Cluster, file: &Path) {
     let stranger = cluster.command(2, &["identity"]).json()["identity"].clone();
     let stranger = stranger.as_str().unwrap();
     let file = file.to_str().unwrap();
-    cluster.command(2, &["audit", "verify", "--file", file, "--identity", stranger]).error(13);
+    let _ =
+        cluster.command(2, &["audit", "verify", "--file", file, "--identity", stranger]).error(13);
 }
 
 /// Changes the stopped party's store in a way that its database does not mind.
@@ -201,7 +202,7 @@ fn a_log_that_is_not_what_was_signed_is_refused_at_the_start_and_by_verify() {
         bytes[place] ^= 1;
         log.insert(number, bytes.as_slice()).unwrap();
     };
-    let mut refused = |what: &str, words: &[&str], damage: &dyn Fn()| {
+    let refused = |what: &str, words: &[&str], damage: &dyn Fn()| {
         cluster.restore_folder(1, &copy);
         damage();
         for verb in [["audit", "verify"].as_slice(), &["run"]] {
