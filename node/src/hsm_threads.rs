@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use quorate_hsm::{HsmError, HsmSigner, PublicKey};
 use tokio::sync::mpsc;
+use zeroize::Zeroize as _;
 
 use crate::service::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner};
 
@@ -46,7 +47,20 @@ fn work(tasks: &Mutex<Receiver<Task>>) {
         let Ok(task) = next else { return };
         // A defect in one call must not take the thread from the others.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
+        scrub_stack();
     }
+}
+
+/// More than any call here puts on its stack, and far less than a thread has.
+const SCRUBBED: usize = 256 * 1024;
+
+/// Writes over what the call before left on this thread's stack: shares that it computed with would lie there
+/// until the next call, which may be never. It must be a function of its own, to stand where the call stood.
+#[inline(never)]
+fn scrub_stack() {
+    let mut left = [0_u8; SCRUBBED];
+    left.zeroize();
+    std::hint::black_box(&mut left);
 }
 
 /// Runs the service's calls.
@@ -180,6 +194,37 @@ mod tests {
             drop(self.freed.wait_while(free, |free| !*free).unwrap());
             Ok([1; 64])
         }
+    }
+
+    /// Leaves its stack full of a pattern, and says where.
+    #[inline(never)]
+    fn leave(pattern: u8) -> usize {
+        let left = std::hint::black_box([pattern; LEFT]);
+        std::hint::black_box(&left).as_ptr() as usize
+    }
+
+    const LEFT: usize = 64 * 1024;
+
+    #[test]
+    fn a_call_leaves_nothing_on_the_stack_of_its_thread() {
+        use std::os::unix::fs::FileExt as _;
+        let threads = Threads::new("test", 1, 2).unwrap();
+        let (sender, places) = sync_channel(2);
+        let (end, next) = (sender.clone(), 0);
+        assert!(threads.run(Box::new(move || sender.send(leave(0xa7)).unwrap())));
+        // It is the same thread's, and begins when all of the first is over.
+        let place = places.recv().unwrap();
+        while !threads.run(Box::new({
+            let end = end.clone();
+            move || end.send(next).unwrap()
+        })) {}
+        assert_eq!(places.recv().unwrap(), next);
+        let memory = std::fs::File::open("/proc/self/mem").unwrap();
+        let mut bytes = vec![0; LEFT];
+        memory.read_exact_at(&mut bytes, place as u64).unwrap();
+        let found = bytes.iter().filter(|byte| **byte == 0xa7).count();
+        // A frame of the second call may hold any byte.
+        assert!(found < LEFT / 16, "{found} of {LEFT} bytes are still there");
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //! terminal. Never from arguments or the environment, which other processes can see.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use quorate_hsm::HsmError;
 use quorate_hsm::pkcs11::{Pin, PinGuard};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
 use super::SealingError;
@@ -49,8 +51,7 @@ impl Source {
         // do: reading by a group is no sign of anything there.
         let (path, forbidden) = match self {
             Self::Terminal => {
-                let asked = rpassword::prompt_password(prompt);
-                return asked.map(Zeroizing::new).map_err(|_| SealingError::NoPin);
+                return ask(prompt).map_err(|_| SealingError::NoPin);
             }
             Self::File(path) => (path, 0o077),
             Self::Credential(path) => (path, 0o037),
@@ -103,6 +104,20 @@ impl std::fmt::Display for Source {
             Self::Terminal => f.write_str("a person at the terminal"),
         }
     }
+}
+
+/// What a person types at the terminal. `rpassword` asks before it switches the echo off, so that who answers
+/// at once, as a paste does, is seen: here the echo is off before the question is there.
+fn ask(prompt: &str) -> io::Result<Zeroizing<String>> {
+    let mut terminal = fs::File::options().read(true).write(true).open("/dev/tty")?;
+    let before = tcgetattr(&terminal)?;
+    let mut quiet = before.clone();
+    quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ECHONL);
+    tcsetattr(&terminal, OptionalActions::Now, &quiet)?;
+    let asked = terminal.write_all(prompt.as_bytes()).and_then(|()| rpassword::read_password());
+    let asked = asked.map(Zeroizing::new);
+    tcsetattr(&terminal, OptionalActions::Now, &before)?;
+    asked
 }
 
 /// The PIN, from the file or wherever else one is: see [`Source::of`].

@@ -1,8 +1,9 @@
 //! SIGKILL at random moments of sealing, of a rotation, and of provisioning: what was acknowledged opens,
 //! no object of the token is lost, and what is left over is named with how to get rid of it.
 //!
-//! The moments are spread over what each of these takes here, measured first; each test counts where its
-//! kills fell, and fails if they missed. The seed decides the moments; what the operating system does
+//! The moments are spread over what each of these takes here, measured first, and then over less or more as
+//! kills come too late or not: a busy machine has another pace each second. Each test counts where its kills
+//! fell, and fails if they missed. The seed decides the moments; what the operating system does
 //! meanwhile it does not. Kills of whole nodes that generate keys are in `tests/tests/kills`.
 
 #[path = "kills/provisioning.rs"]
@@ -33,6 +34,17 @@ impl Moments {
 
     fn below(&mut self, bound: Duration) -> Duration {
         Duration::from_micros(self.0.next_u64() % bound.as_micros().max(1) as u64)
+    }
+}
+
+/// How long after it began something may be killed at most. The steps make about a fifth of the kills come too
+/// late, whatever the pace.
+struct Aim(Duration);
+
+impl Aim {
+    fn learn(&mut self, too_late: bool) {
+        let next = if too_late { self.0 * 2 / 3 } else { self.0 * 10 / 9 };
+        self.0 = next.clamp(Duration::from_micros(50), Duration::from_secs(5));
     }
 }
 

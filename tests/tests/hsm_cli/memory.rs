@@ -80,6 +80,8 @@ fn secrets_that_live_as_long_as_the_node_are_on_locked_pages_and_nowhere_else_on
     node.init(&["--hsm", "software"]).object();
     crate::alone(root.path(), &node);
     let secrets = secrets(&node);
+    // Else each thread has a heap of its own, which no name tells from a stack: secrets are opened on threads.
+    node.environment = vec![("MALLOC_ARENA_MAX".to_owned(), "1".to_owned())];
     node.start();
     assert_eq!(locked_kib(&node), ALWAYS);
     let Ok(mut memory) = fs::File::open(format!("/proc/{}/mem", node.process())) else {

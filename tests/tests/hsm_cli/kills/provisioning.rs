@@ -9,7 +9,7 @@ use std::process::Stdio;
 use quorate_hsm::pkcs11::softhsm;
 use tempfile::TempDir;
 
-use super::{Moments, Objects, kill, quick_folder, usual};
+use super::{Aim, Moments, Objects, kill, quick_folder, usual};
 use crate::node_process::{Answer, Node};
 use crate::token::{PIN, arguments, make, module, write_pin};
 
@@ -120,6 +120,7 @@ fn a_killed_init_leaves_no_half_node_and_what_is_left_can_be_removed() {
             }
         })
     });
+    let mut aims = usual.map(|usual| [usual, usual / 2].map(Aim));
     let (mut fell, mut did) = (BTreeMap::<_, usize>::new(), BTreeMap::<_, usize>::new());
     let mut torn = 0;
     for number in 0..KILLS {
@@ -132,12 +133,12 @@ fn a_killed_init_leaves_no_half_node_and_what_is_left_can_be_removed() {
         let begun = || !waits || marker.exists();
         let mut command = node.prepare(&node.init_arguments(&place.init(in_token)));
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let usual = usual[usize::from(!in_token)];
-        let within = if waits { usual / 2 } else { usual };
-        let at_work = kill(&mut command, begun, moments.below(within));
+        let aim = &mut aims[usize::from(!in_token)][usize::from(waits)];
+        let at_work = kill(&mut command, begun, moments.below(aim.0));
         torn += usize::from(objects.must_be_whole());
         let phase = phase(&node, in_token);
         *fell.entry(phase).or_default() += 1;
+        aim.learn(phase == "with a configuration");
         if phase == "with a configuration" {
             node.init(&place.init(in_token)).message(15, &["holds a node already"]);
         } else {

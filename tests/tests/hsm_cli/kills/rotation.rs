@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Stdio;
 
-use super::{Moments, Objects, kill, usual};
+use super::{Aim, Moments, Objects, kill, usual};
 use crate::rotation::{audit, field, named, place, sign};
 use crate::run_ends;
 
@@ -17,16 +17,14 @@ fn no_kill_of_a_rotation_loses_anything() {
     let rotate = ["hsm", "rotate-kek", "--profile", "token-gcm"];
     let mut moments = Moments::begin();
     let usual = usual(|| drop(nodes[0].ask(&rotate).object()));
+    let mut aims = [usual, usual / 2, usual / 16].map(Aim);
     let (mut early, mut making, mut moving, mut late, mut torn) = (0, 0, 0, 0, 0);
     let mut left = BTreeSet::new();
     for number in 0..KILLS {
         let before = field(&nodes[0], "key_id");
         // By turns: at any moment of it; while the KEK is made; while blobs move, which takes least.
-        let (after, within) = match number % 3 {
-            0 => (None, usual),
-            1 => (Some("rotation.attempts"), usual / 2),
-            _ => (Some("rotation.toml"), usual / 16),
-        };
+        let after = [None, Some("rotation.attempts"), Some("rotation.toml")][number % 3];
+        let aim = &mut aims[number % 3];
         let attempts = nodes[0].folder.join("rotation.attempts");
         let attempts_before = fs::read(&attempts).ok();
         let watched = after.map(|name| nodes[0].folder.join(name));
@@ -36,10 +34,12 @@ fn no_kill_of_a_rotation_loses_anything() {
         let objects = Objects::now(root.path());
         let mut command = nodes[0].prepare(&rotate);
         command.stdout(Stdio::null()).stderr(Stdio::null());
-        let at_work = kill(&mut command, begun, moments.below(within));
+        let at_work = kill(&mut command, begun, moments.below(aim.0));
         torn += usize::from(objects.must_be_whole());
         let planned = nodes[0].folder.join("rotation.toml").exists();
         let changed = field(&nodes[0], "key_id") != before;
+        // What comes next is too late for one that is to fall before it.
+        aim.learn(changed || (planned && number % 3 == 1));
         match (planned, changed, at_work) {
             (true, ..) => moving += 1,
             (false, true, _) => late += 1,
