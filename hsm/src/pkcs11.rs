@@ -44,6 +44,7 @@ pub use identity::{Curve, Pkcs11Signer};
 pub use keys::{KeyReport, second_id as other_id};
 pub use probe::{Capabilities, PREFERENCE, PinState, probe};
 pub use provision::{Listed, Provisioned, Wanted, destroy_kek, discard, list, provision};
+pub use token::{TokenName, tokens};
 pub use uri::Uri;
 pub use wrapping::Trial;
 

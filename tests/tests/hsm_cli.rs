@@ -10,6 +10,8 @@
 mod faces;
 #[path = "hsm_cli/files.rs"]
 mod files;
+#[path = "hsm_cli/guided.rs"]
+mod guided;
 #[path = "hsm_cli/hangs.rs"]
 mod hangs;
 #[path = "hsm_cli/hsm_verbs.rs"]

@@ -1,5 +1,7 @@
 //! One token: selecting it, and logging in once.
 
+use std::path::Path;
+
 use cryptoki::context::Pkcs11;
 use cryptoki::error::{Error, RvError};
 use cryptoki::session::{Session, SessionState, UserType};
@@ -7,6 +9,7 @@ use cryptoki::slot::{Slot, TokenInfo};
 use cryptoki::types::RawAuthPin;
 
 use super::guard::{Outcome, PinGuard};
+use super::module::Module;
 use super::{Pin, TokenSelector, unavailable};
 use crate::HsmError;
 
@@ -37,6 +40,32 @@ pub(super) fn select(
         return Err(HsmError::AmbiguousToken { label, matches }.into());
     }
     Ok(matches.pop().ok_or(HsmError::TokenMissing { label, available })?)
+}
+
+/// A token that a library sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenName {
+    /// Its label.
+    pub label: String,
+    /// Its serial number.
+    pub serial: String,
+}
+
+/// The initialised tokens that a library sees. Nobody logs in.
+///
+/// # Errors
+/// [`HsmError::ModuleMissing`], [`HsmError::Unavailable`].
+pub fn tokens(module: &Path) -> Result<Vec<TokenName>, HsmError> {
+    let module = Module::load(module)?;
+    let _inside = module.enter();
+    let slots = module.pkcs11.get_slots_with_token().map_err(|error| unavailable(&error))?;
+    let infos = slots.into_iter().filter_map(|slot| module.pkcs11.get_token_info(slot).ok());
+    let initialised = infos.filter(TokenInfo::token_initialized);
+    let named = initialised.map(|info| TokenName {
+        label: info.label().to_owned(),
+        serial: info.serial_number().to_owned(),
+    });
+    Ok(named.collect())
 }
 
 fn name(info: &TokenInfo) -> String {

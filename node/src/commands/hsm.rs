@@ -4,6 +4,7 @@ mod audit_drain;
 mod backup_plan;
 mod clear_pin;
 mod discard;
+mod guided;
 mod probe;
 mod rotate;
 mod status;
@@ -35,9 +36,8 @@ pub(super) enum HsmVerb {
     RotateKek(rotate::RotateArgs),
     /// Destroy a key-encryption key that nothing in this folder needs any more
     DestroyKek(rotate::DestroyArgs),
-    /// Make keys in an HSM: that is `quorate init --hsm …`
-    #[command(hide = true)]
-    Init,
+    /// Make a node and its keys in an HSM, question by question: `quorate init` for people at a terminal
+    Init(guided::GuidedArgs),
 }
 
 pub(super) fn hsm(global: &Global, verb: &HsmVerb) -> Result<(), CommandError> {
@@ -50,11 +50,7 @@ pub(super) fn hsm(global: &Global, verb: &HsmVerb) -> Result<(), CommandError> {
         HsmVerb::AuditDrain(args) => audit_drain::audit_drain(global, args),
         HsmVerb::RotateKek(args) => rotate::rotate(global, args),
         HsmVerb::DestroyKek(args) => rotate::destroy(global, args),
-        HsmVerb::Init => Err(CommandError::Usage(
-            "`quorate init --hsm pkcs11` or `--hsm yubihsm` makes key-encryption key, canary and \
-             identity key in one go, and the node's folder with them: see `quorate init --help`"
-                .to_owned(),
-        )),
+        HsmVerb::Init(args) => guided::init(global, args),
     }
 }
 

@@ -159,13 +159,14 @@ fn a_credential_is_a_passphrase() {
 
 /// Runs a command at a terminal, types each answer when its question is there, and returns exit code and
 /// all that the terminal showed.
-fn at_a_terminal(node: &Node, arguments: &[&str], answers: &[(&str, &str)]) -> (i32, String) {
+pub fn at_a_terminal(node: &Node, arguments: &[&str], answers: &[(&str, &str)]) -> (i32, String) {
     let mut words = vec![binary().to_str().unwrap().to_owned(), "--json".into(), "--folder".into()];
     words.push(node.folder.to_str().unwrap().to_owned());
     words.extend(arguments.iter().map(|word| (*word).to_owned()));
     // `script` is a terminal: what it runs asks there. It is part of every Linux.
     let mut script = Command::new("script");
     script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]);
+    script.envs(node.environment.iter().cloned());
     script.env_remove("CREDENTIALS_DIRECTORY").stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = script.spawn().expect("script (of util-linux) is missing");
     let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
