@@ -47,6 +47,19 @@ impl Kinds {
     /// Transactions that only move value or call contracts.
     pub const PLAIN: Self = Self(1 | 1 << 1 | 1 << 2);
 
+    /// Each of them, alone.
+    pub const EACH: [Self; 9] = [
+        Self::LEGACY,
+        Self::ACCESS_LIST,
+        Self::DYNAMIC_FEE,
+        Self::BLOB,
+        Self::SET_CODE,
+        Self::OPAQUE_TRANSACTION,
+        Self::MESSAGE,
+        Self::TYPED_DATA,
+        Self::DIGEST,
+    ];
+
     const ALL: u16 = 0x1f | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 15;
 
     /// What a payload is that could be read.

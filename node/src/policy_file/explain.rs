@@ -110,20 +110,8 @@ fn condition(lines: &mut Lines, depth: usize, one: &Condition<'_>) {
 }
 
 fn kinds(kinds: Kinds) -> String {
-    let all = [
-        Kinds::LEGACY,
-        Kinds::ACCESS_LIST,
-        Kinds::DYNAMIC_FEE,
-        Kinds::BLOB,
-        Kinds::SET_CODE,
-        Kinds::OPAQUE_TRANSACTION,
-        Kinds::MESSAGE,
-        Kinds::TYPED_DATA,
-        Kinds::DIGEST,
-    ];
-    let names: Vec<_> =
-        all.iter().filter(|kind| kinds.contains(**kind)).map(|kind| kind.name()).collect();
-    names.join(", ")
+    let names = Kinds::EACH.iter().filter(|kind| kinds.contains(**kind)).map(|kind| kind.name());
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn limit(limit: &Limit<'_>) -> String {

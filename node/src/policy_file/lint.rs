@@ -14,18 +14,6 @@ pub struct Doubt {
     pub what: String,
 }
 
-const KINDS: [Kinds; 9] = [
-    Kinds::LEGACY,
-    Kinds::ACCESS_LIST,
-    Kinds::DYNAMIC_FEE,
-    Kinds::BLOB,
-    Kinds::SET_CODE,
-    Kinds::OPAQUE_TRANSACTION,
-    Kinds::MESSAGE,
-    Kinds::TYPED_DATA,
-    Kinds::DIGEST,
-];
-
 /// Doubts about a policy that is well formed, rule by rule.
 #[must_use]
 pub fn lint(policy: &Policy<'_>) -> Vec<Doubt> {
@@ -67,11 +55,11 @@ fn granted(rule: &Rule<'_>, add: Add<'_>) {
             add(code, what.to_owned());
         }
     }
-    let possible: Vec<Kinds> = KINDS
+    let possible: Vec<Kinds> = Kinds::EACH
         .into_iter()
         .filter(|kind| rule.kinds.contains(*kind) && can_hold(&rule.condition, *kind))
         .collect();
-    let never = KINDS.into_iter().filter(|kind| rule.kinds.contains(*kind));
+    let never = Kinds::EACH.into_iter().filter(|kind| rule.kinds.contains(*kind));
     let never = never.filter(|kind| !possible.contains(kind)).map(|kind| kind.name());
     let never: Vec<&str> = never.collect();
     if !never.is_empty() {
