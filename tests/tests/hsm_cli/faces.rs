@@ -64,7 +64,7 @@ fn every_verb_speaks_one_json_object() {
     assert_eq!(node.ask(&["status"]).object()["keys"], 1);
     let client = root.path().join("client.key").display().to_string();
     let shown = node.ask(&["client", "show", &client]).object();
-    assert_eq!(shown["client"], key["policy"]["clients"][0]);
+    assert_eq!(shown["client"], key["policy"]["rules"][0]["when"]["all"][0]["client"][0]);
     let sign = ["sign", "--key", "k", "--client-key", &client, "--chain-id", "31337"];
     let signed = node.ask(&[&sign[..], &["--to", RECIPIENT]].concat()).object();
     assert_eq!(signed["signers"], json!([1, 2, 3]));
@@ -104,7 +104,7 @@ fn wrong_usage_is_told_in_the_asked_for_language() {
 
 #[test]
 fn help_says_what_everything_is() {
-    let verbs: [&[&str]; 25] = [
+    let verbs: [&[&str]; 37] = [
         &[],
         &["init"],
         &["identity"],
@@ -128,6 +128,18 @@ fn help_says_what_everything_is() {
         &["hsm", "clear-pin"],
         &["hsm", "discard"],
         &["hsm", "audit-drain"],
+        &["hsm", "init"],
+        &["policy"],
+        &["policy", "lint"],
+        &["policy", "explain"],
+        &["policy", "simulate"],
+        &["request"],
+        &["request", "show"],
+        &["request", "approve"],
+        &["audit"],
+        &["audit", "verify"],
+        &["audit", "show"],
+        &["audit", "export"],
         &["status"],
         &["demo"],
     ];
