@@ -58,7 +58,11 @@ impl Place {
     fn ids(&self, node: &Node) -> Vec<String> {
         let found = self.discard(node, &[]).object();
         let objects = found["found"].as_array().unwrap().iter();
-        objects.map(|object| object["id"].as_str().unwrap().to_owned()).collect()
+        let mut ids: Vec<_> =
+            objects.map(|object| object["id"].as_str().unwrap().to_owned()).collect();
+        // A token lists its objects in any order.
+        ids.sort();
+        ids
     }
 
     /// Does what a refusal says until there is a node. What it had to do is told.
