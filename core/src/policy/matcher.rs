@@ -111,7 +111,10 @@ impl<'a> TextMatch<'a> {
             TextTest::Equals => bytes == text,
             TextTest::StartsWith => bytes.starts_with(text),
             TextTest::EndsWith => bytes.ends_with(text),
-            TextTest::Contains => bytes.windows(text.len()).any(|part| part == text),
+            // The form has no empty text, but whoever makes this by hand may; there is no window of 0.
+            TextTest::Contains => {
+                text.is_empty() || bytes.windows(text.len()).any(|part| part == text)
+            }
             TextTest::Pattern => matches(text, bytes),
         }
     }
@@ -328,6 +331,15 @@ mod tests {
         }
         assert!(is_pattern(br"a\\"));
         assert!(!is_pattern(br"a\"));
+    }
+
+    #[test]
+    fn an_empty_text_is_part_of_every_text() {
+        let holds = |test, bytes: &[u8]| TextMatch { test, text: "" }.holds(bytes);
+        for test in [TextTest::Contains, TextTest::StartsWith, TextTest::EndsWith] {
+            assert!(holds(test, b"") && holds(test, b"a"), "{test:?}");
+        }
+        assert!(holds(TextTest::Equals, b"") && !holds(TextTest::Equals, b"a"));
     }
 
     #[test]

@@ -516,7 +516,7 @@ impl Service {
     }
 
     fn key_not_kept(&mut self, session: &Digest, error: ServiceError, reason: Rejection) {
-        tracing::error!(%error, "the new share could not be sealed and stored");
+        tracing::error!(%error, "this party gives a key generation up");
         let Some(run) = self.key_runs.remove(session) else { return };
         let reject = PeerMessage::RejectKey { session: *session, reason };
         self.send(run.coordinator, reject);
