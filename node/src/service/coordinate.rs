@@ -39,8 +39,10 @@ pub(super) struct Coordination {
     pub(super) unreachable: PartySet,
     pub(super) running: Option<(PartySet, Box<Combiner<Curve, MAX_QUORUM>>)>,
     pub(super) need: usize,
-    /// Parties without which a strict limit admits no quorum.
+    /// Parties without which no rule's strict limits admit a quorum.
     pub(super) required: PartySet,
+    /// Parties that the first rule's strict limits ask for.
+    pub(super) preferred: PartySet,
     pub(super) attempt: u32,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
@@ -213,6 +215,7 @@ impl Service {
             running: None,
             need: holders.quorum(),
             required: judged.required(),
+            preferred: judged.preferred(),
             attempt: asked.attempt,
             started: asked.started,
             deadline: self.clock.instant() + self.deadlines.accept,
@@ -321,8 +324,10 @@ impl Service {
     fn decide(&mut self, session: &Digest) {
         let Some(c) = self.coordinations.get(session) else { return };
         let clean = c.accepted.keys().filter(|party| !self.strikes.contains_key(party)).count();
-        let undecided = c.undecided().len();
-        if c.has_quorum() && (clean >= c.need || undecided == 0) {
+        let open = c.undecided();
+        let awaited = open.iter().any(|party| c.preferred.contains(party));
+        let undecided = open.len();
+        if c.has_quorum() && ((clean >= c.need && !awaited) || undecided == 0) {
             self.start_quorum(session);
         } else if c.holders.len() - c.rejected.len() < c.need
             || c.required.iter().any(|party| c.rejected.contains_key(&party))

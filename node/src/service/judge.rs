@@ -188,18 +188,28 @@ impl Service {
 }
 
 impl Judged {
-    /// A party without which no rule's strict limits admit a quorum, if the first rule has one.
+    /// Parties that every rule's strict limits ask for: without them no quorum can be.
     pub(super) fn required(&self) -> PartySet {
-        let charges = self.allowed.first().map(|allowed| allowed.charges.as_slice());
-        let parties = charges.unwrap_or_default().iter().filter_map(|charge| match charge.strict {
+        let mut rules = self.allowed.iter().map(Allowed::strict_parties);
+        let first = rules.next().unwrap_or(PartySet::EMPTY);
+        rules.fold(first, |all, rule| all.difference(&first.difference(&rule)))
+    }
+
+    /// Parties that the first rule's strict limits ask for: with them it is the one that counts.
+    pub(super) fn preferred(&self) -> PartySet {
+        self.allowed.first().map_or(PartySet::EMPTY, Allowed::strict_parties)
+    }
+}
+
+impl Allowed {
+    fn strict_parties(&self) -> PartySet {
+        let parties = self.charges.iter().filter_map(|charge| match charge.strict {
             policy::Strict::Party(party) => Some(party),
             _ => None,
         });
         parties.collect()
     }
-}
 
-impl Allowed {
     /// What a transaction can cost, fees included, wei.
     fn spend(&self) -> Option<Amount> {
         let series = policy::Measure::Spend.series(None);

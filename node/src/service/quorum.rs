@@ -12,7 +12,7 @@ use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage};
 
 impl Service {
-    /// Of those that accepted: whoever is required, then the fewest strikes, and turning with the
+    /// Of those that accepted: whoever a strict limit names, then the fewest strikes, and turning with the
     /// attempts, so that a liar among equals does not stay in.
     fn choose(&self, c: &Coordination) -> PartySet {
         let mut ranked: Vec<(bool, u32, usize, PartyId)> = c
@@ -22,7 +22,7 @@ impl Service {
             .map(|(place, party)| {
                 let strikes = self.strikes.get(party).copied().unwrap_or_default();
                 let turned = (place + c.attempt as usize - 1) % c.accepted.len().max(1);
-                (!c.required.contains(*party), strikes, turned, *party)
+                (!c.preferred.contains(*party), strikes, turned, *party)
             })
             .collect();
         ranked.sort_unstable();

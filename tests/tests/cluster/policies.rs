@@ -181,6 +181,26 @@ fn a_strict_limit_is_the_groups_and_another_is_each_partys() {
     assert!((7..=13).contains(&signed), "{signed}");
 }
 
+/// A party that one rule names is not needed where another rule allows the request without it.
+#[test]
+fn the_party_of_a_strict_limit_may_be_away_if_another_rule_allows() {
+    let mut cluster = Cluster::running(4, Hsm::Software, None);
+    let mut policy = ten_signatures(&cluster, &json!({ "party": 2 }));
+    let key = cluster.create_key(1, "strict", &policy);
+    let mut second = policy["rules"][0].clone();
+    (second["name"], second["limits"]) = ("others".into(), json!([]));
+    policy["rules"].as_array_mut().unwrap().push(second);
+    let both = cluster.create_key(1, "both", &policy);
+    let (signed, _) =
+        good(&both, cluster.client(1).sign(&cluster.request(&both, &Transfer::number(0))));
+    assert!(signed.signers.contains(&2), "the first rule counts: {:?}", signed.signers);
+    cluster.kill(2);
+    good(&both, cluster.client(1).sign(&cluster.request(&both, &Transfer::number(1))));
+    let refusal = refused(cluster.client(1).sign(&cluster.request(&key, &Transfer::number(0))));
+    let ServiceError::NotEnoughParties { reasons, .. } = &refusal else { panic!("{refusal:?}") };
+    assert!(reasons.iter().any(|(party, _)| *party == 2), "{refusal:?}");
+}
+
 #[test]
 fn a_strict_limit_that_no_quorum_meets_is_refused_with_the_key() {
     let cluster = Cluster::running(4, Hsm::Software, None);
