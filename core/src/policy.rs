@@ -13,6 +13,7 @@ pub mod condition;
 mod denial;
 pub mod ethereum;
 mod evaluate;
+pub mod fact;
 pub mod form;
 pub mod matcher;
 pub mod payload;
@@ -29,6 +30,7 @@ pub use amount::Amount;
 pub use denial::{Asked, Denial, Reason};
 use evaluate::Evaluation;
 pub use evaluate::{Trace, Truth};
+pub use fact::Facts;
 use form::{FormError, Reader};
 use payload::{PayloadError, Subject};
 pub use rule::{Charge, Kinds, Limit, MAX_LIMITS, MAX_RULES, Measure, Rule, Scope, Strict};
@@ -48,13 +50,6 @@ impl fmt::Debug for Policy<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.rules()).finish()
     }
-}
-
-/// What the party knows by itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Facts {
-    /// Its clock, Unix seconds.
-    pub now: u64,
 }
 
 /// A rule that allows a request, if its limits have room.
@@ -145,7 +140,7 @@ impl<'a> Policy<'a> {
     pub fn judge(
         &self,
         request: &SignedRequest<'_>,
-        facts: &Facts,
+        facts: &Facts<'_>,
         watch: &mut dyn FnMut(Trace<'a>),
     ) -> Result<Digest, Denial<'a>> {
         let bare = |reason| Denial { rule: None, reason };
@@ -181,7 +176,7 @@ impl<'a> Policy<'a> {
         rule: &Rule<'a>,
         request: &SignedRequest<'_>,
         read: &Read<'_>,
-        facts: &Facts,
+        facts: &Facts<'_>,
         watch: &mut dyn FnMut(Trace<'a>),
     ) -> Result<Grant<'a>, (usize, Reason)> {
         watch(Trace::Rule(*rule));

@@ -56,7 +56,7 @@ pub(super) struct Evaluation<'e, 'a> {
     pub(super) request: &'e SignedRequest<'e>,
     /// Nothing, for a payload that this build cannot read.
     pub(super) subject: Option<&'e Subject<'e>>,
-    pub(super) facts: &'e Facts,
+    pub(super) facts: &'e Facts<'e>,
     pub(super) trace: &'e mut dyn FnMut(Trace<'a>),
     /// Conditions that held so far: of several rules that do not allow, the one that came furthest says
     /// why.

@@ -153,7 +153,7 @@ fn judged<'p>(policy: &'p [u8], request: &[u8]) -> Result<Vec<std::string::Strin
             rules.push(grant.rule.into());
         }
     };
-    policy.judge(&request, &Facts { now: NOW }, &mut watch).map(|_| rules)
+    policy.judge(&request, &Facts::at(NOW), &mut watch).map(|_| rules)
 }
 
 fn code(condition: Vec<u8>, request: &[u8]) -> Option<&'static str> {
@@ -258,7 +258,7 @@ fn limits_charge_what_a_payload_has_and_deny_what_it_has_not() {
         }
     };
     let policy = Policy::parse(&limited).unwrap();
-    policy.judge(&request, &Facts { now: NOW }, &mut watch).unwrap();
+    policy.judge(&request, &Facts::at(NOW), &mut watch).unwrap();
     let [(charges, base)] = grants.as_slice() else { panic!("one grant") };
     let fee = 21_000 * 10;
     let expected = Charge {
@@ -290,7 +290,7 @@ fn expired_and_far_requests_are_denied() {
     let policy = Policy::parse(&bytes).unwrap();
     let request = signed(Payload::EthereumTransaction(&transaction(1)), &[]);
     let request = SignedRequest::parse(&request).unwrap();
-    let code = |now| policy.judge(&request, &Facts { now }, &mut |_| {}).err().map(|d| d.code());
+    let code = |now| policy.judge(&request, &Facts::at(now), &mut |_| {}).err().map(|d| d.code());
     assert_eq!(code(NOW + 59), None);
     assert_eq!(code(NOW + 60), Some("expired"));
     assert_eq!(code(NOW + 60 - MAX_EXPIRY), None);

@@ -154,7 +154,7 @@ fn sign(board: &mut Board, key: &Key) -> Result<(), Failed> {
         }
     };
     let digest =
-        policy.judge(&request, &Facts { now: board.now() }, &mut watch).map_err(|_| Failed)?;
+        policy.judge(&request, &Facts::at(board.now()), &mut watch).map_err(|_| Failed)?;
     black_box(counted);
     let quorum: PartySet = wire::decode(board.load()).map_err(|_| Failed)?;
     let derivation = *request.derivation();

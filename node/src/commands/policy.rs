@@ -128,7 +128,7 @@ fn simulate(
     let request =
         SignedRequest::parse(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
     let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());
-    let verdict = policy_file::judge(&policy, &request, &Facts { now });
+    let verdict = policy_file::judge(&policy, &request, &Facts::at(now));
     global.print(&verdict.json(), &verdict.text());
     Ok(())
 }

@@ -32,7 +32,11 @@ pub struct Branch {
 
 /// Judges a request as a party would, without counters, and keeps every step.
 #[must_use]
-pub fn judge<'a>(policy: &Policy<'a>, request: &SignedRequest<'_>, facts: &Facts) -> Verdict<'a> {
+pub fn judge<'a>(
+    policy: &Policy<'a>,
+    request: &SignedRequest<'_>,
+    facts: &Facts<'_>,
+) -> Verdict<'a> {
     let mut rules: Vec<Branch> = Vec::new();
     let mut open: Vec<Branch> = Vec::new();
     let branch = |text| Branch {

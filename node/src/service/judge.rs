@@ -108,7 +108,7 @@ impl Service {
             }
         };
         policy
-            .judge(&request, &Facts { now: self.now() }, &mut watch)
+            .judge(&request, &Facts::at(self.now()), &mut watch)
             .map_err(|denial| denied(&denial))?;
         Ok(Judged { reading, allowed })
     }

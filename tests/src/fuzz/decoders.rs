@@ -107,7 +107,7 @@ pub(super) fn request(input: &[u8]) {
     let Ok(request) = SignedRequest::parse(input) else { return };
     let bytes = super::seeds::policy();
     let Ok(policy) = Policy::parse(&bytes) else { return };
-    let verdict = policy.judge(&request, &Facts { now: 1_800_000_000 }, &mut |_| {});
+    let verdict = policy.judge(&request, &Facts::at(1_800_000_000), &mut |_| {});
     // Only the client of the seeds can sign, and it signed no other request. By the policy of the seeds,
     // transactions alone pass without an approval.
     let transaction = request.payload().kind() == PayloadKind::EthereumTransaction;

@@ -49,7 +49,7 @@ fn judged(policy: &Policy<'_>, request: &[u8], now: u64) -> Result<String, &'sta
             first = Some(grant.rule.to_owned());
         }
     };
-    let judged = policy.judge(&request, &Facts { now }, &mut watch);
+    let judged = policy.judge(&request, &Facts::at(now), &mut watch);
     match (judged, first) {
         (Ok(_), Some(rule)) => Ok(rule),
         (Err(denial), None) => Err(denial.code()),

@@ -126,7 +126,7 @@ fn verdict<'p>(policy: &'p [u8], request: &[u8]) -> (Result<[u8; 32], Denial<'p>
         (Policy::parse(policy).unwrap(), SignedRequest::parse(request).unwrap());
     let mut steps = 0;
     let mut watch = |step: Trace<'_>| steps += usize::from(matches!(step, Trace::Enter(_)));
-    (policy.judge(&request, &Facts { now: NOW }, &mut watch), steps)
+    (policy.judge(&request, &Facts::at(NOW), &mut watch), steps)
 }
 
 /// Dropping approvals never turns a denial into an allowance where nothing is negated; and no judgement
