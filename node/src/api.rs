@@ -19,6 +19,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use quorate_core::policy::MAX_POLICY;
 use quorate_core::request::MAX_REQUEST;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -31,8 +32,10 @@ use crate::audit::Page;
 use crate::handle::{CreateKey, Handle, KeyInfo, ServiceError, Signed, Status};
 use crate::policy_file;
 
-/// A request in hexadecimal, and some JSON around it.
-const MAX_BODY: usize = 2 * MAX_REQUEST + 4096;
+/// A policy as people write it, which is longest where it lists accounts: 20 bytes are up to 64 with quotes,
+/// comma and indentation. Requests in hexadecimal are shorter.
+const MAX_BODY: usize = 4 * MAX_POLICY + 4096;
+const _: () = assert!(MAX_BODY >= 2 * MAX_REQUEST + 4096);
 
 /// What the handlers share.
 #[derive(Clone)]

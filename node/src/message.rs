@@ -56,7 +56,7 @@ pub enum Rejection {
 
 /// A core message that may carry a share (R3): it does not print, and is wiped.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Private(Vec<u8>);
+pub struct Private(#[serde(with = "serde_bytes")] Vec<u8>);
 
 impl std::fmt::Debug for Private {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -95,6 +95,7 @@ pub enum PeerMessage {
         /// The name for people.
         name: String,
         /// The policy's canonical bytes; `terms.context` is their hash.
+        #[serde(with = "serde_bytes")]
         policy: Vec<u8>,
     },
     /// The holder takes part, with its session key.
@@ -130,6 +131,7 @@ pub enum PeerMessage {
         /// The key.
         key: [u8; 16],
         /// The encoded confirmation.
+        #[serde(with = "serde_bytes")]
         confirmation: Vec<u8>,
         /// Whether the sender still waits for confirmations.
         pending: bool,
@@ -145,6 +147,7 @@ pub enum PeerMessage {
         /// Fresh, so that sessions of one request differ.
         nonce: [u8; 32],
         /// The client's signed request.
+        #[serde(with = "serde_bytes")]
         request: Vec<u8>,
     },
     /// The party agrees and gives its salt.
@@ -183,12 +186,13 @@ pub enum PeerMessage {
         session: Digest,
     },
     /// A message of the signing protocol, opaque.
-    Ecdsa(Vec<u8>),
+    Ecdsa(#[serde(with = "serde_bytes")] Vec<u8>),
     /// The signature, for everybody's record.
     Signed {
         /// The session.
         session: Digest,
         /// The client's signed request, for parties that took no part.
+        #[serde(with = "serde_bytes")]
         request: Vec<u8>,
         /// The result.
         outcome: Outcome,

@@ -12,6 +12,7 @@ mod keys;
 mod open;
 mod rows;
 mod spend;
+mod sums;
 
 use std::path::Path;
 
@@ -49,6 +50,7 @@ pub const MAX_AUDIT_RECORD: usize = 16 * 1024;
 /// An open store. Only one process at a time can have it open.
 pub struct Store {
     database: Database,
+    sums: sums::Sums,
 }
 
 impl std::fmt::Debug for Store {
@@ -73,7 +75,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Locked`], [`StoreError::Corrupt`], [`StoreError::Version`], [`StoreError::Io`].
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        open::open(path).map(|database| Self { database })
+        open::open(path).map(Self::of)
     }
 
     /// Opens or creates a store on any storage: for simulations. Creating is not proof against
@@ -82,7 +84,11 @@ impl Store {
     /// # Errors
     /// Like [`Store::open`].
     pub fn with_backend(backend: impl redb::StorageBackend) -> Result<Self, StoreError> {
-        open::with_backend(backend).map(|database| Self { database })
+        open::with_backend(backend).map(Self::of)
+    }
+
+    fn of(database: Database) -> Self {
+        Self { database, sums: sums::Sums::default() }
     }
 
     fn read(&self) -> Result<ReadTransaction, StoreError> {

@@ -56,6 +56,14 @@ impl Amount {
         bytes
     }
 
+    /// The difference, or `None` below 0.
+    #[must_use]
+    pub fn checked_sub(self, other: Self) -> Option<Self> {
+        let (low, borrow) = self.low.overflowing_sub(other.low);
+        let high = self.high.checked_sub(other.high)?.checked_sub(u128::from(borrow))?;
+        Some(Self { high, low })
+    }
+
     /// The sum, or `None` above 2^256 − 1.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
@@ -159,6 +167,13 @@ mod tests {
         let low = Amount::from_u128(u128::MAX);
         assert_eq!(low.checked_add(Amount::from_u128(1)), Some(Amount { high: 1, low: 0 }));
         assert_eq!(Amount::MAX.checked_add(Amount::from_u128(1)), None);
+        let (one, above) = (Amount::from_u128(1), Amount { high: 1, low: 0 });
+        assert_eq!(above.checked_sub(one), Some(low));
+        assert_eq!((one.checked_sub(above), low.checked_sub(above)), (None, None));
+        assert_eq!(
+            (Amount::ZERO.checked_sub(one), above.checked_sub(above)),
+            (None, Some(Amount::ZERO))
+        );
         assert_eq!(low.checked_mul(u64::MAX).unwrap().checked_add(low), low.checked_mul_u128());
         assert_eq!(Amount::MAX.checked_mul(2), None);
         assert_eq!(Amount::MAX.checked_mul(1), Some(Amount::MAX));

@@ -61,14 +61,18 @@ pub struct KeyRow {
     /// How far it is.
     pub state: KeyState,
     /// What everybody may know of it, encoded.
+    #[serde(with = "serde_bytes")]
     pub public: Vec<u8>,
     /// Its policy, encoded.
+    #[serde(with = "serde_bytes")]
     pub policy: Vec<u8>,
     /// This party's share, sealed by the HSM.
+    #[serde(with = "serde_bytes")]
     pub sealed: Vec<u8>,
     /// The first confirmation of each party, its own included.
     pub confirmations: BTreeMap<u16, Vec<u8>>,
     /// All confirmations together, once the key is active.
+    #[serde(with = "serde_bytes")]
     pub certificate: Option<Vec<u8>>,
     /// The sealed share's sequence.
     pub sequence: u64,

@@ -4,6 +4,7 @@ use quorate_core::policy::Amount;
 use redb::{ReadableTable, WriteTransaction};
 
 use super::rows::{self, EXPIRIES, KEYS, KeyState, REQUESTS, RequestRow, WINDOWS, WindowKey};
+use super::sums::Locked;
 use super::{
     Contradiction, End, MAX_AUDIT_RECORD, MAX_OUTCOME, Store, StoreError, audit, bounded, keys,
 };
@@ -80,11 +81,12 @@ impl Store {
     /// # Errors
     /// Like [`Store::spend`].
     pub fn check_spend(&self, spend: &Spend) -> Result<SpendOutcome, StoreError> {
+        let mut sums = self.sums.lock();
         let transaction = self.read()?;
         judge(
             &transaction.open_table(KEYS)?,
             &transaction.open_table(REQUESTS)?,
-            &transaction.open_table(WINDOWS)?,
+            (&transaction.open_table(WINDOWS)?, &mut sums),
             spend,
         )
         .map(|(outcome, _)| outcome)
@@ -99,22 +101,31 @@ impl Store {
         for grant in &spend.grants {
             bounded("an audit record", grant.audit.len(), MAX_AUDIT_RECORD)?;
         }
-        self.write(|transaction| {
+        let mut sums = self.sums.lock();
+        let done = self.write(|transaction| {
             let (outcome, grant) = judge(
                 &transaction.open_table(KEYS)?,
                 &transaction.open_table(REQUESTS)?,
-                &transaction.open_table(WINDOWS)?,
+                (&transaction.open_table(WINDOWS)?, &mut sums),
                 &spend,
             )?;
+            let charges = grant.map(|grant| grant.charges.as_slice()).unwrap_or_default();
             match outcome {
-                SpendOutcome::OverLimit { .. } => return Ok(End::Unchanged(outcome)),
-                SpendOutcome::Counted => count(transaction, &spend, grant)?,
+                SpendOutcome::OverLimit { .. } => return Ok(End::Unchanged((outcome, charges))),
+                SpendOutcome::Counted => count(transaction, &spend, charges)?,
                 SpendOutcome::AlreadyCounted => {}
             }
             let audit = grant.map(|grant| grant.audit.clone()).unwrap_or_default();
             audit::append(transaction, audit)?;
-            Ok(End::Commit(outcome))
-        })
+            Ok(End::Commit((outcome, charges)))
+        });
+        match &done {
+            Ok((SpendOutcome::Counted, charges)) => sums.add(&spend.key, charges, spend.now),
+            Ok(_) => {}
+            // A commit that failed may have been one.
+            Err(_) => sums.forget(),
+        }
+        done.map(|(outcome, _)| outcome)
     }
 
     /// Keeps a request's outcome and appends the audit record. If there is an outcome already, it
@@ -163,6 +174,8 @@ impl Store {
         if requests.is_empty() && spends.is_empty() {
             return Ok(());
         }
+        let mut sums = self.sums.lock();
+        sums.forget_from(now.saturating_sub(MAX_WINDOW.into()));
         self.write(|transaction| {
             let mut rows = transaction.open_table(REQUESTS)?;
             let mut expiries = transaction.open_table(EXPIRIES)?;
@@ -205,7 +218,7 @@ fn recorded(
 fn judge<'s>(
     keys: &impl ReadableTable<[u8; 16], &'static [u8]>,
     requests: &impl ReadableTable<[u8; 32], &'static [u8]>,
-    windows: &impl ReadableTable<WindowKey, [u8; 32]>,
+    (windows, sums): (&impl ReadableTable<WindowKey, [u8; 32]>, &mut Locked<'_>),
     spend: &'s Spend,
 ) -> Result<(SpendOutcome, Option<&'s Grant>), StoreError> {
     let key = spend.key;
@@ -220,7 +233,7 @@ fn judge<'s>(
     let nothing = SpendOutcome::OverLimit { spent: [0; 32], limit: [0; 32] };
     let mut first = None;
     for grant in &spend.grants {
-        match room(windows, spend, grant)? {
+        match room(windows, sums, spend, grant)? {
             None => return Ok((SpendOutcome::Counted, Some(grant))),
             over => first = first.or(over),
         }
@@ -231,13 +244,13 @@ fn judge<'s>(
 /// The first of the grant's charges that has no room.
 fn room(
     windows: &impl ReadableTable<WindowKey, [u8; 32]>,
+    sums: &mut Locked<'_>,
     spend: &Spend,
     grant: &Grant,
 ) -> Result<Option<SpendOutcome>, StoreError> {
     for Charge { series, amount, window } in &grant.charges {
         let Some((seconds, limit)) = *window else { continue };
-        bounded("a window", seconds as usize, MAX_WINDOW as usize)?;
-        let spent = spent(windows, (&spend.key, series), spend.now, seconds)?;
+        let spent = sums.spent(windows, (&spend.key, series), spend.now, seconds)?;
         let total = spent.and_then(|spent| spent.checked_add(Amount::from_be_bytes(amount)));
         if total.is_none_or(|total| total > Amount::from_be_bytes(&limit)) {
             let spent = spent.unwrap_or(Amount::MAX).to_be_bytes();
@@ -247,32 +260,14 @@ fn room(
     Ok(None)
 }
 
-/// The sum of what a series of a key holds later than `seconds` ago; `None` above 2^256 − 1. A time in
-/// the future counts too: a clock that was put back frees nothing.
-fn spent(
-    windows: &impl ReadableTable<WindowKey, [u8; 32]>,
-    (key, series): (&[u8; 16], &[u8; 16]),
-    now: u64,
-    seconds: u32,
-) -> Result<Option<Amount>, StoreError> {
-    let from = now.checked_sub(u64::from(seconds)).map_or(0, |start| start.saturating_add(1));
-    let range = (*key, *series, from, [0; 32])..=(*key, *series, u64::MAX, [0xff; 32]);
-    let mut sum = Some(Amount::ZERO);
-    for entry in windows.range(range)? {
-        let amount = Amount::from_be_bytes(&entry?.1.value());
-        sum = sum.and_then(|sum| sum.checked_add(amount));
-    }
-    Ok(sum)
-}
-
 fn count(
     transaction: &WriteTransaction,
     spend: &Spend,
-    grant: Option<&Grant>,
+    charges: &[Charge],
 ) -> Result<(), StoreError> {
     let mut windows = transaction.open_table(WINDOWS)?;
     // Also without a window: a later policy may have one. Several windows of one series are one entry.
-    for charge in grant.into_iter().flat_map(|grant| &grant.charges) {
+    for charge in charges {
         let entry = (spend.key, charge.series, spend.now, spend.request);
         windows.insert(entry, charge.amount)?;
     }
