@@ -3,6 +3,7 @@
 // Functions outside `#[test]` are test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod arm;
 mod examples;
 mod properties;
 

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::request;
 
-const NOW: u64 = 1_800_000_000;
+pub(super) const NOW: u64 = 1_800_000_000;
 const ACCOUNTS: [&str; 2] =
     ["0x70997970C51812dc3A010C7d01b50e0d17dc79C8", "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"];
 
-struct Maker(ChaCha20Rng);
+pub(super) struct Maker(pub(super) ChaCha20Rng);
 
 impl Maker {
-    fn below(&mut self, limit: u32) -> u32 {
+    pub(super) fn below(&mut self, limit: u32) -> u32 {
         self.0.next_u32() % limit
     }
 
@@ -71,7 +71,7 @@ impl Maker {
         }
     }
 
-    fn policy(&mut self, negate: bool) -> Vec<u8> {
+    pub(super) fn policy(&mut self, negate: bool) -> Vec<u8> {
         let kinds = ["transaction", "set-code", "message", "typed-data", "raw-digest"];
         let rules: Vec<Value> = (0..1 + self.below(3))
             .map(|number| {
@@ -83,11 +83,11 @@ impl Maker {
     }
 
     /// Approvers 1 to 4, each there or not.
-    fn approvers(&mut self) -> Vec<u8> {
+    pub(super) fn approvers(&mut self) -> Vec<u8> {
         (1..=4).filter(|_| self.below(2) == 0).collect()
     }
 
-    fn payload<'p>(&mut self, buffer: &'p mut Vec<u8>) -> Payload<'p> {
+    pub(super) fn payload<'p>(&mut self, buffer: &'p mut Vec<u8>) -> Payload<'p> {
         use quorate_core::policy::Amount;
         use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
         match self.below(6) {
