@@ -4,6 +4,7 @@
 //! The chain alone has no key: who can write the store can write all of it anew. Nobody can sign its head
 //! anew without the identity key, which may live in an HSM.
 
+mod countersign;
 mod error;
 mod forms;
 
@@ -12,8 +13,9 @@ use quorate_core::party::PartyId;
 use quorate_core::wire::{self, Bytes64};
 use serde::{Deserialize, Serialize};
 
+pub use countersign::{Countersignature, Countersigned};
 pub use error::AuditError;
-pub use forms::{EntryForm, ExportLine, HeadForm, Page, page};
+pub use forms::{CountersignedForm, EntryForm, ExportLine, HeadForm, Page, page};
 
 use crate::identity::IdentityPublic;
 use crate::store::{AuditEntry, Chain, MAX_AUDIT_PAGE, Store};
@@ -84,26 +86,48 @@ pub struct Checked {
     pub hash: Digest,
     /// The newest head that the identity key signed, if it has signed any.
     pub signed: Option<IdentityHead>,
+    /// What peers have countersigned, this head or an older one.
+    pub countersigned: Vec<Countersigned>,
 }
 
 /// A check of a whole log, entry by entry.
 pub struct Check {
     signed: Option<IdentityHead>,
+    countersigned: Vec<Countersigned>,
     chain: Chain,
 }
 
 impl Check {
-    /// Begins with the newest signed head, which comes from the same place as the log.
+    /// Begins with the newest signed head and what was countersigned, which come from the same place as the log.
     ///
     /// # Errors
-    /// [`AuditError::NotSigned`].
-    pub fn new(whose: &Whose, signed: Option<IdentityHead>) -> Result<Self, AuditError> {
-        match &signed {
-            Some(head) if !head.is_genuine(whose) => {
-                Err(AuditError::NotSigned { entry: head.number, identity: whose.identity })
-            }
-            _ => Ok(Self { signed, chain: Chain::default() }),
+    /// [`AuditError::NotSigned`], [`AuditError::NotCountersigned`].
+    pub fn new(
+        whose: &Whose,
+        signed: Option<IdentityHead>,
+        countersigned: Vec<Countersigned>,
+    ) -> Result<Self, AuditError> {
+        if let Some(head) = signed.as_ref().filter(|head| !head.is_genuine(whose)) {
+            return Err(AuditError::NotSigned { entry: head.number, identity: whose.identity });
         }
+        let genuine = |one: &&Countersigned| one.given.is_genuine(whose, &one.identity.key());
+        match countersigned.iter().find(|one| !genuine(one)) {
+            Some(one) => Err(AuditError::NotCountersigned {
+                entry: one.given.head.number,
+                witness: one.given.witness(),
+            }),
+            None => Ok(Self { signed, countersigned, chain: Chain::default() }),
+        }
+    }
+
+    /// The numbers and hashes that somebody has signed, and the peer if it was one.
+    fn heads(&self) -> impl Iterator<Item = (u64, &Digest, Option<PartyId>)> {
+        let own = self.signed.iter().map(|head| (head.number, &head.hash, None));
+        let others = self.countersigned.iter().map(|one| {
+            let head = &one.given.head;
+            (head.number, &head.hash, Some(one.given.witness()))
+        });
+        own.chain(others)
     }
 
     /// The number of the next entry.
@@ -120,11 +144,11 @@ impl Check {
         if !self.chain.extend(entry) {
             return Err(AuditError::Altered { entry: entry.number });
         }
-        match &self.signed {
-            Some(head) if head.number == entry.number && head.hash != entry.hash => {
-                Err(AuditError::Replaced { entry: entry.number })
-            }
-            _ => Ok(()),
+        let other =
+            |(number, hash, _): &(u64, &Digest, _)| *number == entry.number && **hash != entry.hash;
+        match self.heads().find(other) {
+            Some((entry, _, witness)) => Err(AuditError::Replaced { entry, witness }),
+            None => Ok(()),
         }
     }
 
@@ -134,24 +158,28 @@ impl Check {
     /// [`AuditError::CutOff`].
     pub fn finish(self) -> Result<Checked, AuditError> {
         let (entries, hash) = self.chain.end();
-        match &self.signed {
-            Some(head) if head.number > entries => {
-                Err(AuditError::CutOff { signed: head.number, last: entries })
-            }
-            _ => Ok(Checked { entries, hash, signed: self.signed }),
+        let beyond = self.heads().find(|(number, ..)| *number > entries);
+        if let Some((signed, _, witness)) = beyond {
+            return Err(AuditError::CutOff { signed, last: entries, witness });
         }
+        let Self { signed, countersigned, .. } = self;
+        Ok(Checked { entries, hash, signed, countersigned })
     }
 }
 
-/// Checks the whole log in `store`, and the newest signed head against it.
+/// Checks the whole log in `store`, and against it the newest signed head and what peers have countersigned.
 ///
 /// # Errors
 /// [`AuditError`].
-pub fn check(store: &Store, whose: &Whose) -> Result<Checked, AuditError> {
+pub fn check(
+    store: &Store,
+    whose: &Whose,
+    countersigned: Vec<Countersigned>,
+) -> Result<Checked, AuditError> {
     let signed = IdentityHead::newest(store)?;
     let generation = store.audit_head()?.generation;
-    is_of_generation(signed.as_ref(), generation)?;
-    let mut check = Check::new(whose, signed)?;
+    are_of_generation(signed.as_ref(), &countersigned, generation)?;
+    let mut check = Check::new(whose, signed, countersigned)?;
     // From 0: no entry has that number, and one that is there was inserted.
     let mut entries = store.audit(0, MAX_AUDIT_PAGE)?;
     while !entries.is_empty() {
@@ -161,18 +189,23 @@ pub fn check(store: &Store, whose: &Whose) -> Result<Checked, AuditError> {
     check.finish()
 }
 
-/// A head of a generation that the log has not reached is not of this log.
+/// Heads of a generation that the log has not reached are not of this log.
 ///
 /// # Errors
 /// [`AuditError::Generation`].
-pub fn is_of_generation(head: Option<&IdentityHead>, generation: u32) -> Result<(), AuditError> {
-    match head {
-        Some(head) if head.generation > generation => Err(AuditError::Generation {
+pub fn are_of_generation(
+    head: Option<&IdentityHead>,
+    countersigned: &[Countersigned],
+    generation: u32,
+) -> Result<(), AuditError> {
+    let mut heads = head.into_iter().chain(countersigned.iter().map(|one| &one.given.head));
+    match heads.find(|head| head.generation > generation) {
+        Some(head) => Err(AuditError::Generation {
             entry: head.number,
             signed: head.generation,
             found: generation,
         }),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 
@@ -219,14 +252,14 @@ mod tests {
     #[test]
     fn a_log_is_checked_over_pages_and_beyond_its_signed_head() {
         let store = store(0);
-        assert_eq!(check(&store, &whose()).unwrap().entries, 0);
+        assert_eq!(check(&store, &whose(), Vec::new()).unwrap().entries, 0);
         let records = (0..2 * MAX_AUDIT_PAGE + 1).map(|n| n.to_string().into_bytes());
         store.audit_append_all(records.collect()).unwrap();
-        assert_eq!(check(&store, &whose()).unwrap().signed, None);
+        assert_eq!(check(&store, &whose(), Vec::new()).unwrap().signed, None);
         let head = signed(&store);
         keep(&store, &head);
         store.audit_append(b"newer".to_vec()).unwrap();
-        let checked = check(&store, &whose()).unwrap();
+        let checked = check(&store, &whose(), Vec::new()).unwrap();
         assert_eq!(checked.entries, 2 * MAX_AUDIT_PAGE as u64 + 2);
         assert_eq!(checked.signed, Some(head));
     }
@@ -237,12 +270,18 @@ mod tests {
         let head = signed(&full);
         let refused = |store: Store, head: &IdentityHead, whose: &Whose| {
             keep(&store, head);
-            check(&store, whose).unwrap_err()
+            check(&store, whose, Vec::new()).unwrap_err()
         };
-        assert_eq!(refused(store(2), &head, &whose()), AuditError::CutOff { signed: 3, last: 2 });
+        assert_eq!(
+            refused(store(2), &head, &whose()),
+            AuditError::CutOff { signed: 3, last: 2, witness: None }
+        );
         let other = store(2);
         other.audit_append(b"another".to_vec()).unwrap();
-        assert_eq!(refused(other, &head, &whose()), AuditError::Replaced { entry: 3 });
+        assert_eq!(
+            refused(other, &head, &whose()),
+            AuditError::Replaced { entry: 3, witness: None }
+        );
         // All that is signed is signed.
         let changes: [&dyn Fn(&mut IdentityHead); 4] =
             [&|head| head.number = 2, &|head| head.hash[0] ^= 1, &|head| head.time += 1, &|head| {
@@ -272,13 +311,75 @@ mod tests {
         earlier.audit_append(b"accepted".to_vec()).unwrap();
         keep(&earlier, &head);
         let expected = AuditError::Generation { entry: 3, signed: 5, found: 0 };
-        assert_eq!(check(&earlier, &whose()), Err(expected));
+        assert_eq!(check(&earlier, &whose(), Vec::new()), Err(expected));
         // An older head than the generation is what a readmission leaves.
         let readmitted = store(2);
         keep(&readmitted, &signed(&readmitted));
         readmitted.readmit(4, &[], 0, b"accepted".to_vec()).unwrap();
-        assert_eq!(check(&readmitted, &whose()).unwrap().entries, 3);
+        assert_eq!(check(&readmitted, &whose(), Vec::new()).unwrap().entries, 3);
         readmitted.keep_identity_head(&[1, 2, 3]).unwrap();
-        assert_eq!(check(&readmitted, &whose()), Err(AuditError::MalformedHead));
+        assert_eq!(check(&readmitted, &whose(), Vec::new()), Err(AuditError::MalformedHead));
+    }
+
+    fn countersigned(head: &IdentityHead) -> Countersigned {
+        use crate::message::{SessionKeyCertificate, head_session};
+        use quorate_core::identity::session_key_digest;
+        let (witness, session) =
+            (IdentityKey::from_secret(&[9; 32]), IdentityKey::from_secret(&[10; 32]));
+        let (party, boot, key) = (PartyId::new(2).unwrap(), [3; 16], session.public().key());
+        let network = whose().network;
+        let digest = session_key_digest(&network, party, &boot, &key, &head_session(&network));
+        let signature = Bytes64(witness.sign(&digest).unwrap());
+        let certificate = SessionKeyCertificate { party, boot, key, signature };
+        let (head, time, signature) = (head.clone(), 1_800_000_001, Bytes64([0; 64]));
+        let mut given = Countersignature { head, time, certificate, signature };
+        let digest = given.digest(&network, whose().party);
+        given.signature = Bytes64(session.sign(&digest).unwrap());
+        Countersigned { given, identity: witness.public() }
+    }
+
+    /// The identity key's own signature does not help who signs another log with it.
+    #[test]
+    fn what_a_peer_has_countersigned_binds_the_party_itself() {
+        let full = store(3);
+        let one = countersigned(&signed(&full));
+        let witness = Some(PartyId::new(2).unwrap());
+        assert_eq!(check(&full, &whose(), vec![one.clone()]).unwrap().countersigned, [one.clone()]);
+        let form = CountersignedForm::new(&one, &whose());
+        assert_eq!(form.read(), Some(one.clone()));
+        let other = store(2);
+        other.audit_append(b"another".to_vec()).unwrap();
+        keep(&other, &signed(&other));
+        let refused = |store: &Store| check(store, &whose(), vec![one.clone()]).unwrap_err();
+        assert_eq!(refused(&other), AuditError::Replaced { entry: 3, witness });
+        let shorter = store(2);
+        keep(&shorter, &signed(&shorter));
+        assert_eq!(refused(&shorter), AuditError::CutOff { signed: 3, last: 2, witness });
+        // Of a generation that this log never had.
+        let mut later = one.clone();
+        later.given.head.generation = 1;
+        let generation = AuditError::Generation { entry: 3, signed: 1, found: 0 };
+        assert_eq!(check(&full, &whose(), vec![later]), Err(generation));
+
+        // All that is signed is signed, and by nobody else.
+        let changes: [&dyn Fn(&mut Countersigned); 8] = [
+            &|one| one.given.time += 1,
+            &|one| one.given.head.time += 1,
+            &|one| one.given.head.number = 2,
+            &|one| one.given.certificate.party = PartyId::new(3).unwrap(),
+            &|one| one.given.certificate.boot[0] ^= 1,
+            &|one| one.given.certificate.key = key().public().key(),
+            &|one| one.given.signature.0[0] ^= 1,
+            &|one| one.identity = key().public(),
+        ];
+        for change in changes {
+            let mut changed = one.clone();
+            change(&mut changed);
+            let found = check(&full, &whose(), vec![changed]).unwrap_err();
+            assert!(matches!(found, AuditError::NotCountersigned { .. }), "{found:?}");
+        }
+        // A party is no witness of its own.
+        let alone = Whose { party: PartyId::new(2).unwrap(), ..whose() };
+        assert!(!one.given.is_genuine(&alone, &one.identity.key()));
     }
 }

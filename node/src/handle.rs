@@ -179,6 +179,8 @@ pub struct Status {
     pub audit_entries: u64,
     /// How far its identity key has signed it.
     pub signed_head: Option<SignedHeadInfo>,
+    /// Who has countersigned that head.
+    pub countersigned_by: Vec<u16>,
 }
 
 /// Why a command failed, by blame.

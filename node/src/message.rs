@@ -8,8 +8,10 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::wire::{self, Bytes64, DecodeError};
 use serde::{Deserialize, Serialize};
 
+use crate::audit::{Countersignature, IdentityHead};
+
 /// Kinds of [`PeerMessage`]; the first byte after the version says which.
-const KINDS: u8 = 18;
+const KINDS: u8 = 20;
 
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
@@ -201,6 +203,10 @@ pub enum PeerMessage {
     Head(Box<SignedHead>),
     /// The newest head of the receiver's own log that the sender has seen: said first on every link.
     Recall(Option<Box<SignedHead>>),
+    /// The newest head of the sender's log that its identity key has signed, to be countersigned.
+    Witness(Box<IdentityHead>),
+    /// The sender has countersigned a head of the receiver's log.
+    Countersigned(Box<Countersignature>),
 }
 
 /// How far a party's log was, in its own words: whoever puts its whole folder back to an earlier day

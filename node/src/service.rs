@@ -3,6 +3,7 @@
 
 mod confirm;
 mod coordinate;
+mod countersign;
 mod device_log;
 mod hsm_calls;
 mod incidents;
@@ -299,6 +300,7 @@ impl Service {
                 self.last_confirm = None;
                 if let Some(party) = PartyId::new(party) {
                     self.recall_to(party);
+                    self.ask_witness(party);
                     self.propose_again(party);
                 }
             }
@@ -407,6 +409,8 @@ impl Service {
             }
             PeerMessage::Head(head) => self.handle_head(from, head),
             PeerMessage::Recall(head) => self.handle_recall(from, head.as_deref()),
+            PeerMessage::Witness(head) => self.handle_witness(from, *head),
+            PeerMessage::Countersigned(given) => self.handle_countersigned(from, &given),
         }
     }
 
@@ -439,6 +443,7 @@ impl Service {
             rolled_back: self.witness.is_rolled_back(),
             audit_entries: self.store.audit_head().map_or(0, |head| head.number),
             signed_head: self.head.info(),
+            countersigned_by: self.countersigned(),
         }
     }
 

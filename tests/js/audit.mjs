@@ -37,8 +37,8 @@ const SPKI = {
   p256: "3039301306072a8648ce3d020106082a8648ce3d030107032200",
 };
 
-function isSigned(message, signature) {
-  const [kind, point] = identity.split(":");
+function isSigned(message, signature, by = identity) {
+  const [kind, point] = by.split(":");
   const der = Buffer.from(SPKI[kind] + point, "hex");
   const key = createPublicKey({ key: der, format: "der", type: "spki" });
   if (kind === "ed25519") return verify(null, message, key, signature);
@@ -46,25 +46,43 @@ function isSigned(message, signature) {
 }
 
 const lines = readFileSync(file, "utf8").trimEnd().split("\n").map((line) => JSON.parse(line));
-const head = lines.pop().signed_head ?? fail("no signed head");
+const end = lines.pop();
+const head = end.signed_head ?? fail("no signed head");
 let previous = Buffer.alloc(32);
 let signed;
+const hashes = new Map();
 lines.forEach((entry, index) => {
   if (entry.number !== index + 1) fail(`entry ${index + 1} is missing`);
   if (entry.previous !== previous.toString("hex")) fail(`entry ${entry.number} follows another`);
   previous = hash(Buffer.from("audit"), previous, number(entry.number, 8), Buffer.from(entry.record));
   if (entry.hash !== previous.toString("hex")) fail(`entry ${entry.number} has another hash`);
   if (entry.number === head.number) signed = entry.hash;
+  hashes.set(entry.number, entry.hash);
 });
 if (signed !== head.hash) fail("the signed entry is another, or not there");
-const message = hash(
-  Buffer.from("identity-head"),
-  Buffer.from(head.network, "hex"),
-  number(head.party, 2),
-  number(head.generation, 4),
-  number(head.number, 8),
-  Buffer.from(head.hash, "hex"),
-  number(head.time, 8),
-);
-if (!isSigned(message, Buffer.from(head.signature, "hex"))) fail("the head is not signed");
-console.log(JSON.stringify({ entries: lines.length, party: head.party, signed: head.number }));
+const hex = (text) => Buffer.from(text, "hex");
+
+function isHeadSigned(head) {
+  const fields = [number(head.party, 2), number(head.generation, 4), number(head.number, 8)];
+  fields.push(hex(head.hash), number(head.time, 8));
+  return isSigned(hash(Buffer.from("identity-head"), hex(head.network), ...fields), hex(head.signature));
+}
+
+if (!isHeadSigned(head)) fail("the head is not signed");
+
+// Peers: each has a session key that its identity key certified, and signed the head with that.
+const countersigned = end.countersigned.map((one) => {
+  const [network, seen] = [hex(one.head.network), one.head];
+  if (!isHeadSigned(seen)) fail(`the head that party ${one.witness} saw is not signed`);
+  if (hashes.get(seen.number) !== seen.hash) fail(`party ${one.witness} saw another entry ${seen.number}`);
+  const session = hash(Buffer.from("audit-head-session"), network);
+  const certified = [number(one.witness, 2), hex(one.boot), hex(one.session_key), session];
+  const certificate = hash(Buffer.from("session-key"), network, ...certified);
+  if (!isSigned(certificate, hex(one.certificate), one.identity)) fail("a session key is not certified");
+  const fields = [number(seen.party, 2), number(seen.generation, 4), number(seen.number, 8), hex(seen.hash)];
+  fields.push(number(seen.time, 8), number(one.witness, 2), hex(one.boot), number(one.time, 8));
+  const given = hash(Buffer.from("countersigned-head"), network, ...fields);
+  if (!isSigned(given, hex(one.signature), `ed25519:${one.session_key}`)) fail("a countersignature is wrong");
+  return { party: one.witness, identity: one.identity, entry: seen.number };
+});
+console.log(JSON.stringify({ entries: lines.length, party: head.party, signed: head.number, countersigned }));

@@ -7,7 +7,7 @@ use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartySet};
 use quorate_core::wire::Bytes64;
-use quorate_node::audit::{IdentityHead, Whose};
+use quorate_node::audit::{Countersignature, IdentityHead, Whose};
 use quorate_node::identity::IdentityKey;
 use quorate_node::message::{Outcome, PeerMessage, Rejection, SessionKeyCertificate, SignedHead};
 use quorate_node::network::frame::{Frame, Hello};
@@ -66,6 +66,8 @@ pub fn messages() -> Vec<(&'static str, PeerMessage)> {
         ("signed", PeerMessage::Signed { session, request: vec![1, 2], outcome: outcome() }),
         ("head", PeerMessage::Head(Box::new(head()))),
         ("recall", PeerMessage::Recall(Some(Box::new(head())))),
+        ("witness", PeerMessage::Witness(Box::new(identity_head().0))),
+        ("countersigned", PeerMessage::Countersigned(Box::new(countersignature()))),
     ]
 }
 
@@ -109,6 +111,17 @@ pub fn identity_head() -> (IdentityHead, Whose) {
         Err(error) => panic!("{error}"),
     }
     (head, whose)
+}
+
+/// Of that head.
+#[must_use]
+pub fn countersignature() -> Countersignature {
+    Countersignature {
+        head: identity_head().0,
+        time: 1_800_000_001,
+        certificate: certificate(3),
+        signature: Bytes64([0x44; 64]),
+    }
 }
 
 /// An active key.

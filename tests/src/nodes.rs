@@ -16,7 +16,7 @@ use quorate_core::hash::Digest;
 use quorate_core::secret::SecretBytes;
 use quorate_hsm::KeyProtector;
 use quorate_hsm::software::{SoftwareProtector, SoftwareSecret};
-use quorate_node::audit::Whose;
+use quorate_node::audit::{Countersigned, Whose};
 use quorate_node::entropy::Entropy;
 use quorate_node::handle::KeyInfo;
 use quorate_node::identity::IdentityKey;
@@ -284,6 +284,12 @@ impl World {
         }
     }
 
+    /// The network's identifier.
+    #[must_use]
+    pub fn network(&self) -> [u8; 16] {
+        self.membership.network()
+    }
+
     /// A message that `from` never sent: so lies a corrupt member.
     pub fn say(&mut self, from: u16, to: u16, message: &PeerMessage) {
         let bytes = message.encode();
@@ -364,7 +370,11 @@ impl World {
             }
             let (network, identity) = (self.membership.network(), node.identity.public());
             let whose = Whose { network, party: id(party), identity };
-            if let Err(error) = quorate_node::audit::check(&store, &whose) {
+            let countersigned = match Countersigned::of_group(&store, &self.membership) {
+                Ok(countersigned) => countersigned,
+                Err(error) => panic!("party {party}: {error}"),
+            };
+            if let Err(error) = quorate_node::audit::check(&store, &whose, countersigned) {
                 panic!("party {party}'s audit log: {error}");
             }
             drop(store);

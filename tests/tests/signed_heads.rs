@@ -4,9 +4,14 @@
 // Functions outside `#[test]` are test code too.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use quorate_core::wire::Bytes64;
+use quorate_node::audit::IdentityHead;
 use quorate_node::handle::{KeyInfo, SignedHeadInfo};
+use quorate_node::identity::IdentityKey;
+use quorate_node::message::PeerMessage;
 use quorate_node::service::SIGN_HEAD_EVERY;
 use quorate_tests::nodes::{Answer, HsmWeather, World, transfer};
+use quorate_tests::simulator::id;
 use tokio::sync::oneshot::error::TryRecvError;
 
 /// Parties 1 to 3, which must all sign, and a key.
@@ -135,4 +140,73 @@ fn the_end_waits_for_no_hsm_that_is_silent() {
     world.wait(4);
     assert_eq!(world.hsm_calls(2), 1);
     assert_eq!(world.stop(2).try_recv(), Err(TryRecvError::Closed));
+}
+
+fn countersigned_by(world: &mut World, party: u16) -> Vec<u16> {
+    world.status(party).countersigned_by
+}
+
+#[test]
+fn peers_countersign_each_head_and_who_was_away_does_later() {
+    let (mut world, key) = world(5);
+    sign(&mut world, &key, 0);
+    world.wait(2);
+    assert_eq!(countersigned_by(&mut world, 2), [1, 3]);
+    world.boot(4);
+    world.wait(2);
+    assert_eq!(countersigned_by(&mut world, 2), [1, 3, 4]);
+    // The next head begins anew, and what is stored survives.
+    world.crash(4);
+    a_minute_with_signatures(&mut world, &key, 1);
+    world.wait(2);
+    world.boot(4);
+    // Until all is signed.
+    world.wait(68);
+    let head = signed(&mut world, 2).unwrap();
+    assert_eq!(countersigned_by(&mut world, 2), [1, 3, 4]);
+    // Also checks the logs against it.
+    world.check();
+    assert_eq!(signed(&mut world, 2), Some(head));
+    assert_eq!(countersigned_by(&mut world, 2), [1, 3, 4]);
+}
+
+/// Who holds a party's identity key signs two logs, and shows each peer what it likes.
+#[test]
+fn of_two_heads_for_one_entry_a_peer_countersigns_the_first_alone() {
+    let (mut world, key) = world(6);
+    sign(&mut world, &key, 0);
+    world.wait(2);
+    let info = signed(&mut world, 2).unwrap();
+    let refused = |world: &mut World| {
+        let status = world.status(1);
+        let seen = status.peers.into_iter().find(|peer| peer.party == 2).unwrap();
+        seen.last_refusal
+    };
+    assert_eq!(refused(&mut world), None);
+    // Every party's key is known in these worlds.
+    let (owner, identity) = (id(2), IdentityKey::from_secret(&[2; 32]));
+    let mut head = IdentityHead {
+        generation: info.generation,
+        number: info.number,
+        hash: [0x55; 32],
+        time: info.time,
+        signature: Bytes64([0; 64]),
+    };
+    world.sleep(6);
+    world.say(2, 1, &PeerMessage::Witness(Box::new(head.clone())));
+    world.wait(1);
+    assert!(refused(&mut world).unwrap().contains("did not sign"));
+    head.signature = Bytes64(identity.sign(&head.digest(&world.network(), owner)).unwrap());
+    for restart in [false, true] {
+        if restart {
+            world.crash(1);
+            world.boot(1);
+        }
+        world.wait(6);
+        world.say(2, 1, &PeerMessage::Witness(Box::new(head.clone())));
+        world.wait(1);
+        assert!(refused(&mut world).unwrap().contains("two heads"), "restarted: {restart}");
+    }
+    assert!(countersigned_by(&mut world, 2).contains(&3));
+    world.check();
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use quorate_core::party::PartyId;
+
 use crate::handle::ServiceError;
 use crate::identity::IdentityPublic;
 use crate::store::StoreError;
@@ -22,11 +24,15 @@ pub enum AuditError {
         signed: u64,
         /// The last one that is there.
         last: u64,
+        /// The peer that has countersigned it; none if it is the party's own signature.
+        witness: Option<PartyId>,
     },
     /// The log is whole, and not the one that the identity key signed.
     Replaced {
         /// The entry that was signed.
         entry: u64,
+        /// The peer that has countersigned it; none if it is the party's own signature.
+        witness: Option<PartyId>,
     },
     /// The head is not signed by this party's identity key.
     NotSigned {
@@ -34,6 +40,18 @@ pub enum AuditError {
         entry: u64,
         /// The key that should have signed.
         identity: IdentityPublic,
+    },
+    /// The countersignature is not of this peer, or not of a head that this party's identity key has signed.
+    NotCountersigned {
+        /// The entry that it names.
+        entry: u64,
+        /// Who should have countersigned.
+        witness: PartyId,
+    },
+    /// A countersignature's bytes are none.
+    MalformedCountersignature {
+        /// Whose it should be.
+        witness: u16,
     },
     /// The head is of a generation that the log has not reached.
     Generation {
@@ -67,6 +85,13 @@ pub enum AuditError {
 const WHAT_TO_DO: &str = "keep it for examination, find out who could write it, and restore this party's \
                           folder from its newest backup";
 
+fn who(witness: Option<PartyId>) -> String {
+    witness.map_or_else(
+        || "this party's identity key has signed".to_owned(),
+        |party| format!("party {party} has countersigned"),
+    )
+}
+
 impl std::fmt::Display for AuditError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -74,16 +99,26 @@ impl std::fmt::Display for AuditError {
             Self::Altered { entry } => {
                 write!(f, "the audit log was altered at or before entry {entry}: {WHAT_TO_DO}")
             }
-            Self::CutOff { signed, last } => write!(
+            Self::CutOff { signed, last, witness } => write!(
                 f,
-                "the audit log ends at entry {last}, and this party's identity key has signed its head \
-                 at entry {signed}: its end was cut off; {WHAT_TO_DO}"
+                "the audit log ends at entry {last}, and {} its head at entry {signed}: its end was cut \
+                 off; {WHAT_TO_DO}",
+                who(*witness)
             ),
-            Self::Replaced { entry } => write!(
+            Self::Replaced { entry, witness } => write!(
                 f,
-                "entry {entry} of the audit log is not the one that this party's identity key has \
-                 signed: it or one before it was replaced; {WHAT_TO_DO}"
+                "entry {entry} of the audit log is not the one that {}: it or one before it was \
+                 replaced; {WHAT_TO_DO}",
+                who(*witness)
             ),
+            Self::NotCountersigned { entry, witness } => write!(
+                f,
+                "the countersignature of party {witness}, at entry {entry}, is not its own, or is of a head that \
+                 this party's identity key did not sign: {WHAT_TO_DO}"
+            ),
+            Self::MalformedCountersignature { witness } => {
+                write!(f, "the countersignature of party {witness} cannot be read: {WHAT_TO_DO}")
+            }
             Self::NotSigned { entry, identity } => write!(
                 f,
                 "the signed head of the audit log, at entry {entry}, is not signed by {identity} for \

@@ -1,11 +1,14 @@
 //! The log as JSON: pages of the API, and lines of an export.
 
+use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
 use quorate_core::wire::Bytes64;
 use serde::{Deserialize, Serialize};
 
-use super::{AuditError, IdentityHead, Whose};
+use super::{AuditError, Countersignature, Countersigned, IdentityHead, Whose};
 use crate::identity::IdentityPublic;
+use crate::membership::Membership;
+use crate::message::SessionKeyCertificate;
 use crate::store::{AuditEntry, Store};
 
 /// Entries of one page; nobody else is served while it is read.
@@ -112,6 +115,61 @@ impl HeadForm {
     }
 }
 
+/// A peer's countersignature of a head, with all that it is over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CountersignedForm {
+    /// The head, and whose log it is of.
+    pub head: HeadForm,
+    /// The peer.
+    pub witness: u16,
+    /// Its identity, as the membership file has it.
+    pub identity: IdentityPublic,
+    /// When, by the peer's own clock, Unix seconds.
+    pub time: u64,
+    /// 16 bytes, hexadecimal: random per start of the peer.
+    pub boot: String,
+    /// The peer's session key of that start: Ed25519, hexadecimal.
+    pub session_key: String,
+    /// By the peer's identity key, on its session key: hexadecimal.
+    pub certificate: String,
+    /// By the session key: hexadecimal.
+    pub signature: String,
+}
+
+impl CountersignedForm {
+    /// The countersignature, with whose log it is about.
+    #[must_use]
+    pub fn new(one: &Countersigned, whose: &Whose) -> Self {
+        let Countersigned { given, identity } = one;
+        Self {
+            head: HeadForm::new(&given.head, whose),
+            witness: given.witness().number(),
+            identity: *identity,
+            time: given.time,
+            boot: hex::encode(given.certificate.boot),
+            session_key: hex::encode(given.certificate.key.as_bytes()),
+            certificate: hex::encode(given.certificate.signature.0),
+            signature: hex::encode(given.signature.0),
+        }
+    }
+
+    /// What it says; `None` if a field is malformed.
+    #[must_use]
+    pub fn read(&self) -> Option<Countersigned> {
+        let certificate = SessionKeyCertificate {
+            party: PartyId::new(self.witness)?,
+            boot: bytes(&self.boot)?,
+            key: Identity::Ed25519(bytes(&self.session_key)?),
+            signature: Bytes64(bytes(&self.certificate)?),
+        };
+        let (head, _) = self.head.read()?;
+        let signature = Bytes64(bytes(&self.signature)?);
+        let given = Countersignature { head, time: self.time, certificate, signature };
+        Some(Countersigned { given, identity: self.identity })
+    }
+}
+
 fn bytes<const L: usize>(digits: &str) -> Option<[u8; L]> {
     let mut bytes = [0; L];
     hex::decode_to_slice(digits, &mut bytes).ok()?;
@@ -128,6 +186,8 @@ pub enum ExportLine {
     End {
         /// `None` if the identity key has signed none yet.
         signed_head: Option<Box<HeadForm>>,
+        /// What peers have countersigned.
+        countersigned: Vec<CountersignedForm>,
     },
 }
 
@@ -137,6 +197,7 @@ struct End {
     // Must be there, though it may be null.
     #[serde(deserialize_with = "Option::deserialize")]
     signed_head: Option<Box<HeadForm>>,
+    countersigned: Vec<CountersignedForm>,
 }
 
 impl ExportLine {
@@ -145,8 +206,8 @@ impl ExportLine {
     pub fn parse(line: &[u8]) -> Option<Self> {
         let entry = serde_json::from_slice(line).map(Self::Entry).ok();
         let end = || {
-            let End { signed_head } = serde_json::from_slice(line).ok()?;
-            Some(Self::End { signed_head })
+            let End { signed_head, countersigned } = serde_json::from_slice(line).ok()?;
+            Some(Self::End { signed_head, countersigned })
         };
         entry.or_else(end)
     }
@@ -163,6 +224,8 @@ pub struct Page {
     pub generation: u32,
     /// The newest head that the identity key signed.
     pub signed_head: Option<HeadForm>,
+    /// What peers have countersigned.
+    pub countersigned: Vec<CountersignedForm>,
 }
 
 /// A page of the log in `store`, from number `from` on; it is not checked. Its end is the log's if its last
@@ -170,8 +233,16 @@ pub struct Page {
 ///
 /// # Errors
 /// [`AuditError::Store`], [`AuditError::MalformedHead`].
-pub fn page(store: &Store, whose: &Whose, from: u64) -> Result<Page, AuditError> {
+pub fn page(
+    store: &Store,
+    whose: &Whose,
+    group: &Membership,
+    from: u64,
+) -> Result<Page, AuditError> {
     let signed_head = IdentityHead::newest(store)?.map(|head| HeadForm::new(&head, whose));
+    let countersigned = Countersigned::of_group(store, group)?;
+    let countersigned =
+        countersigned.iter().map(|one| CountersignedForm::new(one, whose)).collect();
     let head = store.audit_head()?;
     let (mut entries, mut size) = (Vec::new(), 0);
     for entry in store.audit(from, PAGE)? {
@@ -181,7 +252,7 @@ pub fn page(store: &Store, whose: &Whose, from: u64) -> Result<Page, AuditError>
         }
         entries.push(EntryForm::from(&entry));
     }
-    Ok(Page { entries, last: head.number, generation: head.generation, signed_head })
+    Ok(Page { entries, last: head.number, generation: head.generation, signed_head, countersigned })
 }
 
 #[cfg(test)]
@@ -207,9 +278,17 @@ mod tests {
         store.audit_append_all(vec![vec![b'a']; 1000]).unwrap();
         let identity = IdentityKey::from_secret(&[7; 32]).public();
         let whose = Whose { network: [5; 16], party: PartyId::new(1).unwrap(), identity };
+        let member = |id: u8| {
+            let identity = IdentityKey::from_secret(&[id; 32]).public();
+            format!(
+                "[[party]]\nid = {id}\nname = \"a\"\nidentity = \"{identity}\"\naddress = \"127.0.0.1:{id}\"\n"
+            )
+        };
+        let group = format!("network = \"{}\"\n{}{}", "05".repeat(16), member(1), member(2));
+        let group = Membership::parse(&group).unwrap();
         let (mut from, mut sizes) = (1, Vec::new());
         while from <= 1040 {
-            let page = page(&store, &whose, from).unwrap();
+            let page = page(&store, &whose, &group, from).unwrap();
             assert_eq!((page.last, page.entries.first().unwrap().number), (1040, from));
             assert!(serde_json::to_string(&page).unwrap().len() < 4 << 20);
             sizes.push(page.entries.len());

@@ -12,7 +12,8 @@ use serde_json::json;
 
 use super::{CommandError, Global};
 use crate::audit::{
-    AuditError, Check, Checked, ExportLine, HeadForm, Page, Whose, is_of_generation, page,
+    AuditError, Check, Checked, Countersigned, CountersignedForm, ExportLine, HeadForm, Page,
+    Whose, are_of_generation, page,
 };
 use crate::client::Client;
 use crate::clock::utc;
@@ -42,12 +43,20 @@ pub(super) struct VerifyArgs {
     /// Who must have signed it, as the membership file has it: `ed25519:…` or `p256:…`
     #[arg(long, requires = "file")]
     identity: Option<IdentityPublic>,
+    /// Whose countersignatures count: the group's membership file. Without it, those whom the export names
+    #[arg(long, value_name = "FILE", requires = "file")]
+    membership: Option<PathBuf>,
 }
 
 pub(super) fn audit(global: &Global, verb: &AuditVerb) -> Result<(), CommandError> {
     match verb {
-        AuditVerb::Verify(VerifyArgs { file: Some(file), identity: Some(identity) }) => {
-            let (checked, whose) = export::verify(file, *identity)?;
+        AuditVerb::Verify(VerifyArgs {
+            file: Some(file),
+            identity: Some(identity),
+            membership,
+        }) => {
+            let group = membership.as_deref().map(Membership::load).transpose()?;
+            let (checked, whose) = export::verify(file, *identity, group.as_ref())?;
             report(global, &checked, &whose, None);
             Ok(())
         }
@@ -69,9 +78,11 @@ pub(super) fn audit(global: &Global, verb: &AuditVerb) -> Result<(), CommandErro
 
 fn report(global: &Global, checked: &Checked, whose: &Whose, file: Option<&PathBuf>) {
     let signed = checked.signed.as_ref().map(|head| HeadForm::new(head, whose));
+    let countersigned: Vec<_> =
+        checked.countersigned.iter().map(|one| CountersignedForm::new(one, whose)).collect();
     let object = json!({
         "party": whose.party.number(), "entries": checked.entries,
-        "hash": hex::encode(checked.hash), "signed_head": signed, "file": file,
+        "hash": hex::encode(checked.hash), "signed_head": signed, "countersigned": countersigned, "file": file,
     });
     let (entries, hash) = (checked.entries, hex::encode(checked.hash));
     let mut text = format!("the chain is whole: {entries} entries, the last has hash {hash}\n");
@@ -88,10 +99,40 @@ fn report(global: &Global, checked: &Checked, whose: &Whose, file: Option<&PathB
                  all of it"
             .to_owned(),
     });
+    for one in &checked.countersigned {
+        let (witness, identity, time) = (one.given.witness(), one.identity, utc(one.given.time));
+        let number = one.given.head.number;
+        text.push_str(&format!(
+            "\nparty {witness}, {identity}, countersigned the head at entry {number}, on {time}"
+        ));
+    }
+    if checked.signed.is_some() && checked.countersigned.is_empty() {
+        text.push_str("\nno other party has countersigned a head: its own operator could have signed another log");
+    }
     if let Some(file) = file {
         text.push_str(&format!("\nwritten to {}", file.display()));
     }
     global.print(&object, &text);
+}
+
+/// Countersignatures as they came with a log; those of `group` must be by the identities that it names.
+fn read_countersigned(
+    forms: &[CountersignedForm],
+    group: Option<&Membership>,
+) -> Result<Vec<Countersigned>, AuditError> {
+    let mut all = Vec::new();
+    for form in forms {
+        let witness = form.witness;
+        let one = form.read().ok_or(AuditError::MalformedCountersignature { witness })?;
+        // Not whom the log names: whom the reader trusts.
+        match group.map(|group| group.identity_of(witness)) {
+            None => all.push(one),
+            Some(Some(identity)) => all.push(Countersigned { identity: *identity, ..one }),
+            // Who is not of the group countersigns nothing.
+            Some(None) => {}
+        }
+    }
+    Ok(all)
 }
 
 /// Where the log is read from.
@@ -103,6 +144,7 @@ enum Place {
 pub(super) struct Source {
     place: Place,
     whose: Whose,
+    group: Membership,
 }
 
 impl Source {
@@ -122,12 +164,12 @@ impl Source {
             Err(StoreError::Locked { .. }) => Place::Node(Box::new(global.operator()?)),
             Err(error) => return Err(error.into()),
         };
-        Ok(Self { place, whose })
+        Ok(Self { place, whose, group: membership })
     }
 
     fn page(&self, from: u64) -> Result<Page, CommandError> {
         match &self.place {
-            Place::Store(store) => Ok(page(store, &self.whose, from)?),
+            Place::Store(store) => Ok(page(store, &self.whose, &self.group, from)?),
             Place::Node(client) => Ok(client.audit(from)?),
         }
     }
@@ -144,8 +186,9 @@ impl Source {
             Some(form) => Some(form.read().ok_or(AuditError::MalformedHead)?.0),
             None => None,
         };
-        is_of_generation(signed.as_ref(), page.generation)?;
-        let mut check = Check::new(&self.whose, signed)?;
+        let countersigned = read_countersigned(&page.countersigned, Some(&self.group))?;
+        are_of_generation(signed.as_ref(), &countersigned, page.generation)?;
+        let mut check = Check::new(&self.whose, signed, countersigned)?;
         while !page.entries.is_empty() {
             for form in &page.entries {
                 let entry = form.entry().ok_or(AuditError::Altered { entry: form.number })?;

@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{CommandError, Global};
-use crate::audit::Whose;
+use crate::audit::{Countersigned, Whose};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::device_log::Intake;
@@ -66,7 +66,8 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     }
     check_owner(&store, &place, me)?;
     let (network, identity) = (membership.network(), config.identity);
-    crate::audit::check(&store, &Whose { network, party: me, identity })?;
+    let countersigned = Countersigned::of_group(&store, &membership)?;
+    crate::audit::check(&store, &Whose { network, party: me, identity }, countersigned)?;
     super::init::forget(&place)?;
     let token = std::fs::read_to_string(place.operator_token())
         .map(zeroize::Zeroizing::new)

@@ -10,7 +10,12 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
         || "no head is signed by the identity key yet".to_owned(),
         |head| {
             let (number, time) = (head.number, utc(head.time));
-            format!("the identity key signed its head at entry {number}, on {time}")
+            let by: Vec<String> = status.countersigned_by.iter().map(ToString::to_string).collect();
+            let by = match by.is_empty() {
+                true => "nobody has countersigned it yet".to_owned(),
+                false => format!("countersigned by parties {}", by.join(", ")),
+            };
+            format!("the identity key signed its head at entry {number}, on {time}; {by}")
         },
     );
     let mut text = format!(

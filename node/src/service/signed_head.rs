@@ -1,8 +1,10 @@
 //! The head of this party's audit log, signed by its identity key (`docs/PROTOCOL.md` §10.9): a call of the
 //! HSM like others, and nobody waits for it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use quorate_core::party::PartyId;
 use quorate_core::wire::Bytes64;
 use tokio::sync::oneshot;
 
@@ -27,11 +29,14 @@ pub(super) struct HeadSigning {
     asked: Option<Instant>,
     /// Who stops the node and is told when nothing is left to sign.
     stopping: Option<oneshot::Sender<()>>,
+    /// When a head of a peer was last countersigned.
+    pub(super) answered: BTreeMap<PartyId, Instant>,
 }
 
 impl HeadSigning {
     pub(super) fn new(newest: Option<IdentityHead>) -> Self {
-        Self { newest, under_way: None, asked: None, stopping: None }
+        let answered = BTreeMap::new();
+        Self { newest, under_way: None, asked: None, stopping: None, answered }
     }
 
     pub(super) fn info(&self) -> Option<SignedHeadInfo> {
@@ -41,6 +46,10 @@ impl HeadSigning {
             hash: hex::encode(head.hash),
             time: head.time,
         })
+    }
+
+    pub(super) fn newest(&self) -> Option<&IdentityHead> {
+        self.newest.as_ref()
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -54,7 +63,7 @@ impl Service {
     }
 
     pub(super) fn audit_page(&self, from: u64) -> Result<Page, ServiceError> {
-        Ok(page(&self.store, &self.whose(), from)?)
+        Ok(page(&self.store, &self.whose(), &self.membership, from)?)
     }
 
     /// Has the head signed if it changed and the last time is long ago.
@@ -134,6 +143,7 @@ impl Service {
             Ok(()) => {
                 tracing::debug!(entry = head.number, at = utc(head.time), "audit head signed");
                 self.head.newest = Some(head);
+                self.ask_witnesses();
                 if self.head.is_stopping() {
                     self.sign_last_head(self.clock.instant());
                 }

@@ -77,6 +77,11 @@ pub(super) fn rolled_back() -> ServiceError {
 }
 
 impl Service {
+    /// Of the session key, for heads.
+    pub(super) fn certificate(&self) -> &SessionKeyCertificate {
+        &self.witness.certificate
+    }
+
     /// Tells all peers how far the log is, before the message that its last entry tells of.
     pub(super) fn announce_head(&mut self) -> Result<(), StoreError> {
         let head = self.store.audit_head()?;

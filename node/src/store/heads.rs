@@ -1,10 +1,13 @@
 //! Heads of audit logs: this party's own, and the newest that each peer has shown.
 
 use quorate_core::hash::Digest;
-use redb::ReadableTable as _;
+use redb::{AccessGuard, ReadableTable as _, TableDefinition};
 
 use super::audit::{self, AuditEntry};
-use super::rows::{AUDIT, HEADS, IDENTITY_HEAD, META, META_GENERATION, META_ROLLBACK, WINDOWS};
+use super::rows::{
+    AUDIT, COUNTERSIGNED, HEADS, IDENTITY_HEAD, META, META_GENERATION, META_ROLLBACK, WINDOWS,
+    WITNESSED,
+};
 use super::{End, MAX_HEAD, Store, StoreError, bounded};
 
 /// Where a log ends.
@@ -41,11 +44,80 @@ impl Store {
     /// # Errors
     /// [`StoreError::Corrupt`], [`StoreError::Io`].
     pub fn head_of(&self, party: u16) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.read()?.open_table(HEADS) {
-            // Made by a version that kept none.
+        self.of_party(HEADS, party)
+    }
+
+    /// What is kept of a party in a table; nothing, in a store that was made without the table.
+    fn of_party(
+        &self,
+        table: TableDefinition<'_, u16, &'static [u8]>,
+        party: u16,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.read()?.open_table(table) {
             Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
             table => Ok(table?.get(party)?.map(|bytes| bytes.value().to_vec())),
         }
+    }
+
+    fn keep_of_party(
+        &self,
+        table: TableDefinition<'_, u16, &'static [u8]>,
+        party: u16,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        bounded("the head of a log", bytes.len(), MAX_HEAD)?;
+        self.write(|transaction| {
+            transaction.open_table(table)?.insert(party, bytes)?;
+            Ok(End::Commit(()))
+        })
+    }
+
+    /// A peer's countersignature of a head of this party's own log, encoded.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn countersignature(&self, party: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        self.of_party(COUNTERSIGNED, party)
+    }
+
+    /// All of them, by peer.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn countersignatures(&self) -> Result<Vec<(u16, Vec<u8>)>, StoreError> {
+        let table = match self.read()?.open_table(COUNTERSIGNED) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => table?,
+        };
+        let entry = |entry: Result<(AccessGuard<'_, u16>, AccessGuard<'_, &[u8]>), _>| {
+            let (party, bytes) = entry?;
+            Ok((party.value(), bytes.value().to_vec()))
+        };
+        table.iter()?.map(entry).collect()
+    }
+
+    /// Keeps a peer's countersignature, instead of its last one.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], or the disk's.
+    pub fn keep_countersignature(&self, party: u16, bytes: &[u8]) -> Result<(), StoreError> {
+        self.keep_of_party(COUNTERSIGNED, party, bytes)
+    }
+
+    /// The newest head of a peer's log that this party has countersigned, encoded.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn witnessed_head(&self, party: u16) -> Result<Option<Vec<u8>>, StoreError> {
+        self.of_party(WITNESSED, party)
+    }
+
+    /// Keeps a head that this party is about to countersign.
+    ///
+    /// # Errors
+    /// [`StoreError::TooLarge`], or the disk's.
+    pub fn keep_witnessed_head(&self, party: u16, head: &[u8]) -> Result<(), StoreError> {
+        self.keep_of_party(WITNESSED, party, head)
     }
 
     /// Keeps peers' heads, each instead of what was kept of that peer before.

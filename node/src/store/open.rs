@@ -9,8 +9,8 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
 use super::rows::{
-    AUDIT, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META, META_FORMAT, REQUESTS,
-    WINDOWS,
+    AUDIT, COUNTERSIGNED, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META,
+    META_FORMAT, REQUESTS, WINDOWS, WITNESSED,
 };
 use super::{StoreError, begin_write};
 
@@ -126,5 +126,7 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(EVIDENCE)?;
     transaction.open_table(HEADS)?;
     transaction.open_table(IDENTITY_HEAD)?;
+    transaction.open_table(COUNTERSIGNED)?;
+    transaction.open_table(WITNESSED)?;
     Ok(transaction.commit()?)
 }

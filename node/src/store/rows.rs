@@ -42,6 +42,14 @@ pub(super) const HEADS: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("
 pub(super) const IDENTITY_HEAD: TableDefinition<'_, (), &[u8]> =
     TableDefinition::new("identity-head");
 
+/// A peer → its countersignature of a head of this party's own log. A store without this table has none.
+pub(super) const COUNTERSIGNED: TableDefinition<'_, u16, &[u8]> =
+    TableDefinition::new("countersigned-heads");
+
+/// A peer → the newest head of its log that this party has countersigned. A store without this table has none.
+pub(super) const WITNESSED: TableDefinition<'_, u16, &[u8]> =
+    TableDefinition::new("witnessed-heads");
+
 /// How far a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {

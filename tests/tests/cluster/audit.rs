@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::{good, refused};
 
 const AUDIT: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("audit");
+const COUNTERSIGNED: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("countersigned-heads");
 const HEAD: TableDefinition<'_, (), &[u8]> = TableDefinition::new("identity-head");
 
 fn sign(cluster: &Cluster, key: &KeyInfo, number: u64) {
@@ -33,7 +34,8 @@ fn with_a_log(hsm: Hsm) -> (Cluster, KeyInfo) {
     (0..3).for_each(|number| sign(&cluster, &key, number));
     cluster.wait_for("a signed head", || {
         let status = cluster.client(1).status().unwrap();
-        status.signed_head.ok_or(status.audit_entries)
+        let all = status.countersigned_by == [2, 3, 4];
+        status.signed_head.filter(|_| all).ok_or((status.audit_entries, status.countersigned_by))
     });
     cluster.terminate(1);
     (cluster, key)
@@ -43,11 +45,20 @@ fn with_a_log(hsm: Hsm) -> (Cluster, KeyInfo) {
 fn judged(cluster: &Cluster, file: &Path) -> Value {
     let identity = identity(cluster);
     let text = file.to_str().unwrap();
+    let membership = cluster.root().join("membership.toml").display().to_string();
     let ours = ["audit", "verify", "--file", text, "--identity", &identity];
+    let ours = [&ours[..], &["--membership", &membership]].concat();
     let ours = cluster.command(2, &ours).json();
+    // All the others have seen this log, in both checks' eyes.
+    let witnesses = |checked: &Value, field: &str| -> Vec<u64> {
+        let all = checked["countersigned"].as_array().unwrap().iter();
+        all.map(|one| one[field].as_u64().unwrap()).collect()
+    };
+    assert_eq!(witnesses(&ours, "witness"), [2, 3, 4]);
     let theirs = audit_export(file, &identity).unwrap();
     assert_eq!(theirs["entries"], ours["entries"]);
     assert_eq!(theirs["signed"], ours["signed_head"]["number"]);
+    assert_eq!(witnesses(&theirs, "party"), [2, 3, 4]);
     assert_eq!((&theirs["party"], &ours["party"]), (&1.into(), &1.into()));
     ours
 }
@@ -132,6 +143,10 @@ fn exports_that_lie(cluster: &Cluster, file: &Path) {
         ("a removed entry", without(1)),
         ("the last entry removed", without(last - 1)),
         ("no signed head", without(last)),
+        ("another countersignature", {
+            let (before, after) = text.split_at(text.find("\"certificate\"").unwrap());
+            format!("{before}{}", digit(after, "signature"))
+        }),
         ("another hash", digit(&text, "hash")),
         ("another network", before.to_owned() + &digit(end, "network")),
         ("another signature", before.to_owned() + &digit(end, "signature")),
@@ -202,7 +217,7 @@ fn a_log_that_is_not_what_was_signed_is_refused_at_the_start_and_by_verify() {
         bytes[place] ^= 1;
         log.insert(number, bytes.as_slice()).unwrap();
     };
-    let refused = |what: &str, words: &[&str], damage: &dyn Fn()| {
+    let still_refused = |what: &str, words: &[&str], damage: &dyn Fn()| {
         cluster.restore_folder(1, &copy);
         damage();
         for verb in [["audit", "verify"].as_slice(), &["run"]] {
@@ -213,6 +228,21 @@ fn a_log_that_is_not_what_was_signed_is_refused_at_the_start_and_by_verify() {
             }
         }
     };
+    // With what peers have countersigned, some would be refused sooner and in other words.
+    let refused = |what: &str, words: &[&str], damage: &dyn Fn()| {
+        still_refused(what, words, &|| {
+            raw(&cluster, |to| to.open_table(COUNTERSIGNED).unwrap().retain(|_, _| false).unwrap());
+            damage();
+        });
+    };
+    // Also a party that signs its head anew, or takes it away, has peers that have seen it.
+    still_refused("another log, without a head", &["has countersigned"], &|| {
+        log(&|log| {
+            flip(log, 2, 70);
+            rewrite(log, 2, last);
+        });
+        raw(&cluster, |to| drop(to.open_table(HEAD).unwrap().remove(()).unwrap()));
+    });
     refused("a flipped byte", &["altered at or before entry 2"], &|| {
         log(&|log| flip(log, 2, 70));
     });

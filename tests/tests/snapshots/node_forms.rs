@@ -1,7 +1,9 @@
 //! The node's forms: frames, messages between parties, rows of the store, and the JSON of the API.
 
 use quorate_node::api::error_body;
-use quorate_node::audit::{EntryForm, ExportLine, HeadForm, Page};
+use quorate_node::audit::{
+    Countersigned, CountersignedForm, EntryForm, ExportLine, HeadForm, Page,
+};
 use quorate_node::handle::{
     HsmCalls, KeyInfo, PeerInfo, ServiceError, Signed, SignedHeadInfo, Status,
 };
@@ -57,6 +59,7 @@ fn rows() -> Vec<Form> {
         Form::of("node-row-key", &node_values::key_row()),
         Form::of("node-row-request", &node_values::request_row()),
         Form::of("node-row-identity-head", &node_values::identity_head().0),
+        Form::of("node-row-countersigned-head", &node_values::countersignature()),
         Form::of("node-rejection-hsm-silent", &Rejection::HsmSilent { seconds: 300 }),
     ]
 }
@@ -128,6 +131,7 @@ fn answers() -> Vec<Form> {
         keys: 1,
         sessions: 0,
         audit_entries: 8,
+        countersigned_by: vec![2, 4],
         signed_head: Some(SignedHeadInfo {
             generation: 0,
             number: 7,
@@ -149,6 +153,9 @@ fn answers() -> Vec<Form> {
 fn audit() -> Vec<Form> {
     let (head, whose) = node_values::identity_head();
     let head = HeadForm::new(&head, &whose);
+    let given = node_values::countersignature();
+    let one = Countersigned { given, identity: whose.identity };
+    let countersigned = vec![CountersignedForm::new(&one, &whose)];
     let entry = EntryForm {
         number: 7,
         previous: "55".repeat(32),
@@ -162,6 +169,7 @@ fn audit() -> Vec<Form> {
         last: 8,
         generation: 0,
         signed_head: Some(head.clone()),
+        countersigned: countersigned.clone(),
     };
     let line = |name: &str, line: ExportLine| {
         Form::new(format!("node-export-{name}"), serde_json::to_vec(&line).unwrap(), |bytes| {
@@ -171,7 +179,7 @@ fn audit() -> Vec<Form> {
     vec![
         json("audit", &page),
         line("entry", ExportLine::Entry(entry)),
-        line("signed-head", ExportLine::End { signed_head: Some(Box::new(head)) }),
+        line("signed-head", ExportLine::End { signed_head: Some(Box::new(head)), countersigned }),
     ]
 }
 

@@ -186,6 +186,8 @@ fn the_tables_are_frozen() {
     let spend = Spend { request, key, now: 100, expires: 200, grants };
     assert_eq!(store.spend(spend), Ok(SpendOutcome::Counted));
     store.keep_identity_head(b"head").unwrap();
+    store.keep_countersignature(2, b"given").unwrap();
+    store.keep_witnessed_head(3, b"seen").unwrap();
     drop(store);
 
     let database = Database::open(&path).unwrap();
@@ -196,6 +198,7 @@ fn the_tables_are_frozen() {
         names,
         [
             "audit",
+            "countersigned-heads",
             "evidence",
             "expiries",
             "heads",
@@ -203,7 +206,8 @@ fn the_tables_are_frozen() {
             "keys",
             "meta",
             "requests",
-            "windows"
+            "windows",
+            "witnessed-heads"
         ]
     );
     let meta = read.open_table(META).unwrap();
@@ -222,4 +226,10 @@ fn the_tables_are_frozen() {
     assert_eq!(&audit.get(1).unwrap().unwrap().value()[64..], b"spent");
     let head = read.open_table(TableDefinition::<(), &[u8]>::new("identity-head")).unwrap();
     assert_eq!(head.get(()).unwrap().unwrap().value(), b"head");
+    for (table, party, value) in
+        [("countersigned-heads", 2, b"given".as_slice()), ("witnessed-heads", 3, b"seen")]
+    {
+        let table = read.open_table(TableDefinition::<u16, &[u8]>::new(table)).unwrap();
+        assert_eq!(table.get(party).unwrap().unwrap().value(), value);
+    }
 }

@@ -6,7 +6,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::{
-    AuditError, Check, Checked, CommandError, ExportLine, HeadForm, IdentityPublic, Source, Whose,
+    AuditError, Check, Checked, CommandError, CountersignedForm, ExportLine, HeadForm,
+    IdentityPublic, Membership, Source, Whose, read_countersigned,
 };
 
 /// No line is longer: JSON makes six bytes of one at most, and some fields are around it.
@@ -47,7 +48,10 @@ fn write_all(
     })?;
     let signed = checked.signed.as_ref();
     let signed_head = signed.map(|head| Box::new(HeadForm::new(head, &source.whose)));
-    put(&ExportLine::End { signed_head })?;
+    let countersigned = checked.countersigned.iter();
+    let countersigned =
+        countersigned.map(|one| CountersignedForm::new(one, &source.whose)).collect();
+    put(&ExportLine::End { signed_head, countersigned })?;
     let synced = file.flush().and_then(|()| file.get_ref().sync_all());
     synced.map_err(|error| failed(path, &error))?;
     Ok(checked)
@@ -78,6 +82,7 @@ fn lines(
 pub(super) fn verify(
     path: &Path,
     identity: IdentityPublic,
+    group: Option<&Membership>,
 ) -> Result<(Checked, Whose), CommandError> {
     // The head is last, and needed first.
     let mut end = None;
@@ -86,17 +91,20 @@ pub(super) fn verify(
             let what = "nothing may follow the signed head";
             return Err(AuditError::Line { line, what });
         }
-        if let ExportLine::End { signed_head } = read {
-            end = Some((line, signed_head));
+        if let ExportLine::End { signed_head, countersigned } = read {
+            end = Some((line, signed_head, countersigned));
         }
         Ok(())
     })?;
-    let Some((line, Some(form))) = end else { return Err(AuditError::NoHead.into()) };
+    let Some((line, Some(form), countersigned)) = end else {
+        return Err(AuditError::NoHead.into());
+    };
     let what = "a field of the signed head is malformed";
     let (head, whose) = form.read().ok_or(AuditError::Line { line, what })?;
     // Not whom the file names: whom the auditor trusts.
     let whose = Whose { identity, ..whose };
-    let mut check = Check::new(&whose, Some(head))?;
+    let countersigned = read_countersigned(&countersigned, group)?;
+    let mut check = Check::new(&whose, Some(head), countersigned)?;
     lines(path, |line, read| match read {
         ExportLine::Entry(form) => {
             let what = "a field is malformed";
