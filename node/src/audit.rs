@@ -344,7 +344,10 @@ mod tests {
         let full = store(3);
         let one = countersigned(&signed(&full));
         let witness = Some(PartyId::new(2).unwrap());
-        assert_eq!(check(&full, &whose(), vec![one.clone()]).unwrap().countersigned, [one.clone()]);
+        assert_eq!(
+            check(&full, &whose(), vec![one.clone()]).unwrap().countersigned,
+            vec![one.clone()]
+        );
         let form = CountersignedForm::new(&one, &whose());
         assert_eq!(form.read(), Some(one.clone()));
         let other = store(2);
