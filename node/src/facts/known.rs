@@ -1,7 +1,8 @@
 //! Questions and answers that outlive the policy and the response that they were read from.
 
 use quorate_core::policy::ethereum::Address;
-use quorate_core::policy::{Amount, Answer, Answers, At, JsonValue, Question};
+use quorate_core::policy::fact::{Answer, Answers, At, JsonValue};
+use quorate_core::policy::{Amount, Question};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
