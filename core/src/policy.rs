@@ -27,10 +27,10 @@ use crate::party::Holders;
 use crate::request::{Payload, SignedRequest};
 
 pub use amount::Amount;
-pub use denial::{Asked, Denial, Reason};
+pub use denial::{Asked, Denial, Gap, Reason, Source};
 use evaluate::Evaluation;
 pub use evaluate::{Trace, Truth};
-pub use fact::Facts;
+pub use fact::{Facts, Question};
 use form::{FormError, Reader};
 use payload::{PayloadError, Subject};
 pub use rule::{Charge, Kinds, Limit, MAX_LIMITS, MAX_RULES, Measure, Rule, Scope, Strict};
@@ -144,13 +144,7 @@ impl<'a> Policy<'a> {
         watch: &mut dyn FnMut(Trace<'a>),
     ) -> Result<Digest, Denial<'a>> {
         let bare = |reason| Denial { rule: None, reason };
-        let (expires, now) = (request.expires(), facts.now);
-        if expires <= now {
-            return Err(bare(Reason::Expired { expires, now }));
-        }
-        if expires - now > MAX_EXPIRY {
-            return Err(bare(Reason::ExpiryTooFar));
-        }
+        timely(request, facts).map_err(bare)?;
         let read = Read::of(&request.payload());
         let mut denial = bare(read.unreadable.map_or(Reason::Kind(read.kind), Reason::Payload));
         let (mut allowed, mut furthest) = (false, None);
@@ -170,6 +164,35 @@ impl<'a> Policy<'a> {
         if allowed { Ok(read.digest) } else { Err(denial) }
     }
 
+    /// Tells `ask` what the judgement of a request asks and these facts have no answer to, the same
+    /// question perhaps more than once. A rule that no answer could help is left out.
+    ///
+    /// One round is enough: an answer only ever makes a judgement look at fewer conditions. Once the
+    /// answers are there nothing more is asked, unless the clock has gone on and opened another rule.
+    pub fn questions(
+        &self,
+        request: &SignedRequest<'_>,
+        facts: &Facts<'_>,
+        ask: &mut dyn FnMut(&Question<'_>),
+    ) {
+        if timely(request, facts).is_err() {
+            return;
+        }
+        let read = Read::of(&request.payload());
+        let subject = read.subject.as_ref();
+        for rule in self.rules().filter(|rule| rule.kinds.contains(read.kind)) {
+            let truth = |missing: &mut dyn FnMut(&Question<'_>)| {
+                let trace = &mut |_: Trace<'_>| {};
+                Evaluation { request, subject, facts, trace, missing, held: 0, failure: None }
+                    .truth(&rule.condition)
+            };
+            let mut asks = false;
+            if truth(&mut |_| asks = true) == Truth::Unknown && asks {
+                truth(ask);
+            }
+        }
+    }
+
     /// How many of the rule's conditions held, and why it does not allow the request.
     fn ask(
         &self,
@@ -178,11 +201,12 @@ impl<'a> Policy<'a> {
         read: &Read<'_>,
         facts: &Facts<'_>,
         watch: &mut dyn FnMut(Trace<'a>),
-    ) -> Result<Grant<'a>, (usize, Reason)> {
+    ) -> Result<Grant<'a>, (usize, Reason<'a>)> {
         watch(Trace::Rule(*rule));
         let subject = read.subject.as_ref();
+        let (trace, missing) = (&mut *watch, &mut |_: &Question<'_>| {});
         let mut evaluation =
-            Evaluation { request, subject, facts, trace: &mut *watch, held: 0, failure: None };
+            Evaluation { request, subject, facts, trace, missing, held: 0, failure: None };
         let truth = evaluation.truth(&rule.condition);
         let (held, failure) = (evaluation.held, evaluation.failure);
         watch(Trace::Decided(truth));
@@ -193,6 +217,15 @@ impl<'a> Policy<'a> {
         let base = [Measure::Signatures, Measure::Spend, Measure::Value].iter();
         let base = base.filter_map(|measure| Some((measure.series(None), measure.of(subject)?)));
         Ok(Grant { rule: rule.name, charges, base: base.collect() })
+    }
+}
+
+fn timely(request: &SignedRequest<'_>, facts: &Facts<'_>) -> Result<(), Reason<'static>> {
+    let (expires, now) = (request.expires(), facts.now);
+    match expires.checked_sub(now) {
+        None | Some(0) => Err(Reason::Expired { expires, now }),
+        Some(rest) if rest > MAX_EXPIRY => Err(Reason::ExpiryTooFar),
+        Some(_) => Ok(()),
     }
 }
 

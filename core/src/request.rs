@@ -1,5 +1,7 @@
 //! A client's signed wish: the payload before hashing, so that every party can judge it by itself.
 
+mod signers;
+
 use core::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -7,16 +9,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
+use crate::policy::ethereum::Address;
 use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 pub use crate::derive::Derivation;
+pub use signers::{MAX_SIGNATURES, approval_text};
 
 /// A payload has at most so many bytes.
 pub const MAX_PAYLOAD: usize = 16 * 1024;
 /// A label has at most so many bytes.
 pub const MAX_LABEL: usize = 256;
 /// An encoded signed request has at most so many bytes.
-pub const MAX_REQUEST: usize = MAX_PAYLOAD + MAX_LABEL + 256 + MAX_APPROVALS * APPROVAL;
+pub const MAX_REQUEST: usize =
+    MAX_PAYLOAD + MAX_LABEL + 256 + MAX_APPROVALS * APPROVAL + MAX_SIGNATURES * signers::ENTRY;
 /// A request carries so many approvals.
 pub const MAX_APPROVALS: usize = 8;
 /// The approver's key and its signature.
@@ -174,6 +179,8 @@ struct Encoded<'a> {
     signature: Bytes64,
     /// Approvers in ascending order, each with its signature.
     approvals: &'a [u8],
+    /// Accounts in ascending order, each with its signature.
+    signatures: &'a [u8],
 }
 
 /// A request whose client signature, and approvals, have been checked.
@@ -193,6 +200,10 @@ pub enum RequestError {
     Approvals,
     /// This approver's signature is wrong.
     Approval(ClientKey),
+    /// The signatures of accounts are not whole, too many, out of order, or two of one account.
+    Signers,
+    /// This account's signature is wrong.
+    Signer(Address),
 }
 
 impl fmt::Display for RequestError {
@@ -204,6 +215,10 @@ impl fmt::Display for RequestError {
             Self::Approvals => f.write_str("the request's list of approvals is malformed"),
             Self::Approval(approver) => {
                 write!(f, "the approval of {approver} is not for this request")
+            }
+            Self::Signers => f.write_str("the request's list of account signatures is malformed"),
+            Self::Signer(account) => {
+                write!(f, "the signature of account {account} is not for this request")
             }
         }
     }
@@ -218,6 +233,10 @@ pub enum ApproveError {
     Twice,
     /// There are [`MAX_APPROVALS`].
     TooMany,
+    /// There are [`MAX_SIGNATURES`].
+    TooManySignatures,
+    /// It is no signature of any account.
+    NoSignature,
     /// The buffer is too short.
     NoRoom,
 }
@@ -227,6 +246,12 @@ impl fmt::Display for ApproveError {
         match self {
             Self::Twice => f.write_str("this key has approved the request already"),
             Self::TooMany => write!(f, "a request carries at most {MAX_APPROVALS} approvals"),
+            Self::TooManySignatures => {
+                write!(f, "a request carries at most {MAX_SIGNATURES} signatures of accounts")
+            }
+            Self::NoSignature => {
+                f.write_str("it is no signature of an account: 65 bytes, r, low s and v")
+            }
             Self::NoRoom => f.write_str("the buffer is too small for the request"),
         }
     }
@@ -274,14 +299,14 @@ impl SignRequest<'_> {
     pub fn sign<'b>(&self, key: &SigningKey, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let client = ClientKey(key.verifying_key().to_bytes());
         let signature = Bytes64(key.sign(&self.hash(&client)).to_bytes());
-        let (version, approvals) = (wire::VERSION, &[][..]);
-        let encoded = Encoded { version, request: *self, client, signature, approvals };
+        let (version, approvals, signatures) = (wire::VERSION, &[][..], &[][..]);
+        let encoded = Encoded { version, request: *self, client, signature, approvals, signatures };
         wire::encode(&encoded, buffer).map(|bytes| &*bytes)
     }
 }
 
 impl<'a> SignedRequest<'a> {
-    /// Reads and checks a request: version, limits, canonical encoding, client signature.
+    /// Reads and checks a request: version, limits, canonical encoding, and all signatures.
     ///
     /// # Errors
     /// [`RequestError`].
@@ -302,6 +327,7 @@ impl<'a> SignedRequest<'a> {
             return Err(RequestError::Signature);
         }
         parsed.check_approvals()?;
+        parsed.check_signatures()?;
         Ok(parsed)
     }
 
@@ -543,16 +569,19 @@ mod tests {
         let most = SignedRequest::parse(&most).unwrap();
         assert_eq!(most.approve(&key(9), &mut [0; MAX_REQUEST]), Err(ApproveError::TooMany));
         // Every bit of an approval counts.
-        let start = both.len() - 2 * APPROVAL;
-        for bit in start * 8..both.len() * 8 {
+        let end = both.len() - 1;
+        let start = end - 2 * APPROVAL;
+        for bit in start * 8..end * 8 {
             let mut altered = both.clone();
             altered[bit / 8] ^= 1 << (bit % 8);
             assert!(SignedRequest::parse(&altered).is_err(), "bit {bit}");
         }
         // One approval twice, and the two in the other order.
         let (head, tail) = both.split_at(start);
-        let (one, other) = tail.split_at(APPROVAL);
-        for wrong in [[head, one, one].concat(), [head, other, one].concat()] {
+        let (one, tail) = tail.split_at(APPROVAL);
+        let (other, no_accounts) = tail.split_at(APPROVAL);
+        for wrong in [[one, one], [other, one]] {
+            let wrong = [head, wrong[0], wrong[1], no_accounts].concat();
             assert_eq!(SignedRequest::parse(&wrong).err(), Some(RequestError::Approvals));
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use quorate_hsm::{Profile, PublicKey, pkcs11};
 use serde::{Deserialize, Serialize};
 
+use crate::facts::{FactsConfig, FactsError};
 use crate::identity::IdentityPublic;
 use crate::service::{Deadlines, Keeping};
 
@@ -277,6 +278,9 @@ pub struct Config {
     /// How it keeps opened shares in memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryConfig>,
+    /// Whom it asks about the world; left out, nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<FactsConfig>,
 }
 
 /// Why a configuration is refused.
@@ -303,6 +307,8 @@ pub enum ConfigError {
         /// What is wrong.
         what: &'static str,
     },
+    /// A source of facts.
+    Facts(FactsError),
 }
 
 impl std::fmt::Display for ConfigError {
@@ -317,6 +323,7 @@ impl std::fmt::Display for ConfigError {
                 write!(f, "{} is malformed: {}", path.display(), reason.trim())
             }
             Self::Field { field, what } => write!(f, "{FILE}, {field}: {what}"),
+            Self::Facts(error) => write!(f, "{FILE}, {error}"),
         }
     }
 }
@@ -369,6 +376,7 @@ impl Config {
         if self.memory.is_some_and(|memory| memory.close_after_seconds > 86_400) {
             return wrong("memory.close_after_seconds", "must be at most 86400, a day");
         }
+        self.facts.as_ref().map_or(Ok(()), FactsConfig::check).map_err(ConfigError::Facts)?;
         self.hsm.check()
     }
 
@@ -453,6 +461,7 @@ mod tests {
             },
             deadlines: None,
             memory: None,
+            facts: None,
         }
     }
 

@@ -16,13 +16,13 @@ use crate::service::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner};
 const SIGNERS: usize = 2;
 const WAITING_TO_SIGN: usize = 16;
 
-type Task = Box<dyn FnOnce() + Send>;
+pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
 /// A number of threads, and a bounded queue before them.
-struct Threads(SyncSender<Task>);
+pub(crate) struct Threads(SyncSender<Task>);
 
 impl Threads {
-    fn new(name: &str, threads: usize, waiting: usize) -> std::io::Result<Self> {
+    pub(crate) fn new(name: &str, threads: usize, waiting: usize) -> std::io::Result<Self> {
         let (sender, tasks) = sync_channel(waiting);
         let tasks = Arc::new(Mutex::new(tasks));
         for _ in 0..threads {
@@ -33,7 +33,7 @@ impl Threads {
     }
 
     /// Whether the task was taken.
-    fn run(&self, task: Task) -> bool {
+    pub(crate) fn run(&self, task: Task) -> bool {
         match self.0.try_send(task) {
             Ok(()) => true,
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => false,

@@ -21,6 +21,7 @@ pub mod demo;
 pub mod device_log;
 pub mod entropy;
 pub mod exit;
+pub mod facts;
 pub mod handle;
 pub mod hardening;
 pub mod hsm_threads;

@@ -3,8 +3,10 @@
 mod compile;
 mod explain;
 mod lint;
+mod recorded;
 mod render;
 mod shorthand;
+mod standard;
 mod value;
 mod verdict;
 
@@ -15,6 +17,7 @@ use serde_json::Value;
 
 pub use explain::{explain, moment as moment_text};
 pub use lint::{Doubt, lint};
+pub use recorded::{Recorded, template};
 pub use render::to_json;
 pub use verdict::{Branch, Verdict, judge};
 

@@ -1,6 +1,6 @@
 //! The loop: network events, commands and the clock go in one at a time; what follows is executed in
 //! order. It has a thread of its own, since durable commits block. Calls of the HSM may block for ever: they
-//! have threads of their own, and come back as inputs.
+//! have threads of their own, and come back as inputs. So do facts about the world.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::handle::Command;
 use crate::network::Event;
-use crate::service::{HsmDone, Service};
+use crate::service::{FactsDone, HsmDone, Service};
 
 const TICK: Duration = Duration::from_millis(50);
 /// The end waits so long for the HSM to sign the last head of the audit log.
@@ -18,6 +18,7 @@ enum Input {
     Event(Event),
     Command(Command),
     Hsm(HsmDone),
+    Facts(FactsDone),
     Tick,
     /// Whatever is left to do before the end, until the other half is dropped.
     Finish(oneshot::Sender<()>),
@@ -44,7 +45,8 @@ impl std::fmt::Display for RunError {
 
 impl std::error::Error for RunError {}
 
-/// Runs `service` until one of its channels closes or `stop` resolves. `answers` are the HSM's.
+/// Runs `service` until one of its channels closes or `stop` resolves. `answers` are the HSM's, `facts` the
+/// world's.
 ///
 /// # Errors
 /// [`RunError`] if the service's thread is not there any more.
@@ -53,6 +55,7 @@ pub async fn run(
     mut events: mpsc::Receiver<Event>,
     mut commands: mpsc::Receiver<Command>,
     mut answers: mpsc::Receiver<HsmDone>,
+    mut facts: mpsc::Receiver<FactsDone>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), RunError> {
     // One place: the sender waits for the service, so queues stay where their bounds are.
@@ -65,6 +68,7 @@ pub async fn run(
                     Input::Event(event) => service.handle_event(event),
                     Input::Command(command) => service.handle_command(command),
                     Input::Hsm(done) => service.handle_hsm(done),
+                    Input::Facts(done) => service.handle_facts(done),
                     Input::Tick => service.handle_tick(),
                     Input::Finish(reply) => service.stop(reply),
                     Input::Stop => break,
@@ -81,6 +85,7 @@ pub async fn run(
             event = events.recv() => event.map_or(Input::Stop, Input::Event),
             command = commands.recv() => command.map_or(Input::Stop, Input::Command),
             done = answers.recv() => done.map_or(Input::Stop, Input::Hsm),
+            done = facts.recv() => done.map_or(Input::Stop, Input::Facts),
             _ = tick.tick() => Input::Tick,
         };
         if matches!(input, Input::Stop) {

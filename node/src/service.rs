@@ -5,6 +5,7 @@ mod confirm;
 mod coordinate;
 mod countersign;
 mod device_log;
+mod facts;
 mod hsm_calls;
 mod incidents;
 mod judge;
@@ -44,6 +45,7 @@ use crate::network::Event;
 use crate::store::Store;
 
 use coordinate::Coordination;
+use facts::Inquiries;
 use hsm_calls::Calls;
 use incidents::{Incidents, Remembered};
 use keygen::{KeyCoordination, KeyRun};
@@ -53,6 +55,7 @@ use signed_head::HeadSigning;
 use signing::{Early, Participation};
 use witness::Witness;
 
+pub use facts::{FETCHES, FactsDone, FactsJob, FactsRunner};
 pub use hsm_calls::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner, SILENCE};
 pub use open_keys::Keeping;
 pub use signed_head::SIGN_HEAD_EVERY;
@@ -130,6 +133,8 @@ pub struct Parts {
     pub protector: Arc<dyn KeyProtector>,
     /// What runs calls of the HSM, which may block.
     pub hsm: Box<dyn HsmRunner>,
+    /// What asks the world.
+    pub facts: Box<dyn FactsRunner>,
     /// The long-term secret that hedges its generators: a dead or replayed entropy source alone
     /// repeats nothing.
     pub hedge: SecretBytes,
@@ -156,6 +161,8 @@ pub struct Service {
     protector: Arc<dyn KeyProtector>,
     hsm: Box<dyn HsmRunner>,
     calls: Calls,
+    facts: Box<dyn FactsRunner>,
+    inquiries: Inquiries,
     store: Store,
     transport: Box<dyn Transport>,
     entropy: Entropy,
@@ -224,6 +231,8 @@ impl Service {
             protector: parts.protector,
             hsm: parts.hsm,
             calls: Calls::default(),
+            facts: parts.facts,
+            inquiries: Inquiries::default(),
             store: parts.store,
             transport: parts.transport,
             entropy,
@@ -340,6 +349,7 @@ impl Service {
         let at = self.clock.instant();
         self.expire_hsm_calls(at);
         self.expire_openings(at);
+        self.expire_inquiries(at);
         self.expire_key_runs(at);
         self.expire_coordinations(at);
         self.participations.retain(|_, participation| participation.deadline > at);

@@ -99,6 +99,11 @@ impl Amount {
         })
     }
 
+    /// self % 10.
+    pub(super) fn last_digit(self) -> u8 {
+        self.divide_by_ten().1
+    }
+
     /// (self / 10, self % 10).
     fn divide_by_ten(self) -> (Self, u8) {
         let mut remainder = 0u128;

@@ -1,8 +1,16 @@
 //! Conditions: what a rule asks of a request, its payload and the party's own facts.
 
+mod facts;
+
 use super::ethereum::abi::Types;
+use super::fact::At;
 use super::form::{FormError, List, Reader};
 use super::matcher::{Bound, Kind, Test, TextMatch};
+
+pub use facts::{
+    Account, Call, CallData, Json, JsonTest, MAX_AGE, MAX_CALL, MAX_DECIMALS, MAX_WORDS, Wanted,
+    Word, Words, is_pointer, is_url,
+};
 
 /// Conditions go so deep, counted from a rule's own.
 pub const MAX_DEPTH: usize = 8;
@@ -35,6 +43,12 @@ pub mod kind {
     pub const TYPE: u8 = 0x31;
     pub const FIELD: u8 = 0x32;
     pub const MESSAGE: u8 = 0x38;
+    pub const CALL: u8 = 0x40;
+    pub const BALANCE: u8 = 0x41;
+    pub const BLOCK_NUMBER: u8 = 0x42;
+    pub const BLOCK_AGE: u8 = 0x43;
+    pub const JSON: u8 = 0x44;
+    pub const SIGNATURES: u8 = 0x45;
 }
 
 /// One condition.
@@ -102,6 +116,40 @@ pub enum Condition<'a> {
     },
     /// The message.
     Message(TextMatch<'a>),
+    /// What a contract returns.
+    Call(Call<'a>),
+    /// An account's balance in wei.
+    Balance {
+        /// Where and when.
+        at: At,
+        /// Whose.
+        account: Account,
+        /// How much.
+        bound: Bound,
+    },
+    /// The number of a block.
+    BlockNumber {
+        /// Which block.
+        at: At,
+        /// The number.
+        bound: Bound,
+    },
+    /// The time of a block is not long ago, by the party's clock.
+    BlockAge {
+        /// Which block.
+        at: At,
+        /// At most so many seconds.
+        max: u32,
+    },
+    /// A value on the web.
+    Json(Json<'a>),
+    /// So many of these accounts have signed the request (EIP-191).
+    Signatures {
+        /// How many.
+        at_least: u8,
+        /// Of whom.
+        of: List<'a, 20>,
+    },
 }
 
 /// A list of conditions.
@@ -318,6 +366,20 @@ impl<'a> Condition<'a> {
                 Self::Field { path: FieldPath::read(reader)?, test: Test::read(reader)? }
             }
             kind::MESSAGE => Self::Message(TextMatch::read(reader)?),
+            kind::CALL => Self::Call(Call::read(reader)?),
+            kind::BALANCE => Self::Balance {
+                at: At::read(reader)?,
+                account: Account::read(reader)?,
+                bound: Bound::read(reader)?,
+            },
+            kind::BLOCK_NUMBER => {
+                Self::BlockNumber { at: At::read(reader)?, bound: Bound::read(reader)? }
+            }
+            kind::BLOCK_AGE => Self::BlockAge { at: At::read(reader)?, max: facts::age(reader)? },
+            kind::JSON => Self::Json(Json::read(reader)?),
+            kind::SIGNATURES => {
+                Self::Signatures { at_least: reader.u8()?, of: reader.list("signers")? }
+            }
             other => return Err(FormError::Kind("condition", other)),
         })
     }
@@ -349,10 +411,16 @@ impl<'a> Condition<'a> {
             {
                 return Err(FormError::Range("at_least"));
             }
+            Self::Signatures { at_least, of }
+                if *at_least == 0 || usize::from(*at_least) > of.len() =>
+            {
+                return Err(FormError::Range("at_least"));
+            }
             Self::Time { not_before, before } if not_before >= before => {
                 return Err(FormError::Range("time"));
             }
             Self::Argument(argument) => argument.check()?,
+            Self::Call(call) => call.check()?,
             _ => {}
         }
         let Some(inner) = self.inner() else { return Ok(()) };

@@ -16,7 +16,7 @@ pub struct Denial<'a> {
     /// The rule's name; none if no rule was asked.
     pub rule: Option<&'a str>,
     /// Why.
-    pub reason: Reason,
+    pub reason: Reason<'a>,
 }
 
 /// What a condition asks about.
@@ -30,12 +30,52 @@ pub enum Asked {
     TypedData,
     /// A field that the typed data does not have.
     Field,
+    /// The recipient of a transaction that creates a contract.
+    Recipient,
+    /// The account of the key that would sign, which is not known here.
+    Account,
+}
+
+/// Where a fact comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source<'a> {
+    /// A chain.
+    Chain(u64),
+    /// A document on the web.
+    Url(&'a str),
+}
+
+/// Why a fact decides nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gap {
+    /// This party has no answer.
+    Missing,
+    /// What the contract returned is not what the function returns.
+    Returned(abi::AbiError),
+    /// The value is not of the type that the condition asks about.
+    Type,
+    /// Nobody says how old it is.
+    Undated,
+    /// It is too old.
+    Old {
+        /// When it was true, Unix seconds.
+        time: u64,
+        /// The party's clock.
+        now: u64,
+    },
+    /// It is from the future.
+    Future {
+        /// When it is to be true, Unix seconds.
+        time: u64,
+        /// The party's clock.
+        now: u64,
+    },
 }
 
 /// Why a request, or a condition, fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Reason {
+pub enum Reason<'a> {
     /// The request expired.
     Expired {
         /// When.
@@ -89,6 +129,30 @@ pub enum Reason {
     Field,
     /// Another message.
     Message,
+    /// What a contract returned.
+    Call(Address),
+    /// A balance on a chain.
+    Balance(u64, Bound),
+    /// The number of a block of this chain.
+    BlockNumber(u64),
+    /// A block of this chain is too old.
+    BlockAge {
+        /// The chain.
+        chain: u64,
+        /// So old it may be, seconds.
+        max: u32,
+    },
+    /// The value that this document has.
+    Json(&'a str),
+    /// Too few signatures of accounts.
+    Signatures {
+        /// So many count.
+        have: u8,
+        /// So many are needed.
+        need: u8,
+    },
+    /// A fact, without which nobody can say.
+    Fact(Source<'a>, Gap),
     /// What must not hold does.
     Excluded,
     /// The rule asks about what the payload is not.
@@ -105,7 +169,7 @@ impl Denial<'_> {
     }
 }
 
-impl Reason {
+impl Reason<'_> {
     /// A stable name for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -129,10 +193,53 @@ impl Reason {
             Self::Type => "type",
             Self::Field => "field",
             Self::Message => "message",
+            Self::Call(_) => "call",
+            Self::Balance(..) => "balance",
+            Self::BlockNumber(_) => "block",
+            Self::BlockAge { .. } => "block-age",
+            Self::Json(_) => "http",
+            Self::Signatures { .. } => "signatures",
+            Self::Fact(..) => "fact",
             Self::Excluded => "excluded",
             Self::NotThere(_) => "not-there",
             Self::Measure => "measure",
         }
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Chain(chain) => write!(f, "chain {chain}"),
+            Self::Url(url) => f.write_str(url),
+        }
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let returned = match self {
+            Self::Missing => return f.write_str("this party has no answer"),
+            Self::Type => return f.write_str("the value is not of the type that is asked about"),
+            Self::Undated => return f.write_str("nobody says how old it is"),
+            Self::Old { time, now } => {
+                return write!(f, "it is of {time}, it is {now}: too old");
+            }
+            Self::Future { time, now } => {
+                return write!(f, "it is of {time}, it is {now}: from the future");
+            }
+            Self::Returned(error) => error,
+        };
+        f.write_str("what the contract returned ")?;
+        f.write_str(match returned {
+            abi::AbiError::Types(error) => return error.fmt(f),
+            abi::AbiError::Truncated => "ends too early (is there a contract?)",
+            abi::AbiError::Offset => "is not in the strict order of the ABI",
+            abi::AbiError::Padding => "has a value outside its type, or padding that is not zero",
+            abi::AbiError::Text => "has a string that is not UTF-8",
+            abi::AbiError::Trailing => "goes on behind the last value",
+            abi::AbiError::NoSuchArgument => "has no value in that place",
+        })
     }
 }
 
@@ -145,7 +252,7 @@ fn out_of_bounds(f: &mut fmt::Formatter<'_>, amount: Amount, bound: Bound) -> fm
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for Reason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expired { expires, now } => {
@@ -185,6 +292,28 @@ impl fmt::Display for Reason {
             Self::Type => f.write_str("typed data of this type is not allowed"),
             Self::Field => f.write_str("a field of the typed data is not allowed"),
             Self::Message => f.write_str("this message is not allowed"),
+            Self::Call(contract) => {
+                write!(f, "what the contract {contract} says is not allowed")
+            }
+            Self::Balance(chain, Bound { comparison, value }) => {
+                let wrong = match comparison {
+                    Comparison::AtMost => "more than",
+                    Comparison::AtLeast => "less than",
+                    Comparison::Equals => "not",
+                };
+                write!(f, "a balance on chain {chain} is {wrong} {value} wei")
+            }
+            Self::BlockNumber(chain) => {
+                write!(f, "the number of the block of chain {chain} is not allowed")
+            }
+            Self::BlockAge { chain, max } => {
+                write!(f, "the block of chain {chain} is more than {max} seconds old")
+            }
+            Self::Json(url) => write!(f, "what {url} says is not allowed"),
+            Self::Signatures { have, need } => {
+                write!(f, "{have} of the {need} signatures of accounts that are needed")
+            }
+            Self::Fact(source, gap) => write!(f, "a fact from {source} decides nothing: {gap}"),
             Self::Excluded => f.write_str("the policy excludes it"),
             Self::NotThere(Asked::Transaction) => {
                 f.write_str("the policy asks about a transaction, and this is none")
@@ -197,6 +326,12 @@ impl fmt::Display for Reason {
             }
             Self::NotThere(Asked::Field) => {
                 f.write_str("the policy asks about a field that the typed data does not have")
+            }
+            Self::NotThere(Asked::Recipient) => {
+                f.write_str("the policy asks about a recipient, and the transaction has none")
+            }
+            Self::NotThere(Asked::Account) => {
+                f.write_str("the policy asks about the key's own account, which is not known here")
             }
             Self::Measure => f.write_str("a limit counts what this payload does not have"),
         }

@@ -1,9 +1,12 @@
 //! Judging a request: three truths, every condition at most once, no memory beside the stack.
 
+mod facts;
+
 use super::amount::Amount;
 use super::condition::{Argument, Condition, Conditions, FieldPath, MAX_PATH, Step};
 use super::denial::{Asked, Reason};
 use super::ethereum::{Address, Transaction, TypedData, abi};
+use super::fact::Question;
 use super::matcher::{Bound, Test};
 use super::payload::{PathStep, Subject, Value};
 use super::{Facts, Grant, Rule};
@@ -45,7 +48,7 @@ pub enum Trace<'a> {
     /// A condition is looked at; those within follow.
     Enter(Condition<'a>),
     /// The innermost condition that was entered is decided.
-    Leave(Truth, Option<Reason>),
+    Leave(Truth, Option<Reason<'a>>),
     /// The rule's condition is decided.
     Decided(Truth),
     /// The rule allows the request, if its limits have room.
@@ -58,14 +61,17 @@ pub(super) struct Evaluation<'e, 'a> {
     pub(super) subject: Option<&'e Subject<'e>>,
     pub(super) facts: &'e Facts<'e>,
     pub(super) trace: &'e mut dyn FnMut(Trace<'a>),
+    /// Is told of every question without an answer.
+    pub(super) missing: &'e mut dyn FnMut(&Question<'_>),
     /// Conditions that held so far: of several rules that do not allow, the one that came furthest says
     /// why.
     pub(super) held: usize,
     /// Why the rule does not allow: the first condition on which that depends.
-    pub(super) failure: Option<Reason>,
+    pub(super) failure: Option<Reason<'a>>,
 }
 
-type Answer = (Truth, Option<Reason>);
+/// What a condition comes to, and why it does not hold.
+type Answer<'a> = (Truth, Option<Reason<'a>>);
 
 impl<'a> Evaluation<'_, 'a> {
     pub(super) fn truth(&mut self, condition: &Condition<'a>) -> Truth {
@@ -126,7 +132,7 @@ impl<'a> Evaluation<'_, 'a> {
         if holding + unknown >= least { Truth::Unknown } else { Truth::False }
     }
 
-    fn not(&mut self, inner: &Conditions<'a>) -> Answer {
+    fn not(&mut self, inner: &Conditions<'a>) -> Answer<'a> {
         let before = self.failure;
         let truth = inner.iter().next().map_or(Truth::Unknown, |one| self.each(one)).not();
         match truth {
@@ -138,9 +144,8 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
-    fn leaf(&self, condition: &Condition<'a>) -> Answer {
+    fn leaf(&mut self, condition: &Condition<'a>) -> Answer<'a> {
         let now = self.facts.now;
-        let answer = |holds: bool, reason: Reason| (holds.into(), (!holds).then_some(reason));
         match condition {
             Condition::Client(list) => {
                 let client = self.request.client();
@@ -165,6 +170,16 @@ impl<'a> Evaluation<'_, 'a> {
                 Some(Subject::Message(message)) => answer(text.holds(message), Reason::Message),
                 _ => unknown(Asked::Message),
             },
+            Condition::Signatures { at_least, of } => {
+                let have = self.request.signers().filter(|signer| of.contains(&signer.0)).count();
+                let (have, need) = (have.min(255) as u8, *at_least);
+                answer(have >= need, Reason::Signatures { have, need })
+            }
+            Condition::Call(call) => self.call(call),
+            Condition::Balance { at, account, bound } => self.balance(*at, *account, bound),
+            Condition::BlockNumber { at, bound } => self.block_number(*at, bound),
+            Condition::BlockAge { at, max } => self.block_age(*at, *max),
+            Condition::Json(json) => self.json(json),
             of_transaction => match self.subject {
                 Some(Subject::Transaction(seen)) => transaction(of_transaction, seen),
                 _ => unknown(Asked::Transaction),
@@ -173,13 +188,16 @@ impl<'a> Evaluation<'_, 'a> {
     }
 }
 
-fn unknown(asked: Asked) -> Answer {
+fn answer(holds: bool, reason: Reason<'_>) -> Answer<'_> {
+    (holds.into(), (!holds).then_some(reason))
+}
+
+fn unknown(asked: Asked) -> Answer<'static> {
     (Truth::Unknown, Some(Reason::NotThere(asked)))
 }
 
-fn transaction(condition: &Condition<'_>, seen: &Transaction<'_>) -> Answer {
-    let answer = |holds: bool, reason: Reason| (holds.into(), (!holds).then_some(reason));
-    let bound = |bound: &Bound, amount: Amount, reason: fn(Amount, Bound) -> Reason| {
+fn transaction(condition: &Condition<'_>, seen: &Transaction<'_>) -> Answer<'static> {
+    let bound = |bound: &Bound, amount: Amount, reason: fn(Amount, Bound) -> Reason<'static>| {
         answer(bound.holds(&amount), reason(amount, *bound))
     };
     match condition {
@@ -211,7 +229,7 @@ fn transaction(condition: &Condition<'_>, seen: &Transaction<'_>) -> Answer {
     }
 }
 
-fn called(argument: &Argument<'_>, seen: &Transaction<'_>) -> Answer {
+fn called(argument: &Argument<'_>, seen: &Transaction<'_>) -> Answer<'static> {
     let Some(data) = seen.data.strip_prefix(argument.selector.as_slice()) else {
         // Of another call nobody can say what this argument is.
         return (Truth::Unknown, Some(Reason::Function(seen.selector())));
@@ -222,7 +240,7 @@ fn called(argument: &Argument<'_>, seen: &Transaction<'_>) -> Answer {
     }
 }
 
-fn typed(condition: &Condition<'_>, data: &TypedData<'_>) -> Answer {
+fn typed(condition: &Condition<'_>, data: &TypedData<'_>) -> Answer<'static> {
     match condition {
         Condition::Type(name) => {
             let holds = data.primary_type() == *name;
@@ -248,7 +266,7 @@ fn path_of<'a>(path: &FieldPath<'a>) -> heapless::Vec<PathStep<'a>, MAX_PATH> {
     path.steps().map(step).collect()
 }
 
-fn tested(test: &Test<'_>, value: &Value<'_>, reason: Reason) -> Answer {
+fn tested<'a>(test: &Test<'_>, value: &Value<'_>, reason: Reason<'a>) -> Answer<'a> {
     match test.holds(value) {
         Some(true) => (Truth::True, None),
         Some(false) => (Truth::False, Some(reason)),

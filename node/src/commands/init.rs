@@ -102,6 +102,7 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         hsm: HsmConfig::software(),
         deadlines: None,
         memory: None,
+        facts: None,
     };
     config.check()?;
     if args.hsm != Hsm::Software && args.with_passphrase() {

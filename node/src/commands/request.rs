@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use quorate_core::policy::payload::Subject;
-use quorate_core::request::{MAX_REQUEST, SignedRequest};
+use quorate_core::request::{MAX_REQUEST, SignedRequest, approval_text};
 use serde_json::{Value, json};
 
 use super::{CommandError, Global};
@@ -24,15 +24,30 @@ pub(super) enum RequestVerb {
         /// The request
         file: PathBuf,
         /// The file with the approver's secret key, made by `quorate client new`
-        #[arg(long, value_name = "FILE")]
-        approver_key: PathBuf,
+        #[arg(long, value_name = "FILE", required_unless_present = "signature")]
+        approver_key: Option<PathBuf>,
+        /// Instead of it, the signature of an account over the text that `request show` prints
+        #[arg(long, value_name = "HEX", value_parser = signature, conflicts_with = "approver_key")]
+        signature: Option<AccountSignature>,
     },
+}
+
+/// r ‖ s ‖ v.
+#[derive(Clone, Debug)]
+pub(super) struct AccountSignature([u8; 65]);
+
+fn signature(text: &str) -> Result<AccountSignature, String> {
+    let bytes = hex::decode(text.strip_prefix("0x").unwrap_or(text)).ok();
+    let bytes = bytes.and_then(|bytes| bytes.try_into().ok()).map(AccountSignature);
+    bytes.ok_or_else(|| "a signature has 65 bytes, hexadecimal: r, s and v".to_owned())
 }
 
 pub(super) fn request(global: &Global, verb: &RequestVerb) -> Result<(), CommandError> {
     match verb {
         RequestVerb::Show { file } => show(global, file),
-        RequestVerb::Approve { file, approver_key } => approve(global, file, approver_key),
+        RequestVerb::Approve { file, approver_key, signature } => {
+            approve(global, file, approver_key.as_deref(), signature.as_ref())
+        }
     }
 }
 
@@ -81,10 +96,19 @@ fn described(request: &SignedRequest<'_>) -> (Value, String) {
         0 => "approved   by nobody yet".to_owned(),
         _ => format!("approved   by {}", approvers.join(", ")),
     };
-    let text = lines.chain([approved]).collect::<Vec<_>>().join("\n");
+    let signers: Vec<String> = request.signers().map(|account| account.to_string()).collect();
+    let signed = match signers.len() {
+        0 => "signed     by no account yet".to_owned(),
+        _ => format!("signed     by {}", signers.join(", ")),
+    };
+    let to_sign = approval_text(&request.hash());
+    let how = format!("an account signs the message: {to_sign}");
+    let text = lines.chain([approved, signed, how]).collect::<Vec<_>>().join("\n");
     let named = fields.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.clone())));
     let mut object: serde_json::Map<String, Value> = named.collect();
     object.insert("approved_by".to_owned(), json!(approvers));
+    object.insert("signed_by".to_owned(), json!(signers));
+    object.insert("message_to_sign".to_owned(), json!(to_sign.as_str()));
     (object.into(), text)
 }
 
@@ -106,14 +130,28 @@ fn contents(subject: &Subject<'_>) -> Vec<(&'static str, String)> {
     }
 }
 
-fn approve(global: &Global, file: &Path, approver: &Path) -> Result<(), CommandError> {
-    let key = read_client_key(&super::client::read(approver)?)?;
+fn approve(
+    global: &Global,
+    file: &Path,
+    approver: Option<&Path>,
+    signature: Option<&AccountSignature>,
+) -> Result<(), CommandError> {
     let bytes = read(file)?;
     let request = parsed(&bytes)?;
     let mut buffer = vec![0; MAX_REQUEST];
-    let approved = request
-        .approve(&key, &mut buffer)
-        .map_err(|error| CommandError::Usage(error.to_string()))?;
+    let approved = match (approver, signature) {
+        (_, Some(AccountSignature(signature))) => {
+            request.add_signature(signature, &mut buffer).map(|(_, approved)| approved)
+        }
+        (Some(approver), None) => {
+            let key = read_client_key(&super::client::read(approver)?)?;
+            request.approve(&key, &mut buffer)
+        }
+        (None, None) => {
+            return Err(CommandError::Usage("--approver-key or --signature is missing".into()));
+        }
+    };
+    let approved = approved.map_err(|error| CommandError::Usage(error.to_string()))?;
     replace_private(file, hex::encode(approved).as_bytes())?;
     let approved = parsed(approved)?;
     let (object, text) = described(&approved);

@@ -16,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::device_log::Intake;
 use crate::entropy::Entropy;
+use crate::facts::{Lanes, Sources};
 use crate::handle::{Handle, ServiceError};
 use crate::hsm_threads::{ServiceCalls, within};
 use crate::identity::IdentityKey;
@@ -137,6 +138,8 @@ impl Start {
     async fn serve(self, global: &Global, place: &Folder, token: &str) -> Result<(), CommandError> {
         let Self { me, config, membership, secrets, store } = self;
         let Secrets { protector, identity, hedge } = secrets;
+        let sources = Sources::new(&config.facts.clone().unwrap_or_default(), place.path());
+        let sources = sources.map_err(ConfigError::Facts)?;
         let listener = crate::api::bind(config.api).await.map_err(|e| {
             let text = "cannot listen for the API at";
             let what = format!("{text} {}: {e}; free that address or set another api", config.api);
@@ -148,6 +151,7 @@ impl Start {
             Network::start(Arc::clone(&membership), config.party, &identity, config.listen, timing)
                 .await?;
         let (hsm, answers) = ServiceCalls::new().map_err(threads)?;
+        let (facts, known) = Lanes::new(sources).map_err(threads)?;
         // Before the loop: it may have to look far back in the audit log.
         let intake = match &config.hsm {
             HsmConfig::Yubihsm { serial, .. } => Some(Intake::begin(place, *serial, &store)?),
@@ -159,6 +163,7 @@ impl Start {
             identity,
             protector: Arc::clone(&protector),
             hsm: Box::new(hsm),
+            facts: Box::new(facts),
             hedge,
             store,
             transport: Box::new(network.clone()),
@@ -177,7 +182,7 @@ impl Start {
         let api = tokio::spawn(crate::api::serve(listener, router, raised(stopped.clone())));
         announce(global, &config, &network, &protector.describe());
         let signals = asked_to_stop()?;
-        let ended = crate::run::run(service, events, commands, answers, signals).await;
+        let ended = crate::run::run(service, events, commands, answers, known, signals).await;
         tracing::info!("stopping");
         let _ = stop.send(true);
         network.shutdown();

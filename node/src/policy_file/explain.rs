@@ -1,5 +1,7 @@
 //! A policy in plain sentences.
 
+mod facts;
+
 use quorate_core::policy::condition::{Condition, Conditions, Schedule, Step};
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::matcher::{Bound, Comparison, Test, TextMatch, TextTest};
@@ -78,6 +80,21 @@ pub(super) fn sentence(condition: &Condition<'_>) -> String {
             format!("the typed data's {path} is {}", self::test(test))
         }
         Condition::Message(text) => format!("the message {}", matched(text)),
+        Condition::Call(call) => facts::call(call),
+        Condition::Balance { at, account, bound } => facts::balance(*at, *account, bound),
+        Condition::BlockNumber { at, bound } => {
+            let number = self::bound(bound, false);
+            format!("the number of the block {} is {number}", facts::place(*at))
+        }
+        Condition::BlockAge { at, max } => {
+            format!("the block {} is at most {} old", facts::place(*at), facts::duration(*max))
+        }
+        Condition::Json(json) => facts::json(json),
+        Condition::Signatures { at_least, of } => format!(
+            "at least {at_least} of these {} accounts have signed it: {}",
+            of.len(),
+            listed(accounts(of.iter()))
+        ),
     }
 }
 

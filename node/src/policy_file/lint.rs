@@ -1,6 +1,6 @@
 //! What a policy allows that its author may not have meant.
 
-use quorate_core::policy::condition::{Condition, Conditions};
+use quorate_core::policy::condition::{Account, Condition, Conditions, Wanted, Word};
 use quorate_core::policy::{Kinds, Policy, Rule, Strict};
 
 /// One doubt about a rule.
@@ -24,6 +24,7 @@ pub fn lint(policy: &Policy<'_>) -> Vec<Doubt> {
         let mut add = |code, what: String| doubts.push(Doubt { field: field.clone(), code, what });
         granted(rule, &mut add);
         limited(rule, &mut add);
+        facts(&rule.condition, &mut add);
         let earlier = rules.iter().take(index);
         let same = |other: &&Rule<'_>| {
             other.condition == rule.condition
@@ -94,8 +95,43 @@ fn limited(rule: &Rule<'_>, add: Add<'_>) {
     }
 }
 
+/// More than a day: what is so old says little.
+const OLD: u32 = 24 * 60 * 60;
+
+/// Doubts about facts, wherever they are asked; each place once.
+fn facts(condition: &Condition<'_>, add: Add<'_>) {
+    let place = match condition {
+        Condition::Call(call) => Some(call.at),
+        Condition::Balance { at, .. }
+        | Condition::BlockNumber { at, .. }
+        | Condition::BlockAge { at, .. } => Some(*at),
+        _ => None,
+    };
+    if let Some(at) = place.filter(|at| at.confirmations == 0) {
+        let what = format!(
+            "asks chain {} after its newest block, which may still be replaced; \"confirmations\" \
+             waits",
+            at.chain
+        );
+        add("unconfirmed", what);
+    }
+    if let Condition::Json(json) = condition
+        && json.max_age > OLD
+    {
+        add("old-fact", format!("believes {} for more than a day", json.url));
+    }
+    for inner in condition.inner().iter().flat_map(Conditions::iter).flatten() {
+        facts(&inner, add);
+    }
+}
+
 fn is_person(condition: &Condition<'_>) -> bool {
-    matches!(condition, Condition::Client(_) | Condition::Approvals { .. })
+    match condition {
+        Condition::Client(_) | Condition::Approvals { .. } | Condition::Signatures { .. } => true,
+        // Whoever owns it has signed.
+        Condition::Call(call) => call.wanted == Wanted::Signer,
+        _ => false,
+    }
 }
 
 fn is_chain(condition: &Condition<'_>) -> bool {
@@ -145,8 +181,17 @@ fn can_hold(condition: &Condition<'_>, kind: Kinds) -> bool {
         }
         Condition::Client(_)
         | Condition::Approvals { .. }
+        | Condition::Signatures { .. }
         | Condition::Time { .. }
-        | Condition::Schedule(_) => true,
+        | Condition::Schedule(_)
+        | Condition::BlockNumber { .. }
+        | Condition::BlockAge { .. }
+        | Condition::Json(_) => true,
+        Condition::Balance { account, .. } => transaction || *account != Account::Recipient,
+        Condition::Call(call) => {
+            let of_request = |word| matches!(word, Word::Recipient | Word::Value);
+            transaction || !call.words.iter().any(of_request)
+        }
         Condition::Domain { .. } | Condition::Type(_) | Condition::Field { .. } => {
             kind == Kinds::TYPED_DATA
         }

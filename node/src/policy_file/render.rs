@@ -1,5 +1,7 @@
 //! The binary form back to JSON: what it compiles to again, byte for byte.
 
+mod facts;
+
 use quorate_core::policy::condition::{Argument, Condition, Conditions, Schedule, Step};
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::matcher::{Bound, Comparison, Test, TextMatch, TextTest};
@@ -7,6 +9,8 @@ use quorate_core::policy::{Kinds, Limit, Measure, Policy, Rule, Scope, Strict, r
 use serde_json::{Map, Value, json};
 
 use super::compile::{DAYS, KINDS};
+
+pub(super) use facts::{account as account_name, number, word};
 
 /// The policy as a file would have it, amounts in wei.
 #[must_use]
@@ -109,6 +113,21 @@ fn condition(condition: &Condition<'_>) -> Value {
             member("field", fields)
         }
         Condition::Message(text) => member("message", matched(text)),
+        Condition::Call(call) => facts::call(call),
+        Condition::Balance { at, account, bound } => {
+            let mut fields = self::bound(bound);
+            fields.insert("account".to_owned(), account_name(*account).into());
+            member("balance", facts::placed(*at, fields))
+        }
+        Condition::BlockNumber { at, bound } => member("block", facts::block_number(*at, bound)),
+        Condition::BlockAge { at, max } => {
+            let fields = Map::from_iter([("max_age".to_owned(), facts::duration(*max).into())]);
+            member("block", facts::placed(*at, fields))
+        }
+        Condition::Json(json) => member("http", facts::json(json)),
+        Condition::Signatures { at_least, of } => {
+            member("signatures", json!({ "at_least": at_least, "of": accounts(of.iter()) }))
+        }
     }
 }
 

@@ -3,6 +3,8 @@ use serde_json::json;
 
 use super::*;
 
+mod facts;
+
 const GOOD: &str = r#"{"clients":["ed25519:0101010101010101010101010101010101010101010101010101010101010101"],
     "chains":[1],"recipients":["0x70997970C51812dc3A010C7d01b50e0d17dc79C8"],
     "max_value":"0.5 ether","max_fee":"21000 gwei","data":"forbidden",

@@ -6,12 +6,15 @@ use quorate_core::policy::form::Writer;
 use quorate_core::policy::matcher::{Comparison, Kind, TextTest};
 use serde_json::{Map, Value};
 
-use super::compile::{Bounds, address, only, text};
+use super::compile::fields::{address, only, text};
 use super::{PolicyFileError, buffer, parse_amount, parse_decimal, wrong};
 
 type Fields = Map<String, Value>;
 
-const COMPARISONS: [(&str, Comparison); 3] = [
+/// Amounts that bounds name.
+pub(super) type Bounds = Vec<(Comparison, Amount)>;
+
+pub(super) const COMPARISONS: [(&str, Comparison); 3] = [
     ("at_most", Comparison::AtMost),
     ("at_least", Comparison::AtLeast),
     ("equals", Comparison::Equals),
@@ -205,7 +208,7 @@ fn signed(fields: &Fields, path: &str) -> Result<Vec<Vec<u8>>, PolicyFileError> 
 }
 
 /// −2^255 to 2^255 − 1.
-fn twos_complement(text: &str) -> Option<[u8; 32]> {
+pub(super) fn twos_complement(text: &str) -> Option<[u8; 32]> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),
@@ -251,6 +254,16 @@ pub(super) fn moment(value: &Value, path: &str) -> Result<u64, PolicyFileError> 
     };
     let moment = value.as_u64().or_else(|| value.as_str().and_then(read));
     moment.ok_or_else(|| wrong(path, "is no time (try \"2027-01-31T12:00:00Z\")"))
+}
+
+/// `24h`, in seconds: one, up to so many.
+pub(super) fn duration(text: &str, most: u32, path: &str) -> Result<u32, PolicyFileError> {
+    let duration = humantime::parse_duration(text)
+        .map_err(|_| wrong(path, format!("{text:?} is no duration (try \"24h\" or \"7days\")")))?;
+    let seconds = u32::try_from(duration.as_secs()).ok();
+    seconds
+        .filter(|seconds| (1..=most).contains(seconds))
+        .ok_or_else(|| wrong(path, format!("must be one second to {} days", most / 86_400)))
 }
 
 /// `09:30`, in minutes from midnight.

@@ -1,10 +1,11 @@
 //! A judgement as a tree: each rule and condition, whether it holds, and why not.
 
-use quorate_core::policy::{Denial, Facts, Policy, Reason, Trace, Truth};
+use quorate_core::policy::{Denial, Facts, Policy, Trace, Truth};
 use quorate_core::request::SignedRequest;
 use serde_json::{Value, json};
 
 use super::explain::sentence;
+use super::recorded::template;
 
 /// What a judgement came to.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct Verdict<'a> {
     pub result: Result<[u8; 32], Denial<'a>>,
     /// The rules that were asked.
     pub rules: Vec<Branch>,
+    /// Facts that would help and were missing, as entries of a facts file without their answers.
+    pub missing: Vec<Value>,
 }
 
 /// A rule, or a condition, and what was decided of it.
@@ -23,7 +26,7 @@ pub struct Branch {
     /// What was decided.
     pub truth: Truth,
     /// Why it does not hold.
-    pub reason: Option<Reason>,
+    pub reason: Option<String>,
     /// What within was looked at.
     pub inner: Vec<Branch>,
     /// Whether its limits could count the request: of a rule that allows it.
@@ -51,6 +54,7 @@ pub fn judge<'a>(
         Trace::Enter(condition) => open.push(branch(sentence(&condition))),
         Trace::Leave(truth, reason) => {
             let Some(closed) = open.pop() else { return };
+            let reason = reason.map(|reason| reason.to_string());
             let closed = Branch { truth, reason, ..closed };
             match open.last_mut().or(rules.last_mut()) {
                 Some(outer) => outer.inner.push(closed),
@@ -69,7 +73,14 @@ pub fn judge<'a>(
         }
     };
     let result = policy.judge(request, facts, &mut watch);
-    Verdict { result, rules }
+    let mut missing: Vec<Value> = Vec::new();
+    policy.questions(request, facts, &mut |question| {
+        let entry = template(question);
+        if !missing.contains(&entry) {
+            missing.push(entry);
+        }
+    });
+    Verdict { result, rules, missing }
 }
 
 fn word(truth: Truth) -> &'static str {
@@ -96,6 +107,11 @@ impl Verdict<'_> {
                 condition.write(1, &mut text);
             }
         }
+        if !self.missing.is_empty() {
+            text.push_str("Facts that are missing; give them with --facts FILE:\n");
+            let facts: Vec<String> = self.missing.iter().map(|one| format!("    {one}")).collect();
+            text.push_str(&format!("{{ \"facts\": [\n{}\n] }}\n", facts.join(",\n")));
+        }
         text
     }
 
@@ -109,10 +125,13 @@ impl Verdict<'_> {
         let rules: Vec<Value> = rules.collect();
         match &self.result {
             Ok(digest) => {
-                json!({ "allowed": true, "digest": hex::encode(digest), "rules": rules })
+                json!({
+                    "allowed": true, "digest": hex::encode(digest), "rules": rules,
+                    "missing_facts": self.missing,
+                })
             }
             Err(denial) => json!({
-                "allowed": false, "rules": rules,
+                "allowed": false, "rules": rules, "missing_facts": self.missing,
                 "denial": { "rule": denial.code(), "by": denial.rule, "reason": denial.to_string() },
             }),
         }
@@ -122,7 +141,7 @@ impl Verdict<'_> {
 impl Branch {
     fn write(&self, depth: usize, text: &mut String) {
         let indent = "  ".repeat(depth);
-        let why = self.reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let why = self.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
         text.push_str(&format!("{indent}{:<7} {}{why}\n", word(self.truth), self.text));
         for inner in &self.inner {
             inner.write(depth + 1, text);
@@ -137,7 +156,7 @@ impl Branch {
                 Truth::False => Value::Bool(false),
                 Truth::Unknown => Value::Null,
             },
-            "reason": self.reason.map(|reason| reason.to_string()),
+            "reason": self.reason,
             "conditions": self.inner.iter().map(Branch::json).collect::<Vec<_>>(),
         })
     }

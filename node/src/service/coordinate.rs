@@ -12,6 +12,7 @@ use quorate_core::policy::payload::Subject;
 use quorate_core::request::{Payload, RequestError, SignedRequest};
 use tokio::sync::oneshot;
 
+use super::facts::{Waiting, Weighed};
 use super::incidents::clip;
 use super::judge::{Judged, Reading};
 use super::{Curve, MAX_QUORUM, Service};
@@ -157,9 +158,11 @@ impl Service {
             let result = self.signed(&asked.request, outcome, asked.started, true);
             return answer(asked.replies, &result);
         }
-        let judged = match reading.and_then(|read| self.judge_reading(&asked.request, read)) {
-            Ok(judged) => judged,
-            Err(reason) => {
+        let weighed = reading.map(|reading| self.weigh(&asked.request, reading));
+        let judged = match weighed {
+            Ok(Weighed::Allowed(judged)) => judged,
+            Ok(Weighed::Asks(inquire)) => return self.inquire(inquire, Waiting::Ask(asked, wait)),
+            Ok(Weighed::Refused(reason)) | Err(reason) => {
                 let error = match SignedRequest::parse(&asked.request) {
                     Err(wrong @ RequestError::Signature) => {
                         ServiceError::Unauthorised { reason: wrong.to_string() }

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use quorate_core::derive::{Derivation, DerivedKey};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::policy::{self, Amount, Denial, Facts, Reason, Trace};
+use quorate_core::policy::{self, Amount, Denial, Reason, Trace};
 use quorate_core::request::SignedRequest;
 
 use super::records::policy_of;
@@ -86,11 +86,7 @@ impl Service {
         Ok(Reading { row, derivation, derived, hash, expires, digest, outcome })
     }
 
-    /// The same, and asks the key's policy.
-    pub(super) fn judge(&self, bytes: &[u8]) -> Result<Judged, Rejection> {
-        self.judge_reading(bytes, self.read(bytes)?)
-    }
-
+    /// Asks the key's policy, by what is known ([`Service::weigh`]).
     pub(super) fn judge_reading(
         &self,
         bytes: &[u8],
@@ -108,7 +104,7 @@ impl Service {
             }
         };
         policy
-            .judge(&request, &Facts::at(self.now()), &mut watch)
+            .judge(&request, &self.facts_of(&reading), &mut watch)
             .map_err(|denial| denied(&denial))?;
         Ok(Judged { reading, allowed })
     }
@@ -175,7 +171,7 @@ impl Service {
                 "window": charge.window, "max": charge.max.to_string(),
             })
         });
-        let record = serde_json::json!({
+        let mut record = serde_json::json!({
             "event": "released", "at": self.now(), "key": hex::encode(judged.row.key),
             "derivation": judged.derivation.to_string(), "request": hex::encode(judged.hash),
             "session": hex::encode(session), "digest": hex::encode(judged.digest),
@@ -183,6 +179,11 @@ impl Service {
             "spend": allowed.spend().map(|wei| wei.to_string()),
             "charges": charges.collect::<Vec<_>>(),
         });
+        if let (Some(facts), Some(fields)) =
+            (self.record_of_facts(&judged.hash), record.as_object_mut())
+        {
+            fields.insert("facts".to_owned(), facts);
+        }
         record.to_string().into_bytes()
     }
 }

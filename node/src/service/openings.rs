@@ -49,6 +49,12 @@ impl Openings {
         all.find(|(own, ..)| own == hash).map(|(_, asked, _)| asked)
     }
 
+    /// Whether the request of this hash waits.
+    pub(super) fn has_request(&self, hash: &Digest) -> bool {
+        let mut all = self.0.values().flat_map(|opening| &opening.waiting.requests);
+        all.any(|(own, ..)| own == hash)
+    }
+
     /// The session is over before its share is open.
     pub(super) fn forget(&mut self, session: &Digest) {
         for Opening { waiting, .. } in self.0.values_mut() {
@@ -194,7 +200,7 @@ impl Service {
     }
 
     /// Ends a session that has not begun: nothing of it was counted, and nothing has left.
-    fn refuse_start(&mut self, start: &Start, reason: Rejection) {
+    pub(super) fn refuse_start(&mut self, start: &Start, reason: Rejection) {
         let Start { session, from, .. } = start;
         let waits = self.participations.get(session).is_some_and(|p| p.has_not_begun());
         if waits {

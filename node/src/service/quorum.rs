@@ -6,10 +6,19 @@ use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 
 use super::coordinate::{Asked, Coordination, MORE_ATTEMPTS, answer, to_error};
+use super::facts::{Waiting, Weighed};
 use super::records::damaged;
 use super::{Curve, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage};
+
+impl Coordination {
+    /// Its request, for the next attempt.
+    fn again(self) -> Asked {
+        let Self { request, attempt, started, replies, .. } = self;
+        Asked { request, attempt: attempt + 1, started, replies }
+    }
+}
 
 impl Service {
     /// Of those that accepted: whoever a strict limit names, then the fewest strikes, and turning with the
@@ -157,14 +166,16 @@ impl Service {
         for to in c.holders.iter() {
             self.send(to, PeerMessage::CancelSign { session: *session });
         }
-        let attempts = c.holders.len() + MORE_ATTEMPTS;
-        match self.judge(&c.request) {
-            Ok(judged) if (c.attempt as usize) < attempts => {
-                let attempt = c.attempt + 1;
-                let Coordination { request, started, replies, .. } = c;
-                self.propose_signature(Asked { request, attempt, started, replies }, &judged);
+        let last = c.attempt as usize >= c.holders.len() + MORE_ATTEMPTS;
+        match self.read(&c.request).map(|reading| self.weigh(&c.request, reading)) {
+            Ok(Weighed::Allowed(judged)) if !last => {
+                self.propose_signature(c.again(), &judged);
             }
-            Ok(_) => {
+            Ok(Weighed::Asks(inquire)) if !last => {
+                self.inquire(inquire, Waiting::Ask(c.again(), false));
+            }
+            Ok(Weighed::Allowed(_) | Weighed::Asks(_)) => {
+                let attempts = c.attempt;
                 let reason = format!(
                     "no signature in {attempts} sessions with different quorums; last suspects: parties {suspects}"
                 );
@@ -174,7 +185,9 @@ impl Service {
                 };
                 answer(c.replies, &Err(error));
             }
-            Err(reason) => answer(c.replies, &Err(to_error(&reason, self.me))),
+            Ok(Weighed::Refused(reason)) | Err(reason) => {
+                answer(c.replies, &Err(to_error(&reason, self.me)));
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::request::SignedRequest;
 use quorate_core::session::{Abort, Header, Refusal};
 
+use super::facts::{Inquire, Waiting, Weighed};
 use super::incidents::UNKNOWN_SESSION;
 use super::judge::Reading;
 use super::open_keys::OpenShare;
@@ -20,6 +21,8 @@ use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 pub(super) struct Participation {
     pub(super) coordinator: PartyId,
     pub(super) deadline: Instant,
+    /// Of the request.
+    pub(super) hash: Digest,
     request: Vec<u8>,
     salt: Salt,
     /// Whether the coordinator has started it; it may still wait for peers, or for the HSM.
@@ -57,6 +60,8 @@ enum Started {
     Running(Running, Vec<u8>),
     /// The share of this key is not open yet.
     Opening([u8; 16]),
+    /// Facts are missing that were not needed, or were there, when it was accepted.
+    Asking(Inquire),
 }
 
 struct Running {
@@ -72,8 +77,20 @@ impl Service {
         request: Vec<u8>,
     ) {
         let session = sign_session(&self.network_id, from, nonce, &request);
-        let answer = match self.accept_proposal(from, session, request) {
-            Ok(answer) => answer,
+        let answer = self.accept_proposal(from, session, request);
+        self.answer_proposal(from, session, answer);
+    }
+
+    /// Tells the coordinator, unless the answer is still to come.
+    pub(super) fn answer_proposal(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        answer: Result<Option<PeerMessage>, Rejection>,
+    ) {
+        let answer = match answer {
+            Ok(Some(answer)) => answer,
+            Ok(None) => return,
             Err(reason) => {
                 self.blame_proposer(from, &reason);
                 let why = super::coordinate::describe(&reason);
@@ -126,9 +143,10 @@ impl Service {
             Some(waiting) if waiting.coordinator == from => {
                 self.participations.remove(session);
                 self.openings.forget(session);
+                self.inquiries.forget(session);
             }
             Some(_) => self.incidents.add(from, "it cancelled a session of another coordinator"),
-            None => {}
+            None => self.inquiries.forget_proposal(from, session),
         }
     }
 
@@ -137,26 +155,46 @@ impl Service {
         from: PartyId,
         session: Digest,
         request: Vec<u8>,
-    ) -> Result<PeerMessage, Rejection> {
+    ) -> Result<Option<PeerMessage>, Rejection> {
         // After its link broke the coordinator asks again; the same salt answers the same session.
         if let Some(Participation { session: None, salt, .. }) = self.participations.get(&session) {
-            return Ok(PeerMessage::AcceptSign { session, salt: *salt });
+            return Ok(Some(PeerMessage::AcceptSign { session, salt: *salt }));
+        }
+        if self.inquiries.has_session(&session) {
+            return Ok(None);
         }
         if !self.remembered.is_new(from, &session) {
             return Err(Rejection::BadRequest("the session was proposed before".to_owned()));
         }
         let open = self.participations.values().filter(|p| p.coordinator == from).count();
-        if open >= SESSIONS_PER_PEER {
+        if open + self.inquiries.proposals_of(from) >= SESSIONS_PER_PEER {
             return Err(Rejection::Busy);
         }
+        self.consider(from, session, request)
+    }
+
+    /// Judges a proposal, at once or as soon as the facts for it are there.
+    pub(super) fn consider(
+        &mut self,
+        from: PartyId,
+        session: Digest,
+        request: Vec<u8>,
+    ) -> Result<Option<PeerMessage>, Rejection> {
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
         }
         let reading = self.read(&request)?;
         if let Some(outcome) = reading.outcome {
-            return Ok(PeerMessage::AlreadySigned { session, outcome });
+            return Ok(Some(PeerMessage::AlreadySigned { session, outcome }));
         }
-        let judged = self.judge_reading(&request, reading)?;
+        let judged = match self.weigh(&request, reading) {
+            Weighed::Allowed(judged) => judged,
+            Weighed::Refused(reason) => return Err(reason),
+            Weighed::Asks(inquire) => {
+                self.inquire(inquire, Waiting::Proposal { from, session, request });
+                return Ok(None);
+            }
+        };
         // Only a look: the spend is counted when the session starts.
         self.has_room(&judged)?;
         // Better told now than when the coordinator counts on this party.
@@ -172,13 +210,14 @@ impl Service {
         let participation = Participation {
             coordinator: from,
             deadline: self.clock.instant() + self.deadlines.accept + self.deadlines.sign,
+            hash: judged.hash,
             request,
             salt,
             started: false,
             session: None,
         };
         self.participations.insert(session, participation);
-        Ok(PeerMessage::AcceptSign { session, salt })
+        Ok(Some(PeerMessage::AcceptSign { session, salt }))
     }
 
     pub(super) fn handle_sign_start(
@@ -220,6 +259,7 @@ impl Service {
         let (session, from, quorum) = (start.session, start.from, start.quorum);
         match self.start_signing(&start, &request, own_salt) {
             Ok(Started::Opening(key)) => self.start_when_open(&key, start),
+            Ok(Started::Asking(inquire)) => self.inquire(inquire, Waiting::Start(start)),
             Ok(Started::Running(running, first)) => {
                 // The coordinator needs R_j too; this party itself only if it coordinates.
                 let receivers = quorum.without(self.me).with(from);
@@ -268,7 +308,11 @@ impl Service {
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
         }
-        let judged = self.judge(request)?;
+        let judged = match self.weigh(request, self.read(request)?) {
+            Weighed::Allowed(judged) => judged,
+            Weighed::Refused(reason) => return Err(reason),
+            Weighed::Asks(inquire) => return Ok(Started::Asking(inquire)),
+        };
         let key = self.share_of(&judged.row).map_err(|error| {
             tracing::error!("this party's share cannot be opened: {error}");
             self.hsm_silent()
