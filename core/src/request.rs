@@ -1,5 +1,7 @@
 //! A client's signed wish: the payload before hashing, so that every party can judge it by itself.
 
+mod veto;
+
 use core::fmt;
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -10,6 +12,7 @@ use crate::identity::Identity;
 use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 pub use crate::derive::Derivation;
+pub use veto::{VETO, Veto, VetoError, veto_digest};
 
 /// A payload has at most so many bytes.
 pub const MAX_PAYLOAD: usize = 16 * 1024;

@@ -1,5 +1,7 @@
 extern crate std;
 
+mod delays;
+
 use std::vec::Vec;
 
 use ed25519_dalek::SigningKey;
