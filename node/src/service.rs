@@ -16,6 +16,7 @@ pub mod records;
 mod signed_head;
 mod signing;
 mod transport;
+mod waiting;
 mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -50,6 +51,7 @@ use open_keys::OpenKeys;
 use openings::Openings;
 use signed_head::HeadSigning;
 use signing::{Early, Participation};
+use waiting::Announcements;
 use witness::Witness;
 
 pub use hsm_calls::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner, SILENCE};
@@ -179,6 +181,7 @@ pub struct Service {
     remembered: Remembered,
     incidents: Incidents,
     witness: Witness,
+    announcements: Announcements,
     head: HeadSigning,
     /// When pending keys were last asked about; `None` asks at the next tick.
     last_confirm: Option<Instant>,
@@ -245,6 +248,7 @@ impl Service {
             remembered: Remembered::default(),
             incidents: Incidents::default(),
             witness: Witness::new(certificate, rolled_back),
+            announcements: Announcements::default(),
             head,
             last_confirm: None,
             device_log: None,
@@ -298,6 +302,7 @@ impl Service {
                 tracing::info!(party, "connected");
                 self.last_confirm = None;
                 if let Some(party) = PartyId::new(party) {
+                    self.tell_what_waits(party);
                     self.recall_to(party);
                     self.propose_again(party);
                 }
@@ -307,6 +312,7 @@ impl Service {
                 if let Some(party) = PartyId::new(party) {
                     self.lose_key_coordinations(party);
                     self.lose_coordinations(party);
+                    self.stop_telling(party);
                 }
             }
             Event::Message { party, bytes } => {
@@ -327,6 +333,9 @@ impl Service {
             Command::ListKeys(reply) => drop(reply.send(self.list_keys())),
             Command::ShowKey(name, reply) => drop(reply.send(self.show_key(&name))),
             Command::Sign(request, reply) => self.coordinate_signature(request, reply),
+            Command::Veto(veto, reply) => drop(reply.send(self.veto(&veto))),
+            Command::Waiting(after, reply) => drop(reply.send(self.waiting_page(after))),
+            Command::WaitingRequest(hash, reply) => drop(reply.send(self.waiting_request(hash))),
             Command::Status(reply) => drop(reply.send(self.status())),
             Command::Audit(from, reply) => drop(reply.send(self.audit_page(from))),
         }
@@ -344,6 +353,7 @@ impl Service {
         self.expire_early(at);
         self.open_keys.close_idle(at);
         self.keep_heads();
+        self.tell_more();
         self.witness.expire(at);
         self.take_device_log(at);
         self.sign_head_by_time(at);
@@ -407,6 +417,8 @@ impl Service {
             }
             PeerMessage::Head(head) => self.handle_head(from, head),
             PeerMessage::Recall(head) => self.handle_recall(from, head.as_deref()),
+            PeerMessage::Await { request } => self.handle_await(from, &request),
+            PeerMessage::Vetoes(vetoes) => self.handle_vetoes(from, &vetoes),
         }
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use quorate_core::policy::{Facts, Policy};
-use quorate_core::request::SignedRequest;
+use quorate_core::request::{ClientKey, SignedRequest};
 use serde_json::{Value, json};
 
 use super::{CommandError, Global, request};
@@ -40,7 +40,17 @@ pub(super) enum PolicyVerb {
         /// The party's clock: Unix seconds, or like 2027-01-31T12:00:00Z; now if left out
         #[arg(long, value_name = "TIME", value_parser = moment)]
         at: Option<u64>,
+        /// Since when the party has had the request on record, for delays; not yet if left out
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        known_since: Option<u64>,
+        /// Somebody who has vetoed it: `ed25519:…`; several times for several
+        #[arg(long, value_name = "KEY", value_parser = vetoer)]
+        vetoed_by: Vec<ClientKey>,
     },
+}
+
+fn vetoer(text: &str) -> Result<ClientKey, String> {
+    policy_file::parse_client(text).ok_or_else(|| "no Ed25519 key".to_owned())
 }
 
 fn moment(text: &str) -> Result<u64, String> {
@@ -52,7 +62,11 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
     match verb {
         PolicyVerb::Lint { file, strict } => lint(global, file, *strict),
         PolicyVerb::Explain { file, key } => explain(global, file.as_deref(), key.as_deref()),
-        PolicyVerb::Simulate { file, request, at } => simulate(global, file, request, *at),
+        PolicyVerb::Simulate { file, request, at, known_since, vetoed_by } => {
+            let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());
+            let facts = Facts { known_since: *known_since, vetoes: vetoed_by, ..Facts::at(now) };
+            simulate(global, file, request, &facts)
+        }
     }
 }
 
@@ -120,15 +134,23 @@ fn simulate(
     global: &Global,
     file: &Path,
     request: &Path,
-    at: Option<u64>,
+    facts: &Facts<'_>,
 ) -> Result<(), CommandError> {
     let bytes = read(file)?;
     let policy = parsed(&bytes)?;
     let request = request::read(request)?;
     let request =
         SignedRequest::parse(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
-    let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());
-    let verdict = policy_file::judge(&policy, &request, &Facts::at(now));
-    global.print(&verdict.json(), &verdict.text());
+    let verdict = policy_file::judge(&policy, &request, facts);
+    let (mut object, mut text) = (verdict.json(), verdict.text());
+    if let (Err(_), Some(opens)) = (&verdict.result, policy.opens_at(&request, facts)) {
+        object["opens_at"] = opens.into();
+        let opens_text = policy_file::moment_text(opens);
+        text.push_str(&format!("it waits for delays alone, until {opens_text}\n"));
+        if opens >= request.expires() {
+            text.push_str("by then it has expired: ask with a later expiry\n");
+        }
+    }
+    global.print(&object, &text);
     Ok(())
 }

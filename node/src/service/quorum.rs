@@ -158,7 +158,7 @@ impl Service {
             self.send(to, PeerMessage::CancelSign { session: *session });
         }
         let attempts = c.holders.len() + MORE_ATTEMPTS;
-        match self.judge(&c.request) {
+        match self.judge_to_ask(&c.request) {
             Ok(judged) if (c.attempt as usize) < attempts => {
                 let attempt = c.attempt + 1;
                 let Coordination { request, started, replies, .. } = c;

@@ -74,6 +74,8 @@ impl Service {
         let session = sign_session(&self.network_id, from, nonce, &request);
         let answer = match self.accept_proposal(from, session, request) {
             Ok(answer) => answer,
+            // That it waits is on record already, and the client will ask again.
+            Err(reason @ Rejection::Waiting { .. }) => PeerMessage::RejectSign { session, reason },
             Err(reason) => {
                 self.blame_proposer(from, &reason);
                 let why = super::coordinate::describe(&reason);
@@ -156,7 +158,13 @@ impl Service {
         if let Some(outcome) = reading.outcome {
             return Ok(PeerMessage::AlreadySigned { session, outcome });
         }
-        let judged = self.judge_reading(&request, reading)?;
+        let judged = match self.judge_reading(&request, reading) {
+            Err(waiting @ Rejection::Waiting { .. }) => {
+                self.keep_waiting(from, &request)?;
+                return Err(waiting);
+            }
+            judged => judged?,
+        };
         // Only a look: the spend is counted when the session starts.
         self.has_room(&judged)?;
         // Better told now than when the coordinator counts on this party.

@@ -10,7 +10,7 @@ use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
 use super::rows::{
     AUDIT, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META, META_FORMAT, REQUESTS,
-    WINDOWS,
+    VETOES, WAITING, WAITING_REQUESTS, WINDOWS,
 };
 use super::{StoreError, begin_write};
 
@@ -126,5 +126,8 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(EVIDENCE)?;
     transaction.open_table(HEADS)?;
     transaction.open_table(IDENTITY_HEAD)?;
+    transaction.open_table(WAITING)?;
+    transaction.open_table(WAITING_REQUESTS)?;
+    transaction.open_table(VETOES)?;
     Ok(transaction.commit()?)
 }
