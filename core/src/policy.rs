@@ -10,6 +10,7 @@
 
 pub mod amount;
 pub mod condition;
+pub mod delay;
 mod denial;
 pub mod ethereum;
 mod evaluate;
@@ -27,6 +28,7 @@ use crate::party::Holders;
 use crate::request::{Payload, SignedRequest};
 
 pub use amount::Amount;
+pub use delay::{Delay, MAX_DELAY, MAX_VETOERS};
 pub use denial::{Asked, Denial, Gap, Reason, Source};
 use evaluate::Evaluation;
 pub use evaluate::{Trace, Truth};
@@ -37,7 +39,8 @@ pub use rule::{Charge, Kinds, Limit, MAX_LIMITS, MAX_RULES, Measure, Rule, Scope
 
 /// No encoded policy is longer.
 pub const MAX_POLICY: usize = 32 * 1024;
-/// A request may expire at most so many seconds from now: its record must outlive it.
+/// A request may expire at most so many seconds from now, and the longest delay of the policy more: its
+/// record must outlive it.
 pub const MAX_EXPIRY: u64 = 24 * 60 * 60;
 /// The binary form that this build reads; its first byte.
 pub const FORM: u8 = 1;
@@ -144,7 +147,7 @@ impl<'a> Policy<'a> {
         watch: &mut dyn FnMut(Trace<'a>),
     ) -> Result<Digest, Denial<'a>> {
         let bare = |reason| Denial { rule: None, reason };
-        timely(request, facts).map_err(bare)?;
+        self.check_expiry(request, facts.now).map_err(bare)?;
         let read = Read::of(&request.payload());
         let mut denial = bare(read.unreadable.map_or(Reason::Kind(read.kind), Reason::Payload));
         let (mut allowed, mut furthest) = (false, None);
@@ -175,7 +178,7 @@ impl<'a> Policy<'a> {
         facts: &Facts<'_>,
         ask: &mut dyn FnMut(&Question<'_>),
     ) {
-        if timely(request, facts).is_err() {
+        if self.check_expiry(request, facts.now).is_err() {
             return;
         }
         let read = Read::of(&request.payload());
@@ -191,6 +194,18 @@ impl<'a> Policy<'a> {
                 truth(ask);
             }
         }
+    }
+
+    fn check_expiry(&self, request: &SignedRequest<'_>, now: u64) -> Result<(), Reason<'static>> {
+        let expires = request.expires();
+        if expires <= now {
+            return Err(Reason::Expired { expires, now });
+        }
+        // Few expire so late that the whole policy must be searched for its delays.
+        if expires - now > MAX_EXPIRY && expires - now > self.max_expiry() {
+            return Err(Reason::ExpiryTooFar { limit: self.max_expiry() });
+        }
+        Ok(())
     }
 
     /// How many of the rule's conditions held, and why it does not allow the request.
@@ -217,15 +232,6 @@ impl<'a> Policy<'a> {
         let base = [Measure::Signatures, Measure::Spend, Measure::Value].iter();
         let base = base.filter_map(|measure| Some((measure.series(None), measure.of(subject)?)));
         Ok(Grant { rule: rule.name, charges, base: base.collect() })
-    }
-}
-
-fn timely(request: &SignedRequest<'_>, facts: &Facts<'_>) -> Result<(), Reason<'static>> {
-    let (expires, now) = (request.expires(), facts.now);
-    match expires.checked_sub(now) {
-        None | Some(0) => Err(Reason::Expired { expires, now }),
-        Some(rest) if rest > MAX_EXPIRY => Err(Reason::ExpiryTooFar),
-        Some(_) => Ok(()),
     }
 }
 

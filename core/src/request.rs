@@ -1,6 +1,7 @@
 //! A client's signed wish: the payload before hashing, so that every party can judge it by itself.
 
 mod signers;
+mod veto;
 
 use core::fmt;
 
@@ -14,6 +15,7 @@ use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 pub use crate::derive::Derivation;
 pub use signers::{MAX_SIGNATURES, approval_text};
+pub use veto::{VETO, Veto, VetoError, veto_digest};
 
 /// A payload has at most so many bytes.
 pub const MAX_PAYLOAD: usize = 16 * 1024;

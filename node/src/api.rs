@@ -5,8 +5,11 @@
 //! | `GET /v1/status`, `GET /v1/keys`, `GET /v1/keys/{name or id}` | anybody on this machine |
 //! | `POST /v1/keys`, `GET /v1/audit?from=N` | with the operator token |
 //! | `POST /v1/sign` | with a client-signed request |
+//! | `GET /v1/requests?after=HASH`, `GET /v1/requests/{hash}` | anybody on this machine |
+//! | `POST /v1/vetoes` | with a vetoer-signed veto |
 //!
-//! An error is `{"error": {"code": …, "message": …, …}}`.
+//! An error is `{"error": {"code": …, "message": …, …}}`. A request that waits for a policy's delay is none:
+//! 202, and `{"state": "waiting", …}`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,7 +32,9 @@ use subtle::ConstantTimeEq as _;
 use tokio::net::TcpListener;
 
 use crate::audit::Page;
-use crate::handle::{CreateKey, Handle, KeyInfo, ServiceError, Signed, Status};
+use crate::handle::{
+    CreateKey, Handle, KeyInfo, ServiceError, Signed, Status, Vetoed, WaitingPage, WaitingRequest,
+};
 use crate::policy_file;
 
 /// A policy as people write it, which is longest where it lists accounts: 20 bytes are up to 64 with quotes,
@@ -48,8 +53,11 @@ struct Shared {
 impl IntoResponse for ServiceError {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.http_status());
-        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(error_body(&self)))
-            .into_response()
+        let body = match &self {
+            Self::Waiting(waiting) => serde_json::to_value(waiting).unwrap_or_default(),
+            error => error_body(error),
+        };
+        (status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), Json(body)).into_response()
     }
 }
 
@@ -79,6 +87,13 @@ struct CreateBody {
 struct SignBody {
     /// The client-signed request, hexadecimal.
     request: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VetoBody {
+    /// The vetoer-signed veto, hexadecimal.
+    veto: String,
 }
 
 /// What axum read. Its own refusals are plain text, which no client of ours understands.
@@ -158,6 +173,44 @@ async fn sign(State(shared): State<Shared>, bytes: Body) -> Result<Json<Signed>,
     shared.handle.sign(request).await.map(Json)
 }
 
+async fn veto(State(shared): State<Shared>, bytes: Body) -> Result<Json<Vetoed>, ServiceError> {
+    let VetoBody { veto } = body(bytes)?;
+    let veto = hex::decode(veto.strip_prefix("0x").unwrap_or(&veto))
+        .map_err(|_| ServiceError::bad_request("veto: not hexadecimal"))?;
+    shared.handle.veto(veto).await.map(Json)
+}
+
+fn hash(text: &str) -> Result<[u8; 32], ServiceError> {
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash)
+        .map_err(|_| ServiceError::bad_request("a request's hash has 64 hexadecimal digits"))?;
+    Ok(hash)
+}
+
+async fn waiting(
+    State(shared): State<Shared>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<WaitingPage>, ServiceError> {
+    let after = match query.as_deref() {
+        None | Some("") => None,
+        Some(query) => {
+            let after = query.strip_prefix("after=");
+            let after =
+                after.ok_or_else(|| ServiceError::bad_request("the query is after=HASH"))?;
+            Some(hash(after)?)
+        }
+    };
+    shared.handle.waiting(after).await.map(Json)
+}
+
+async fn waiting_request(
+    State(shared): State<Shared>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<WaitingRequest>, ServiceError> {
+    let Path(name) = name.map_err(ServiceError::bad_request)?;
+    shared.handle.waiting_request(hash(&name)?).await.map(Json)
+}
+
 async fn status(State(shared): State<Shared>) -> Result<Json<Status>, ServiceError> {
     shared.handle.status().await.map(Json)
 }
@@ -175,7 +228,9 @@ async fn audit(
 }
 
 async fn nothing_here() -> ServiceError {
-    ServiceError::bad_request("no such call: see /v1/status, /v1/keys, /v1/sign and /v1/audit")
+    ServiceError::bad_request(
+        "no such call: see /v1/status, /v1/keys, /v1/sign, /v1/requests, /v1/vetoes and /v1/audit",
+    )
 }
 
 async fn another_verb() -> Response {
@@ -191,6 +246,9 @@ pub fn router(handle: Handle, operator_token: &str) -> Router {
         .route("/v1/keys", get(list_keys).post(create_key))
         .route("/v1/keys/{name}", get(show_key))
         .route("/v1/sign", post(sign))
+        .route("/v1/requests", get(waiting))
+        .route("/v1/requests/{hash}", get(waiting_request))
+        .route("/v1/vetoes", post(veto))
         .route("/v1/audit", get(audit))
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_verb)

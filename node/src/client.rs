@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
 use quorate_core::request::{
-    ClientKey, Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest,
+    ClientKey, Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest, Veto,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,9 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::audit::Page;
-use crate::handle::{KeyInfo, ServiceError, Signed, Status};
+use crate::handle::{
+    KeyInfo, ServiceError, Signed, Status, Vetoed, Waiting, WaitingPage, WaitingRequest,
+};
 
 /// Longer than all sessions that one request may get.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -89,6 +91,11 @@ impl Client {
             .read_to_string()
             .map_err(|error| unreachable(error.to_string()))?;
         let strange = |what: String| ClientError::Answer(what);
+        if answer.status() == ureq::http::StatusCode::ACCEPTED {
+            let waiting: Waiting =
+                serde_json::from_str(&body).map_err(|error| strange(error.to_string()))?;
+            return Err(ClientError::Refused(ServiceError::Waiting(waiting)));
+        }
         if answer.status().is_success() {
             return serde_json::from_str(&body).map_err(|error| strange(error.to_string()));
         }
@@ -179,7 +186,7 @@ impl Client {
     /// Has an encoded request signed. Repeating it is safe: it is signed and counted once.
     ///
     /// # Errors
-    /// [`ClientError`].
+    /// [`ClientError`]; with [`ServiceError::Waiting`] it is to be sent again later.
     pub fn sign(&self, request: &[u8]) -> Result<Signed, ClientError> {
         // The node would hang up in the middle of it, which looks as if it were not there.
         if request.len() > MAX_REQUEST {
@@ -187,6 +194,40 @@ impl Client {
             return Err(ClientError::Refused(ServiceError::bad_request(what)));
         }
         self.post("/v1/sign", &serde_json::json!({ "request": hex::encode(request) }))
+    }
+
+    /// Vetoes a request that waits, or will. Repeating it is safe.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn veto(&self, veto: &Veto) -> Result<Vetoed, ClientError> {
+        self.post("/v1/vetoes", &serde_json::json!({ "veto": hex::encode(veto.encode()) }))
+    }
+
+    /// All requests that wait there for their delays.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn waiting(&self) -> Result<Vec<WaitingRequest>, ClientError> {
+        let mut all: Vec<WaitingRequest> = Vec::new();
+        loop {
+            let after = all.last().map(|last| format!("?after={}", last.request));
+            let path = format!("/v1/requests{}", after.unwrap_or_default());
+            let WaitingPage { requests, more } = self.get(&path)?;
+            let end = requests.is_empty() || !more;
+            all.extend(requests);
+            if end {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// One of them, by its hash, with its bytes.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn waiting_request(&self, hash: &[u8; 32]) -> Result<WaitingRequest, ClientError> {
+        self.get(&format!("/v1/requests/{}", hex::encode(hash)))
     }
 }
 

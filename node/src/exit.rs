@@ -35,6 +35,8 @@ pub enum Exit {
     Unknown = 14,
     /// It exists already.
     Conflict = 15,
+    /// The request waits for the delays of the key's policy.
+    Waiting = 16,
 }
 
 impl Exit {

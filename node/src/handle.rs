@@ -21,6 +21,12 @@ pub enum Command {
     ShowKey(String, oneshot::Sender<Result<KeyInfo, ServiceError>>),
     /// Sign the client's encoded request.
     Sign(Vec<u8>, oneshot::Sender<Result<Signed, ServiceError>>),
+    /// An encoded veto of a request.
+    Veto(Vec<u8>, oneshot::Sender<Result<Vetoed, ServiceError>>),
+    /// Requests that wait for their delays, after that hash.
+    Waiting(Option<[u8; 32]>, oneshot::Sender<Result<WaitingPage, ServiceError>>),
+    /// One of them, by its hash.
+    WaitingRequest([u8; 32], oneshot::Sender<Result<WaitingRequest, ServiceError>>),
     /// How the node is.
     Status(oneshot::Sender<Status>),
     /// The audit log from this number on.
@@ -99,6 +105,76 @@ pub struct Signed {
     pub ms: u64,
     /// Whether the answer came from the record.
     pub repeated: bool,
+}
+
+/// That a request waits for the delays of the key's policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename = "waiting")]
+pub struct Waiting {
+    /// When the delays of a quorum are over, by its members' own words and clocks, Unix seconds. If fewer
+    /// know of the request: when theirs are.
+    pub until: u64,
+    /// The parties that have it on record.
+    pub known_to: Vec<u16>,
+    /// Why others have not.
+    pub reasons: Vec<(u16, String)>,
+}
+
+/// A request that waits, as one party has it on record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRequest {
+    /// Its hash, hexadecimal.
+    pub request: String,
+    /// The key, hexadecimal.
+    pub key: String,
+    /// The key's name.
+    pub name: String,
+    /// Who asks: `ed25519:…`
+    pub client: String,
+    /// Since when this party has it on record, Unix seconds.
+    pub since: u64,
+    /// When it expires, Unix seconds.
+    pub expires: u64,
+    /// `waiting`, `ready` if nothing holds it back any more, or `denied`.
+    pub state: String,
+    /// When this party's delays are over, Unix seconds, while it waits.
+    pub until: Option<u64>,
+    /// Why it is denied.
+    pub reason: Option<String>,
+    /// Who has vetoed it.
+    pub vetoed_by: Vec<String>,
+    /// The client's bytes, hexadecimal; not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<String>,
+}
+
+/// Some of the requests that wait, by their hashes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingPage {
+    /// In ascending order.
+    pub requests: Vec<WaitingRequest>,
+    /// Whether there are more after the last of these.
+    pub more: bool,
+}
+
+/// A veto that a party has taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename = "vetoed")]
+pub struct Vetoed {
+    /// The request's hash, hexadecimal.
+    pub request: String,
+    /// The key, hexadecimal.
+    pub key: String,
+    /// Who vetoes: `ed25519:…`
+    pub vetoer: String,
+    /// Whether this party had the veto before.
+    pub repeated: bool,
+    /// Whether it has the request on record.
+    pub waiting: bool,
+    /// Whether it has sent its part of the signature before: a signature may exist, or come to be.
+    pub released: bool,
+    /// The parties to which it has passed the veto on; others hear of it when their links are up.
+    pub told: Vec<u16>,
 }
 
 /// A peer, as this node sees it.
@@ -187,6 +263,8 @@ pub struct Status {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "kebab-case")]
 pub enum ServiceError {
+    /// Not an error: the request waits for the delays of the key's policy.
+    Waiting(Waiting),
     /// A party's policy denies the request.
     Denied {
         /// The rule's stable name.
@@ -210,6 +288,11 @@ pub enum ServiceError {
     UnknownKey {
         /// What was asked for.
         key: String,
+    },
+    /// No request with that hash waits.
+    UnknownRequest {
+        /// What was asked for.
+        request: String,
     },
     /// It exists already.
     Conflict {
@@ -285,10 +368,11 @@ impl ServiceError {
     #[must_use]
     pub fn exit(&self) -> u8 {
         match self {
+            Self::Waiting(_) => Exit::Waiting.code(),
             Self::Denied { .. } => Exit::Denied.code(),
             Self::Unauthorised { .. } => Exit::NotAuthorised.code(),
             Self::BadRequest { .. } => Exit::Usage.code(),
-            Self::UnknownKey { .. } => Exit::Unknown.code(),
+            Self::UnknownKey { .. } | Self::UnknownRequest { .. } => Exit::Unknown.code(),
             Self::Conflict { .. } => Exit::Conflict.code(),
             Self::NotEnoughParties { .. } => Exit::NotEnoughParties.code(),
             Self::ProtocolFailure { .. } => Exit::ProtocolFailure.code(),
@@ -303,10 +387,11 @@ impl ServiceError {
     #[must_use]
     pub fn http_status(&self) -> u16 {
         match self {
+            Self::Waiting(_) => 202,
             Self::Denied { .. } => 403,
             Self::Unauthorised { .. } => 401,
             Self::BadRequest { .. } => 400,
-            Self::UnknownKey { .. } => 404,
+            Self::UnknownKey { .. } | Self::UnknownRequest { .. } => 404,
             Self::Conflict { .. } => 409,
             Self::NotEnoughParties { .. } | Self::Busy => 503,
             Self::ProtocolFailure { .. } => 502,
@@ -319,6 +404,8 @@ impl ServiceError {
 impl std::fmt::Display for ServiceError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Waiting(waiting) => waiting.fmt(f),
+            Self::UnknownRequest { request } => write!(f, "no such request waits here: {request}"),
             Self::Denied { rule, reason, party } => {
                 write!(f, "party {party}'s policy denies the request (rule {rule}): {reason}")
             }
@@ -348,6 +435,15 @@ impl std::fmt::Display for ServiceError {
 }
 
 impl std::error::Error for ServiceError {}
+
+impl std::fmt::Display for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (until, known_to) = (crate::clock::utc(self.until), &self.known_to);
+        write!(f, "the request waits until {until}: send it again then")?;
+        write!(f, ". Parties {known_to:?} have it on record")?;
+        self.reasons.iter().try_for_each(|(party, why)| write!(f, "; party {party}: {why}"))
+    }
+}
 
 /// The faces' end.
 #[derive(Clone)]
@@ -400,6 +496,30 @@ impl Handle {
     /// [`ServiceError`].
     pub async fn sign(&self, request: Vec<u8>) -> Result<Signed, ServiceError> {
         self.ask(|reply| Command::Sign(request, reply)).await?
+    }
+
+    /// Takes an encoded veto.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn veto(&self, veto: Vec<u8>) -> Result<Vetoed, ServiceError> {
+        self.ask(|reply| Command::Veto(veto, reply)).await?
+    }
+
+    /// Requests that wait for their delays, after that hash.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn waiting(&self, after: Option<[u8; 32]>) -> Result<WaitingPage, ServiceError> {
+        self.ask(|reply| Command::Waiting(after, reply)).await?
+    }
+
+    /// One of them, by its hash.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn waiting_request(&self, hash: [u8; 32]) -> Result<WaitingRequest, ServiceError> {
+        self.ask(|reply| Command::WaitingRequest(hash, reply)).await?
     }
 
     /// How the node is.

@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Countersignature, IdentityHead};
 
 /// Kinds of [`PeerMessage`]; the first byte after the version says which.
-const KINDS: u8 = 20;
+const KINDS: u8 = 22;
+
+/// One message carries so many vetoes.
+pub const MAX_VETOES: usize = 256;
 
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
@@ -53,6 +56,11 @@ pub enum Rejection {
     HsmSilent {
         /// How long.
         seconds: u32,
+    },
+    /// The policy's delays are not over there; the request is on record.
+    Waiting {
+        /// When they are, by the party's own clock, Unix seconds.
+        until: u64,
     },
 }
 
@@ -207,6 +215,14 @@ pub enum PeerMessage {
     Witness(Box<IdentityHead>),
     /// The sender has countersigned a head of the receiver's log.
     Countersigned(Box<Countersignature>),
+    /// The sender has put a request on record that waits for its delays: whoever would allow it but for
+    /// them does so too, from then on.
+    Await {
+        /// The client's signed request.
+        request: Vec<u8>,
+    },
+    /// Vetoes that the sender knows of, in their vetoers' own bytes; at most [`MAX_VETOES`].
+    Vetoes(Vec<Vec<u8>>),
 }
 
 /// How far a party's log was, in its own words: whoever puts its whole folder back to an earlier day
@@ -363,7 +379,7 @@ mod tests {
         };
         let signed = PeerMessage::Signed { session: [4; 32], request: vec![5], outcome };
         assert_eq!(PeerMessage::decode(&signed.encode()), Ok(signed));
-        let last = PeerMessage::Recall(None);
+        let last = PeerMessage::Vetoes(vec![vec![1]]);
         let mut bytes = last.encode();
         assert_eq!(bytes.get(1), Some(&(KINDS - 1)));
         assert_eq!(PeerMessage::decode(&bytes), Ok(last));

@@ -18,6 +18,7 @@ pub mod records;
 mod signed_head;
 mod signing;
 mod transport;
+mod waiting;
 mod witness;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -53,6 +54,7 @@ use open_keys::OpenKeys;
 use openings::Openings;
 use signed_head::HeadSigning;
 use signing::{Early, Participation};
+use waiting::Announcements;
 use witness::Witness;
 
 pub use facts::{FETCHES, FactsDone, FactsJob, FactsRunner};
@@ -187,6 +189,7 @@ pub struct Service {
     remembered: Remembered,
     incidents: Incidents,
     witness: Witness,
+    announcements: Announcements,
     head: HeadSigning,
     /// When pending keys were last asked about; `None` asks at the next tick.
     last_confirm: Option<Instant>,
@@ -255,6 +258,7 @@ impl Service {
             remembered: Remembered::default(),
             incidents: Incidents::default(),
             witness: Witness::new(certificate, rolled_back),
+            announcements: Announcements::default(),
             head,
             last_confirm: None,
             device_log: None,
@@ -308,6 +312,7 @@ impl Service {
                 tracing::info!(party, "connected");
                 self.last_confirm = None;
                 if let Some(party) = PartyId::new(party) {
+                    self.tell_what_waits(party);
                     self.recall_to(party);
                     self.ask_witness(party);
                     self.propose_again(party);
@@ -318,6 +323,7 @@ impl Service {
                 if let Some(party) = PartyId::new(party) {
                     self.lose_key_coordinations(party);
                     self.lose_coordinations(party);
+                    self.stop_telling(party);
                 }
             }
             Event::Message { party, bytes } => {
@@ -338,6 +344,9 @@ impl Service {
             Command::ListKeys(reply) => drop(reply.send(self.list_keys())),
             Command::ShowKey(name, reply) => drop(reply.send(self.show_key(&name))),
             Command::Sign(request, reply) => self.coordinate_signature(request, reply),
+            Command::Veto(veto, reply) => drop(reply.send(self.veto(&veto))),
+            Command::Waiting(after, reply) => drop(reply.send(self.waiting_page(after))),
+            Command::WaitingRequest(hash, reply) => drop(reply.send(self.waiting_request(hash))),
             Command::Status(reply) => drop(reply.send(self.status())),
             Command::Audit(from, reply) => drop(reply.send(self.audit_page(from))),
         }
@@ -356,6 +365,7 @@ impl Service {
         self.expire_early(at);
         self.open_keys.close_idle(at);
         self.keep_heads();
+        self.tell_more();
         self.witness.expire(at);
         self.take_device_log(at);
         self.sign_head_by_time(at);
@@ -421,6 +431,8 @@ impl Service {
             PeerMessage::Recall(head) => self.handle_recall(from, head.as_deref()),
             PeerMessage::Witness(head) => self.handle_witness(from, *head),
             PeerMessage::Countersigned(given) => self.handle_countersigned(from, &given),
+            PeerMessage::Await { request } => self.handle_await(from, request),
+            PeerMessage::Vetoes(vetoes) => self.handle_vetoes(from, &vetoes),
         }
     }
 

@@ -13,6 +13,7 @@ mod open;
 mod rows;
 mod spend;
 mod sums;
+mod waiting;
 
 use std::path::Path;
 
@@ -21,8 +22,12 @@ use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTr
 pub use audit::{AuditEntry, Chain, MAX_AUDIT_PAGE};
 pub use error::{Contradiction, StoreError};
 pub use heads::AuditHead;
-pub use rows::{FORMAT, KeyRow, KeyState, RequestRow};
+pub use rows::{FORMAT, KeyRow, KeyState, RequestRow, VetoRow, WaitingRow};
 pub use spend::{Charge, Grant, MAX_WINDOW, Spend, SpendOutcome};
+pub use waiting::{
+    AwaitOutcome, Full, MAX_VETOES_UNSEEN, MAX_WAITING, MAX_WAITING_OF_CLIENT, MAX_WAITING_OF_KEY,
+    Memory, VetoOutcome,
+};
 
 /// No key's name is longer.
 pub const MAX_NAME: usize = 256;
@@ -44,6 +49,8 @@ pub const MAX_EVIDENCE: usize = 64 * 1024;
 pub const MAX_EVIDENCES: u64 = 64;
 /// No signed head of a log is longer.
 pub const MAX_HEAD: usize = 1024;
+/// No request that waits is longer.
+pub const MAX_WAITING_REQUEST: usize = quorate_core::request::MAX_REQUEST;
 /// No audit record is longer.
 pub const MAX_AUDIT_RECORD: usize = 16 * 1024;
 

@@ -2,6 +2,7 @@
 
 mod facts;
 
+use super::delay::Delay;
 use super::ethereum::abi::Types;
 use super::fact::At;
 use super::form::{FormError, List, Reader};
@@ -30,6 +31,7 @@ pub mod kind {
     pub const APPROVALS: u8 = 0x11;
     pub const TIME: u8 = 0x18;
     pub const SCHEDULE: u8 = 0x19;
+    pub const DELAY: u8 = 0x1a;
     pub const CHAIN: u8 = 0x20;
     pub const RECIPIENT: u8 = 0x21;
     pub const CREATION: u8 = 0x22;
@@ -80,6 +82,8 @@ pub enum Condition<'a> {
     },
     /// At such times of the week.
     Schedule(Schedule),
+    /// The party has had the request on record for so long, and nobody who may has vetoed it.
+    Delay(Delay<'a>),
     /// A transaction for one of these chains.
     Chain(List<'a, 8>),
     /// A transaction to one of these accounts.
@@ -344,6 +348,7 @@ impl<'a> Condition<'a> {
             }
             kind::TIME => Self::Time { not_before: reader.u64()?, before: reader.u64()? },
             kind::SCHEDULE => Self::Schedule(Schedule::read(reader)?),
+            kind::DELAY => Self::Delay(Delay::read(reader)?),
             kind::CHAIN => Self::Chain(reader.list("chains")?),
             kind::RECIPIENT => Self::Recipient(reader.list("recipients")?),
             kind::CREATION => Self::Creation,
@@ -431,6 +436,10 @@ impl<'a> Condition<'a> {
         for _ in 0..inner.count {
             Condition::read(&mut reader)?.check(depth + 1, count)?;
         }
-        reader.end()
+        reader.end()?;
+        match self {
+            Self::Not(_) if self.waits() => Err(FormError::Misplaced("a delay within a not")),
+            _ => Ok(()),
+        }
     }
 }

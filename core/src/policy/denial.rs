@@ -2,7 +2,6 @@
 
 use core::fmt;
 
-use super::MAX_EXPIRY;
 use super::amount::Amount;
 use super::ethereum::{Address, abi};
 use super::matcher::{Bound, Comparison};
@@ -84,7 +83,10 @@ pub enum Reason<'a> {
         now: u64,
     },
     /// It expires too late.
-    ExpiryTooFar,
+    ExpiryTooFar {
+        /// So many seconds from now it may.
+        limit: u64,
+    },
     /// The payload cannot be read.
     Payload(PayloadError),
     /// No rule is for such payloads.
@@ -102,6 +104,21 @@ pub enum Reason<'a> {
     Time {
         /// The party's clock.
         now: u64,
+    },
+    /// A delay is not over.
+    Waiting {
+        /// When it is, by the party's clock, Unix seconds; for a request that is not on record, if it were
+        /// from now on.
+        until: u64,
+    },
+    /// Somebody who may has vetoed it.
+    Vetoed(ClientKey),
+    /// Its delays end only when it has expired.
+    ExpiresFirst {
+        /// When it expires, Unix seconds.
+        expires: u64,
+        /// When its delays are over, Unix seconds.
+        until: u64,
     },
     /// Another chain.
     Chain(u64),
@@ -175,12 +192,15 @@ impl Reason<'_> {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Expired { .. } => "expired",
-            Self::ExpiryTooFar => "expiry-too-far",
+            Self::ExpiryTooFar { .. } => "expiry-too-far",
             Self::Payload(_) => "payload",
             Self::Kind(_) => "kind",
             Self::Client(_) => "client",
             Self::Approvals { .. } => "approvals",
             Self::Time { .. } => "time",
+            Self::Waiting { .. } => "waiting",
+            Self::Vetoed(_) => "vetoed",
+            Self::ExpiresFirst { .. } => "expires-first",
             Self::Chain(_) => "chain",
             Self::Recipient(_) => "recipient",
             Self::Value(..) => "value",
@@ -258,8 +278,8 @@ impl fmt::Display for Reason<'_> {
             Self::Expired { expires, now } => {
                 write!(f, "the request expired at {expires}, it is {now}")
             }
-            Self::ExpiryTooFar => {
-                write!(f, "a request may expire at most {MAX_EXPIRY} seconds from now")
+            Self::ExpiryTooFar { limit } => {
+                write!(f, "a request may expire at most {limit} seconds from now")
             }
             Self::Payload(error) => error.fmt(f),
             Self::Kind(kind) => write!(f, "no rule of the policy is for {}", kind.name()),
@@ -270,6 +290,14 @@ impl fmt::Display for Reason<'_> {
             Self::Time { now } => {
                 write!(f, "it is {now} (Unix seconds), which is not a time for it")
             }
+            Self::Waiting { until } => {
+                write!(f, "it has to wait until {until} (Unix seconds)")
+            }
+            Self::Vetoed(vetoer) => write!(f, "{vetoer} has vetoed it"),
+            Self::ExpiresFirst { expires, until } => write!(
+                f,
+                "it expires at {expires}, and has to wait until {until} (Unix seconds): ask with a later expiry"
+            ),
             Self::Chain(chain) => write!(f, "chain {chain} is not allowed"),
             Self::Recipient(Some(to)) => write!(f, "recipient {to} is not allowed"),
             Self::Recipient(None) => f.write_str("creating a contract is not allowed"),

@@ -160,6 +160,13 @@ impl<'a> Evaluation<'_, 'a> {
                 answer((*not_before..*before).contains(&now), Reason::Time { now })
             }
             Condition::Schedule(schedule) => answer(schedule.holds(now), Reason::Time { now }),
+            Condition::Delay(delay) => match delay.vetoed_by(self.facts) {
+                Some(vetoer) => (Truth::False, Some(Reason::Vetoed(vetoer))),
+                None => {
+                    let until = delay.until(self.facts);
+                    answer(delay.is_over(self.facts), Reason::Waiting { until })
+                }
+            },
             Condition::Domain { .. } | Condition::Type(_) | Condition::Field { .. } => {
                 match self.subject {
                     Some(Subject::TypedData(data)) => typed(condition, data),

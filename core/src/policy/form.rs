@@ -31,6 +31,8 @@ pub enum FormError {
     Range(&'static str),
     /// Conditions within conditions, deeper than a policy may go.
     TooDeep,
+    /// This part may not stand there.
+    Misplaced(&'static str),
 }
 
 impl fmt::Display for FormError {
@@ -46,6 +48,7 @@ impl fmt::Display for FormError {
             Self::TooMany(part) => write!(f, "{part}: too many"),
             Self::Range(part) => write!(f, "{part}: out of range"),
             Self::TooDeep => f.write_str("conditions are nested too deeply"),
+            Self::Misplaced(part) => write!(f, "{part} may not stand there"),
         }
     }
 }
@@ -113,11 +116,16 @@ impl<'a> Reader<'a> {
         &mut self,
         part: &'static str,
     ) -> Result<List<'a, W>, FormError> {
+        let list = self.list_or_none(part)?;
+        if list.is_empty() { Err(FormError::Empty(part)) } else { Ok(list) }
+    }
+
+    pub(super) fn list_or_none<const W: usize>(
+        &mut self,
+        part: &'static str,
+    ) -> Result<List<'a, W>, FormError> {
         let count = usize::from(self.u16()?);
         let list = List(self.take(count * W)?);
-        if list.is_empty() {
-            return Err(FormError::Empty(part));
-        }
         if !list.entries().is_sorted_by(|a, b| a < b) {
             return Err(FormError::NotSorted(part));
         }
@@ -125,7 +133,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Entries of `W` bytes, strictly ascending, never none.
+/// Entries of `W` bytes, strictly ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct List<'a, const W: usize>(&'a [u8]);
 
@@ -145,7 +153,7 @@ impl<'a, const W: usize> List<'a, W> {
         self.0.as_chunks::<W>().0.len()
     }
 
-    /// Never, once checked.
+    /// Never, once checked, but for vetoers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

@@ -1,5 +1,6 @@
 extern crate std;
 
+mod delays;
 mod facts;
 
 use std::vec::Vec;

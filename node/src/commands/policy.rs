@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::{Facts, Policy};
-use quorate_core::request::SignedRequest;
+use quorate_core::request::{ClientKey, SignedRequest};
 use serde_json::{Value, json};
 
 use super::{CommandError, Global, request};
@@ -41,6 +41,12 @@ pub(super) enum PolicyVerb {
         /// The party's clock: Unix seconds, or like 2027-01-31T12:00:00Z; now if left out
         #[arg(long, value_name = "TIME", value_parser = moment)]
         at: Option<u64>,
+        /// Since when the party has had the request on record, for delays; not yet if left out
+        #[arg(long, value_name = "TIME", value_parser = moment)]
+        known_since: Option<u64>,
+        /// Somebody who has vetoed it: `ed25519:…`; several times for several
+        #[arg(long, value_name = "KEY", value_parser = vetoer)]
+        vetoed_by: Vec<ClientKey>,
         /// Facts that the party would have found out, as docs/POLICY.md has them; none if left out
         #[arg(long, value_name = "FILE")]
         facts: Option<PathBuf>,
@@ -54,6 +60,10 @@ fn account(text: &str) -> Result<Address, String> {
     Address::from_hex(text).ok_or_else(|| "no address, or a wrong checksum".to_owned())
 }
 
+fn vetoer(text: &str) -> Result<ClientKey, String> {
+    policy_file::parse_client(text).ok_or_else(|| "no Ed25519 key".to_owned())
+}
+
 fn moment(text: &str) -> Result<u64, String> {
     let value = text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
     policy_file::moment(&value).ok_or_else(|| "no time (try 2027-01-31T12:00:00Z)".to_owned())
@@ -63,10 +73,16 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
     match verb {
         PolicyVerb::Lint { file, strict } => lint(global, file, *strict),
         PolicyVerb::Explain { file, key } => explain(global, file.as_deref(), key.as_deref()),
-        PolicyVerb::Simulate { file, request, at, facts, account } => {
+        PolicyVerb::Simulate { file, request, at, known_since, vetoed_by, facts, account } => {
             let recorded = facts.as_deref().map(recorded).transpose()?.unwrap_or_default();
             let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());
-            let facts = Facts { account: *account, answers: &recorded, ..Facts::at(now) };
+            let facts = Facts {
+                account: *account,
+                answers: &recorded,
+                known_since: *known_since,
+                vetoes: vetoed_by,
+                ..Facts::at(now)
+            };
             simulate(global, file, request, &facts)
         }
     }
@@ -156,6 +172,15 @@ fn simulate(
     let request =
         SignedRequest::parse(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
     let verdict = policy_file::judge(&policy, &request, facts);
-    global.print(&verdict.json(), &verdict.text());
+    let (mut object, mut text) = (verdict.json(), verdict.text());
+    if let (Err(_), Some(opens)) = (&verdict.result, policy.opens_at(&request, facts)) {
+        object["opens_at"] = opens.into();
+        let opens_text = policy_file::moment_text(opens);
+        text.push_str(&format!("it waits for delays alone, until {opens_text}\n"));
+        if opens >= request.expires() {
+            text.push_str("by then it has expired: ask with a later expiry\n");
+        }
+    }
+    global.print(&object, &text);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `quorate sign`: a client's request, signed here with the client's key and sent to this node.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use quorate_core::policy::Amount;
@@ -10,7 +10,8 @@ use quorate_core::request::{MAX_PAYLOAD, Payload};
 
 use super::derivation::DerivationArgs;
 use super::{CommandError, Global};
-use crate::client::{Client, Wish, read_client_key, signed_request};
+use crate::client::{Client, ClientError, Wish, read_client_key, signed_request};
+use crate::handle::{ServiceError, Signed};
 use crate::policy_file::parse_amount;
 use crate::sealing::write_private;
 use crate::typed_data::compact_typed_data;
@@ -82,7 +83,7 @@ pub(super) struct SignArgs {
     /// A word for people and logs
     #[arg(long, default_value = "")]
     label: String,
-    /// Seconds for which the request may be signed
+    /// Seconds for which the request may be signed; longer than the policy's delay, if it has one
     #[arg(long, default_value_t = 300)]
     expires_in: u64,
     /// Also keep the signed request here: it can be repeated, at any party, and counts once
@@ -94,6 +95,35 @@ pub(super) struct SignArgs {
     /// Send a request that was kept, instead of making one
     #[arg(long, value_name = "FILE", conflicts_with_all = ["key", "client_key", "payload", "to", "chain_id", "path", "context"])]
     request: Option<PathBuf>,
+    /// If the policy lets it wait, ask again until it is signed, vetoed or expired
+    #[arg(long, conflicts_with = "only_save")]
+    wait: bool,
+}
+
+/// Before the time that parties name nothing happens, but their clocks may be others, and they may go away.
+const ASK_AGAIN: std::ops::RangeInclusive<u64> = 1..=60;
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// Sends the request, and with `wait` again and again while it waits for the policy's delays.
+fn send(client: &Client, request: &[u8], wait: bool) -> Result<Signed, ClientError> {
+    let mut said = None;
+    loop {
+        match client.sign(request) {
+            Err(ClientError::Refused(ServiceError::Waiting(waiting))) if wait => {
+                let until = waiting.until;
+                if said.replace(until) != Some(until) {
+                    eprintln!("{waiting}");
+                }
+                let left = until.saturating_sub(now());
+                let pause = left.clamp(*ASK_AGAIN.start(), *ASK_AGAIN.end());
+                std::thread::sleep(Duration::from_secs(pause));
+            }
+            answer => return answer,
+        }
+    }
 }
 
 pub(super) fn sign(global: &Global, args: &SignArgs) -> Result<(), CommandError> {
@@ -110,7 +140,7 @@ pub(super) fn sign(global: &Global, args: &SignArgs) -> Result<(), CommandError>
             return Ok(());
         }
     }
-    let signed = client.sign(&request)?;
+    let signed = send(&client, &request, args.wait)?;
     let object = serde_json::to_value(&signed).unwrap_or_default();
     let signers: Vec<String> = signed.signers.iter().map(ToString::to_string).collect();
     let how = if signed.repeated { "signed before, by" } else { "signed by" };
@@ -137,14 +167,13 @@ fn make_request(client: &Client, args: &SignArgs) -> Result<Vec<u8>, CommandErro
     };
     let mut buffer = Vec::new();
     let payload = payload(args, &mut buffer)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let wish = Wish {
         network: id(&status.network)?,
         key: id(&key.key)?,
         derivation: args.descendant.derivation(),
         payload,
         label: &args.label,
-        expires: now.saturating_add(args.expires_in),
+        expires: now().saturating_add(args.expires_in),
     };
     Ok(signed_request(&wish, &client_key)?)
 }

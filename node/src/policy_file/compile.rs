@@ -1,5 +1,6 @@
 //! JSON to the binary form. Every mistake is named by its JSON path.
 
+mod delay;
 mod facts;
 pub(super) mod fields;
 mod limits;
@@ -160,10 +161,13 @@ const MEMBERS: &[(&str, Member)] = &[
     // After what is said of the request itself: a denial then asks for approvals only where they help.
     ("approvals", approvals),
     ("signatures", signatures),
+    // Last of what is asked of the request: what waits in vain should not wait at all.
+    ("delay", delay::delay),
     ("all", |parts, value, path| part(parts, |w| group(w, &[kind::ALL], value, path))),
     ("any", |parts, value, path| part(parts, |w| group(w, &[kind::ANY], value, path))),
     ("at_least", at_least),
     ("not", |parts, value, path| {
+        delay::forbid(value, path)?;
         part(parts, |w| {
             w.raw(&[kind::NOT, 1])?;
             w.nested(|w| condition(w, value, path))

@@ -8,7 +8,7 @@ use quorate_core::policy::matcher::{Bound, Comparison, Test, TextMatch, TextTest
 use quorate_core::policy::{Amount, Kinds, Limit, Measure, Policy, Rule, Scope, Strict, rule};
 
 use super::compile::DAYS;
-use super::render::{offset, signed, time_of_day};
+use super::render::{duration, offset, signed, time_of_day};
 
 /// Lists longer than this are counted, not written out.
 const SHOWN: usize = 6;
@@ -45,6 +45,16 @@ pub(super) fn sentence(condition: &Condition<'_>) -> String {
         ),
         Condition::Time { not_before, before } => time(*not_before, *before),
         Condition::Schedule(schedule) => self::schedule(schedule),
+        Condition::Delay(delay) => {
+            let known = format!("the party has had it on record for {}", duration(delay.seconds));
+            match delay.veto.is_empty() {
+                true => known,
+                false => {
+                    let vetoers = one_of(delay.veto.iter().map(client));
+                    format!("{known}, without a veto by {vetoers}")
+                }
+            }
+        }
         Condition::Chain(list) => {
             format!("the chain is {}", one_of(rule::chains(list).map(|chain| chain.to_string())))
         }
@@ -132,7 +142,7 @@ fn kinds(kinds: Kinds) -> String {
 }
 
 fn limit(limit: &Limit<'_>) -> String {
-    let window = humantime::format_duration(std::time::Duration::from_secs(limit.window.into()));
+    let window = duration(limit.window);
     let max = limit.max;
     let what = match &limit.measure {
         Measure::Signatures => format!("{max} signatures"),

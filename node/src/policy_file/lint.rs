@@ -1,7 +1,14 @@
 //! What a policy allows that its author may not have meant.
 
 use quorate_core::policy::condition::{Account, Condition, Conditions, Wanted, Word};
-use quorate_core::policy::{Kinds, Policy, Rule, Strict};
+use quorate_core::policy::{Delay, Kinds, Policy, Rule, Strict};
+
+use super::render::duration;
+
+/// People sleep: a veto needs more time than this.
+const SHORT_DELAY: u32 = 10 * 60;
+/// Until then the request must be kept, and a party that loses its records begins again.
+const LONG_DELAY: u32 = 14 * 24 * 60 * 60;
 
 /// One doubt about a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +32,7 @@ pub fn lint(policy: &Policy<'_>) -> Vec<Doubt> {
         granted(rule, &mut add);
         limited(rule, &mut add);
         facts(&rule.condition, &mut add);
+        delayed(&rule.condition, &mut add);
         let earlier = rules.iter().take(index);
         let same = |other: &&Rule<'_>| {
             other.condition == rule.condition
@@ -125,6 +133,33 @@ fn facts(condition: &Condition<'_>, add: Add<'_>) {
     }
 }
 
+fn delayed(condition: &Condition<'_>, add: Add<'_>) {
+    if let Condition::Delay(Delay { seconds, veto }) = condition {
+        let length = duration(*seconds);
+        match (veto.is_empty(), *seconds) {
+            (true, _) => {
+                add("no-veto", format!("waits {length}, but nobody can veto it meanwhile"));
+            }
+            (false, ..SHORT_DELAY) => {
+                let what =
+                    format!("waits only {length}: who is to veto it may hear of it too late");
+                add("short-delay", what);
+            }
+            _ => {}
+        }
+        if *seconds > LONG_DELAY {
+            let what = format!(
+                "waits {length}: whoever asks must keep the request for so long, and a party that \
+                 loses its records begins again"
+            );
+            add("long-delay", what);
+        }
+    }
+    for inner in condition.inner().iter().flat_map(each) {
+        delayed(&inner, add);
+    }
+}
+
 fn is_person(condition: &Condition<'_>) -> bool {
     match condition {
         Condition::Client(_) | Condition::Approvals { .. } | Condition::Signatures { .. } => true,
@@ -184,6 +219,7 @@ fn can_hold(condition: &Condition<'_>, kind: Kinds) -> bool {
         | Condition::Signatures { .. }
         | Condition::Time { .. }
         | Condition::Schedule(_)
+        | Condition::Delay(_)
         | Condition::BlockNumber { .. }
         | Condition::BlockAge { .. }
         | Condition::Json(_) => true,

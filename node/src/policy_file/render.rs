@@ -5,7 +5,7 @@ mod facts;
 use quorate_core::policy::condition::{Argument, Condition, Conditions, Schedule, Step};
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::matcher::{Bound, Comparison, Test, TextMatch, TextTest};
-use quorate_core::policy::{Kinds, Limit, Measure, Policy, Rule, Scope, Strict, rule};
+use quorate_core::policy::{Delay, Kinds, Limit, Measure, Policy, Rule, Scope, Strict, rule};
 use serde_json::{Map, Value, json};
 
 use super::compile::{DAYS, KINDS};
@@ -56,8 +56,7 @@ fn limit(limit: &Limit<'_>) -> Value {
         Strict::Party(party) => json!({ "party": party.number() }),
         Strict::All => "all".into(),
     };
-    let window = std::time::Duration::from_secs(limit.window.into());
-    let per = humantime::format_duration(window).to_string();
+    let per = duration(limit.window);
     let max = limit.max.to_string();
     json!({ "measure": measure, "scope": scope, "max": max, "per": per, "strict": strict })
 }
@@ -88,6 +87,7 @@ fn condition(condition: &Condition<'_>) -> Value {
             member("time", json!({ "not_before": not_before, "before": before }))
         }
         Condition::Schedule(schedule) => member("schedule", self::schedule(schedule)),
+        Condition::Delay(delay) => member("delay", self::delay(delay)),
         Condition::Chain(list) => member("chain", rule::chains(list).collect::<Vec<u64>>()),
         Condition::Recipient(list) => member("to", accounts(list.iter())),
         Condition::Creation => member("creates_contract", true),
@@ -160,6 +160,18 @@ fn schedule(schedule: &Schedule) -> Value {
         "to": time_of_day(schedule.to),
         "utc_offset": offset(schedule.offset),
     })
+}
+
+fn delay(delay: &Delay<'_>) -> Map<String, Value> {
+    let mut fields = Map::from_iter([("for".to_owned(), duration(delay.seconds).into())]);
+    if !delay.veto.is_empty() {
+        fields.insert("veto".to_owned(), keys(delay.veto.iter()));
+    }
+    fields
+}
+
+pub(super) fn duration(seconds: u32) -> String {
+    humantime::format_duration(std::time::Duration::from_secs(seconds.into())).to_string()
 }
 
 fn name(comparison: Comparison) -> &'static str {

@@ -12,12 +12,12 @@ use quorate_core::policy::payload::Subject;
 use quorate_core::request::{Payload, RequestError, SignedRequest};
 use tokio::sync::oneshot;
 
-use super::facts::{Waiting, Weighed};
+use super::facts::{Waiting as ForFacts, Weighed};
 use super::incidents::clip;
 use super::judge::{Judged, Reading};
 use super::{Curve, MAX_QUORUM, Service};
 use crate::exit::Exit;
-use crate::handle::{ServiceError, Signed};
+use crate::handle::{ServiceError, Signed, Waiting};
 use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 
 pub(super) type SignReply = oneshot::Sender<Result<Signed, ServiceError>>;
@@ -63,6 +63,7 @@ pub(super) fn describe(reason: &Rejection) -> String {
         Rejection::HsmSilent { seconds } => format!(
             "its HSM has not answered for {seconds} s (see its status; it takes part again when the HSM answers)"
         ),
+        Rejection::Waiting { until } => format!("it waits until {}", crate::clock::utc(*until)),
     }
 }
 
@@ -80,6 +81,11 @@ pub(super) fn to_error(reason: &Rejection, party: PartyId) -> ServiceError {
         }
         Rejection::Busy => ServiceError::Busy,
         Rejection::Fault => ServiceError::local("this party has a local fault, see its log"),
+        Rejection::Waiting { until } => ServiceError::Waiting(Waiting {
+            until: *until,
+            known_to: vec![party.number()],
+            reasons: Vec::new(),
+        }),
         Rejection::HsmSilent { .. } => {
             let reason = format!("party {party}: {}", describe(reason));
             ServiceError::Hsm { reason, exit: Exit::Hsm.code() }
@@ -104,23 +110,72 @@ impl Coordination {
         all && self.accepted.len() >= self.need
     }
 
-    /// The error when no quorum can be had. A policy's denial is the answer, not a lack.
-    pub(super) fn lack(&self) -> ServiceError {
-        let denial =
-            |(_, reason): &(&PartyId, &Rejection)| matches!(reason, Rejection::Denied { .. });
-        if let Some((party, reason)) = self.rejected.iter().find(denial) {
-            return to_error(reason, *party);
+    /// Whether the policy's delays are not over at some holder.
+    fn waits(&self) -> bool {
+        self.rejected.values().any(|reason| matches!(reason, Rejection::Waiting { .. }))
+    }
+
+    /// Whether no quorum can come any more, however long one waits.
+    fn is_hopeless(&self) -> bool {
+        let refused = |party: &PartyId| {
+            let reason = self.rejected.get(party);
+            reason.is_some_and(|reason| !matches!(reason, Rejection::Waiting { .. }))
+        };
+        let left = self.holders.iter().filter(|party| !refused(party)).count();
+        left < self.need || self.required.iter().any(|party| refused(&party))
+    }
+
+    /// That the request waits: until a quorum's delays are over, in their own words; and why others are
+    /// not among them.
+    fn waiting(&self) -> Option<Waiting> {
+        if !self.waits() || self.is_hopeless() {
+            return None;
         }
+        let mut times: BTreeMap<PartyId, u64> =
+            self.accepted.keys().map(|party| (*party, 0)).collect();
+        for (party, reason) in &self.rejected {
+            if let Rejection::Waiting { until } = reason {
+                times.insert(*party, *until);
+            }
+        }
+        let mut sorted: Vec<u64> = times.values().copied().collect();
+        sorted.sort_unstable();
+        let quorum = sorted.get(self.need - 1).or(sorted.last()).copied().unwrap_or_default();
+        let required = self.required.iter().filter_map(|party| times.get(&party).copied());
+        let until = required.fold(quorum, u64::max);
+        let reasons = self.reasons().into_iter();
+        let reasons = reasons
+            .filter(|(party, _)| PartyId::new(*party).is_none_or(|p| !times.contains_key(&p)))
+            .collect();
+        let known_to = times.keys().map(|party| party.number()).collect();
+        Some(Waiting { until, known_to, reasons })
+    }
+
+    /// Why holders have not accepted.
+    fn reasons(&self) -> Vec<(u16, String)> {
         let rejected =
             self.rejected.iter().map(|(party, reason)| (party.number(), describe(reason)));
         let away =
             self.unreachable.iter().map(|party| (party.number(), "not connected".to_owned()));
         let silent = self.undecided();
         let silent = silent.iter().map(|party| (party.number(), "no answer in time".to_owned()));
+        rejected.chain(away).chain(silent).collect()
+    }
+
+    /// The error when no quorum can be had. That it waits is the answer, and so is a policy's denial.
+    pub(super) fn lack(&self) -> ServiceError {
+        if let Some(waiting) = self.waiting() {
+            return ServiceError::Waiting(waiting);
+        }
+        let denial =
+            |(_, reason): &(&PartyId, &Rejection)| matches!(reason, Rejection::Denied { .. });
+        if let Some((party, reason)) = self.rejected.iter().find(denial) {
+            return to_error(reason, *party);
+        }
         ServiceError::NotEnoughParties {
             need: self.need,
             have: self.accepted.keys().map(|party| party.number()).collect(),
-            reasons: rejected.chain(away).chain(silent).collect(),
+            reasons: self.reasons(),
         }
     }
 }
@@ -158,10 +213,18 @@ impl Service {
             let result = self.signed(&asked.request, outcome, asked.started, true);
             return answer(asked.replies, &result);
         }
-        let weighed = reading.map(|reading| self.weigh(&asked.request, reading));
+        let mut waits = false;
+        let mut weighed = reading.map(|reading| self.weigh(&asked.request, reading));
+        if let Ok(Weighed::Refused(Rejection::Waiting { .. })) = weighed {
+            // Others may have it on record for longer; whoever has not puts it there now.
+            waits = true;
+            weighed = self
+                .keep_waiting(self.me, &asked.request)
+                .and_then(|()| self.weigh_as_if_over(&asked.request));
+        }
         let judged = match weighed {
             Ok(Weighed::Allowed(judged)) => judged,
-            Ok(Weighed::Asks(inquire)) => return self.inquire(inquire, Waiting::Ask(asked, wait)),
+            Ok(Weighed::Asks(inquire)) => return self.inquire(inquire, ForFacts::Ask(asked, wait)),
             Ok(Weighed::Refused(reason)) | Err(reason) => {
                 let error = match SignedRequest::parse(&asked.request) {
                     Err(wrong @ RequestError::Signature) => {
@@ -184,7 +247,7 @@ impl Service {
         }
         // A damaged share is the operator's business at once, not a peer's. A silent HSM is nobody's, if
         // the others are enough.
-        let opening = wait && matches!(self.share_of(&judged.row), Ok(None));
+        let opening = wait && !waits && matches!(self.share_of(&judged.row), Ok(None));
         if opening && self.calls.is_silent(self.clock.instant()).is_none() {
             return self.ask_when_open(&judged.row.key, judged.hash, asked);
         }
@@ -330,11 +393,14 @@ impl Service {
         let open = c.undecided();
         let awaited = open.iter().any(|party| c.preferred.contains(party));
         let undecided = open.len();
-        if c.has_quorum() && ((clean >= c.need && !awaited) || undecided == 0) {
+        // Who asked hears of all parties at which it waits.
+        let settled = undecided == 0;
+        let lacking = c.holders.len() - c.rejected.len() < c.need
+            || c.required.iter().any(|party| c.rejected.contains_key(&party));
+        if c.has_quorum() && ((clean >= c.need && !awaited) || settled) {
             self.start_quorum(session);
-        } else if c.holders.len() - c.rejected.len() < c.need
-            || c.required.iter().any(|party| c.rejected.contains_key(&party))
-            || (undecided == 0 && c.unreachable.is_empty())
+        } else if (lacking && (settled || !c.waits() || c.is_hopeless()))
+            || (settled && c.unreachable.is_empty())
         {
             let error = c.lack();
             self.end(session, Err(error));
@@ -372,10 +438,13 @@ impl Service {
             for to in c.holders.iter() {
                 self.send(to, PeerMessage::CancelSign { session: *session });
             }
-            self.audit(serde_json::json!({
-                "event": "failed", "request": hex::encode(c.hash),
-                "session": hex::encode(session), "reason": error.to_string(),
-            }));
+            // That it waits was recorded once; the client asks again and again.
+            if !matches!(error, ServiceError::Waiting(_)) {
+                self.audit(serde_json::json!({
+                    "event": "failed", "request": hex::encode(c.hash),
+                    "session": hex::encode(session), "reason": error.to_string(),
+                }));
+            }
         }
         answer(c.replies, &result);
     }

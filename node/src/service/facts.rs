@@ -92,12 +92,14 @@ pub(super) enum Waiting {
     Proposal { from: PartyId, session: Digest, request: Vec<u8> },
     /// A session starts.
     Start(Start),
+    /// A request that a peer says waits is looked at.
+    Await { from: PartyId, request: Vec<u8> },
 }
 
 impl Waiting {
     fn session(&self) -> Option<&Digest> {
         match self {
-            Self::Ask(..) => None,
+            Self::Ask(..) | Self::Await { .. } => None,
             Self::Proposal { session, .. } | Self::Start(Start { session, .. }) => Some(session),
         }
     }
@@ -138,8 +140,10 @@ impl Inquiries {
     /// Proposals of one coordinator that wait for facts.
     pub(super) fn proposals_of(&self, coordinator: PartyId) -> usize {
         let all = self.open.values().flat_map(|inquiry| &inquiry.waiting);
-        all.filter(|waiting| matches!(waiting, Waiting::Proposal { from, .. } if *from == coordinator))
-            .count()
+        all.filter(
+            |waiting| matches!(waiting, Waiting::Proposal { from, .. } if *from == coordinator),
+        )
+        .count()
     }
 
     /// The session is over before its facts are there.
@@ -183,16 +187,18 @@ pub(super) enum Weighed {
 
 impl Service {
     /// What this party knows by itself when it judges a request.
-    pub(super) fn facts_of(&self, reading: &Reading) -> Facts<'_> {
+    pub(super) fn facts_of<'f>(&'f self, reading: &'f Reading) -> Facts<'f> {
         let account = Curve::coordinates(&reading.derived.point());
         let answers: &dyn Answers = match self.inquiries.known(&reading.hash) {
             Some(known) => known,
             None => &NoAnswers,
         };
         Facts {
+            now: self.now(),
+            known_since: reading.since,
+            vetoes: &reading.vetoes,
             account: account.map(|point| ethereum::address(&point.0)),
             answers,
-            ..Facts::at(self.now())
         }
     }
 
@@ -211,6 +217,21 @@ impl Service {
         }
     }
 
+    /// The same as if all delays of the policy were over; vetoes count.
+    pub(super) fn weigh_as_if_over(&self, bytes: &[u8]) -> Result<Weighed, Rejection> {
+        let reading = Reading { since: Some(0), ..self.read(bytes)? };
+        Ok(self.weigh(bytes, reading))
+    }
+
+    /// What it takes to ask the holders: that this party's policy allows the request, or would without its
+    /// delays. The delay of others may be over.
+    pub(super) fn weigh_to_ask(&self, bytes: &[u8]) -> Result<Weighed, Rejection> {
+        match self.weigh(bytes, self.read(bytes)?) {
+            Weighed::Refused(Rejection::Waiting { .. }) => self.weigh_as_if_over(bytes),
+            weighed => Ok(weighed),
+        }
+    }
+
     /// What would have to be asked; nothing if it was.
     fn inquire_about(&self, bytes: &[u8], reading: &Reading) -> Option<Inquire> {
         if self.inquiries.kept.contains_key(&reading.hash) {
@@ -226,7 +247,12 @@ impl Service {
                 questions.push(OwnedQuestion::of(question));
             }
         };
-        policy.questions(&request, &self.facts_of(reading), &mut note);
+        let facts = self.facts_of(reading);
+        policy.questions(&request, &facts, &mut note);
+        // What a delay holds back asks nothing yet; whether it is worth waiting, the facts tell.
+        if policy.longest_delay() > 0 {
+            policy.questions(&request, &Facts { known_since: Some(0), ..facts }, &mut note);
+        }
         let (request, client) = (reading.hash, *request.client());
         (!questions.is_empty()).then_some(Inquire { request, client, questions })
     }
@@ -283,6 +309,7 @@ impl Service {
                     self.answer_proposal(from, session, answer);
                 }
                 Waiting::Start(start) => self.start_session(start),
+                Waiting::Await { from, request } => self.handle_await(from, request),
             }
         }
     }
@@ -315,6 +342,8 @@ impl Service {
                 self.answer_proposal(from, session, Err(reason));
             }
             Waiting::Start(start) => self.refuse_start(&start, reason),
+            // It is told again when the link comes up.
+            Waiting::Await { .. } => {}
         }
     }
 

@@ -7,7 +7,7 @@ use quorate_core::derive::{Derivation, DerivedKey};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::{self, Amount, Denial, Reason, Trace};
-use quorate_core::request::SignedRequest;
+use quorate_core::request::{ClientKey, SignedRequest};
 
 use super::records::policy_of;
 use super::{Curve, Service};
@@ -27,6 +27,10 @@ pub(super) struct Reading {
     pub(super) digest: Digest,
     /// The signature, if there is one.
     pub(super) outcome: Option<Outcome>,
+    /// Since when it has been waiting here for its delays, Unix seconds.
+    pub(super) since: Option<u64>,
+    /// Who has vetoed it.
+    pub(super) vetoes: Vec<ClientKey>,
 }
 
 /// A request that this party's policy allows.
@@ -79,14 +83,17 @@ impl Service {
         let (hash, expires) = (request.hash(), request.expires());
         let digest = policy::digest(&request.payload())
             .map_err(|error| denied(&Denial { rule: None, reason: Reason::Payload(error) }))?;
-        let recorded = self.store.request(hash).map_err(|_| Rejection::Fault)?;
-        let outcome = recorded
+        let memory = self.store.memory(hash).map_err(|_| Rejection::Fault)?;
+        let outcome = memory
+            .request
             .and_then(|row| row.outcome)
             .and_then(|bytes| quorate_core::wire::decode(&bytes).ok());
-        Ok(Reading { row, derivation, derived, hash, expires, digest, outcome })
+        let (since, vetoes) = (memory.since, memory.vetoers.into_iter().map(ClientKey).collect());
+        Ok(Reading { row, derivation, derived, hash, expires, digest, outcome, since, vetoes })
     }
 
-    /// Asks the key's policy, by what is known ([`Service::weigh`]).
+    /// Asks the key's policy, by what is known ([`Service::weigh`]). [`Rejection::Waiting`] if delays alone
+    /// stand in the way, and end before the request does; nothing is recorded of it here.
     pub(super) fn judge_reading(
         &self,
         bytes: &[u8],
@@ -103,10 +110,19 @@ impl Service {
                 allowed.push(Allowed { rule, charges, base: grant.base.to_vec() });
             }
         };
-        policy
-            .judge(&request, &self.facts_of(&reading), &mut watch)
-            .map_err(|denial| denied(&denial))?;
-        Ok(Judged { reading, allowed })
+        let facts = self.facts_of(&reading);
+        let Err(denial) = policy.judge(&request, &facts, &mut watch) else {
+            return Ok(Judged { reading, allowed });
+        };
+        let expires = reading.expires;
+        match policy.opens_at(&request, &facts) {
+            Some(until) if until < expires => Err(Rejection::Waiting { until }),
+            Some(until) => {
+                let reason = Reason::ExpiresFirst { expires, until };
+                Err(denied(&Denial { reason, ..denial }))
+            }
+            None => Err(denied(&denial)),
+        }
     }
 
     /// Whether one of the rules has room now.

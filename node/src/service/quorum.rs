@@ -167,7 +167,7 @@ impl Service {
             self.send(to, PeerMessage::CancelSign { session: *session });
         }
         let last = c.attempt as usize >= c.holders.len() + MORE_ATTEMPTS;
-        match self.read(&c.request).map(|reading| self.weigh(&c.request, reading)) {
+        match self.weigh_to_ask(&c.request) {
             Ok(Weighed::Allowed(judged)) if !last => {
                 self.propose_signature(c.again(), &judged);
             }

@@ -91,6 +91,8 @@ impl Service {
         let answer = match answer {
             Ok(Some(answer)) => answer,
             Ok(None) => return,
+            // That it waits is on record already, and the client will ask again.
+            Err(reason @ Rejection::Waiting { .. }) => PeerMessage::RejectSign { session, reason },
             Err(reason) => {
                 self.blame_proposer(from, &reason);
                 let why = super::coordinate::describe(&reason);
@@ -189,6 +191,10 @@ impl Service {
         }
         let judged = match self.weigh(&request, reading) {
             Weighed::Allowed(judged) => judged,
+            Weighed::Refused(waiting @ Rejection::Waiting { .. }) => {
+                self.keep_waiting(from, &request)?;
+                return Err(waiting);
+            }
             Weighed::Refused(reason) => return Err(reason),
             Weighed::Asks(inquire) => {
                 self.inquire(inquire, Waiting::Proposal { from, session, request });

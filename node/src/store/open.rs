@@ -10,7 +10,7 @@ use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
 use super::rows::{
     AUDIT, COUNTERSIGNED, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META,
-    META_FORMAT, REQUESTS, WINDOWS, WITNESSED,
+    META_FORMAT, REQUESTS, VETOES, WAITING, WAITING_REQUESTS, WINDOWS, WITNESSED,
 };
 use super::{StoreError, begin_write};
 
@@ -128,5 +128,8 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(IDENTITY_HEAD)?;
     transaction.open_table(COUNTERSIGNED)?;
     transaction.open_table(WITNESSED)?;
+    transaction.open_table(WAITING)?;
+    transaction.open_table(WAITING_REQUESTS)?;
+    transaction.open_table(VETOES)?;
     Ok(transaction.commit()?)
 }

@@ -49,6 +49,14 @@ pub(super) const COUNTERSIGNED: TableDefinition<'_, u16, &[u8]> =
 /// A peer → the newest head of its log that this party has countersigned. A store without this table has none.
 pub(super) const WITNESSED: TableDefinition<'_, u16, &[u8]> =
     TableDefinition::new("witnessed-heads");
+/// A request's hash → [`WaitingRow`]. A store without this table has none.
+pub(super) const WAITING: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("waiting");
+/// A request's hash → the client's bytes of it, for as long as it waits.
+pub(super) const WAITING_REQUESTS: TableDefinition<'_, [u8; 32], &[u8]> =
+    TableDefinition::new("waiting-requests");
+/// (a request's hash, a vetoer) → [`VetoRow`]. A store without this table has none.
+pub(super) const VETOES: TableDefinition<'_, ([u8; 32], [u8; 32]), &[u8]> =
+    TableDefinition::new("vetoes");
 
 /// How far a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +109,34 @@ pub struct RequestRow {
     pub outcome: Option<Vec<u8>>,
 }
 
+/// A request that waits for its delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingRow {
+    /// The key that it asks for.
+    pub key: [u8; 16],
+    /// Who asks (Ed25519).
+    pub client: [u8; 32],
+    /// When this party first had it on record, by its own clock, Unix seconds.
+    pub since: u64,
+    /// When it expires, Unix seconds.
+    pub expires: u64,
+}
+
+/// A veto.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VetoRow {
+    /// The key whose policy names the vetoer.
+    pub key: [u8; 16],
+    /// When it came here, Unix seconds.
+    pub at: u64,
+    /// Until when it is kept, Unix seconds.
+    pub until: u64,
+    /// Whether its request has been on record here.
+    pub seen: bool,
+    /// The vetoer's own bytes.
+    pub veto: Vec<u8>,
+}
+
 pub(super) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     let mut bytes = Vec::new();
     wire::encode_to(row, |part| bytes.extend_from_slice(part));
@@ -122,6 +158,22 @@ impl RequestRow {
     pub(super) fn decode(hash: &[u8; 32], bytes: &[u8]) -> Result<Self, StoreError> {
         wire::decode(bytes)
             .map_err(|error| StoreError::corrupt(format!("request {}: {error}", hex::encode(hash))))
+    }
+}
+
+impl WaitingRow {
+    pub(super) fn decode(request: &[u8; 32], bytes: &[u8]) -> Result<Self, StoreError> {
+        wire::decode(bytes).map_err(|error| {
+            StoreError::corrupt(format!("waiting request {}: {error}", hex::encode(request)))
+        })
+    }
+}
+
+impl VetoRow {
+    pub(super) fn decode(request: &[u8; 32], bytes: &[u8]) -> Result<Self, StoreError> {
+        wire::decode(bytes).map_err(|error| {
+            StoreError::corrupt(format!("a veto of request {}: {error}", hex::encode(request)))
+        })
     }
 }
 

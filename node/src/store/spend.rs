@@ -7,12 +7,13 @@ use super::rows::{self, EXPIRIES, KEYS, KeyState, REQUESTS, RequestRow, WINDOWS,
 use super::sums::Locked;
 use super::{
     Contradiction, End, MAX_AUDIT_RECORD, MAX_OUTCOME, Store, StoreError, audit, bounded, keys,
+    waiting,
 };
 
 /// No window is longer than 30 days, in seconds: older entries count nowhere.
 pub const MAX_WINDOW: u32 = 30 * 24 * 60 * 60;
 /// A request is remembered so many seconds beyond its expiry: clocks may be off.
-const MARGIN: u64 = 24 * 60 * 60;
+pub(super) const MARGIN: u64 = 24 * 60 * 60;
 /// [`Store::prune`] removes at most so many of a kind in one call.
 const PRUNE_BATCH: usize = 512;
 
@@ -128,7 +129,7 @@ impl Store {
         done.map(|(outcome, _)| outcome)
     }
 
-    /// Keeps a request's outcome and appends the audit record. If there is an outcome already, it
+    /// Keeps a request's outcome and appends the audit record; it waits no more. If there is an outcome already, it
     /// stays, and nothing is written.
     ///
     /// # Errors
@@ -154,13 +155,14 @@ impl Store {
             let counted = known.is_some_and(|row| row.counted);
             let row = RequestRow { key, expires, counted, outcome: Some(outcome) };
             remember(transaction, &request, &row)?;
+            waiting::forget(transaction, &request)?;
             audit::append(transaction, audit)?;
             Ok(End::Commit(()))
         })
     }
 
-    /// Forgets what can count no more: requests that expired over a day ago, and what was spent
-    /// longer ago than any window reaches. Removes a bounded number, so call it again and again.
+    /// Forgets what can count no more: requests that expired over a day ago, what was spent longer ago
+    /// than any window reaches, requests that wait beyond their expiry, and their vetoes. Removes a bounded number, so call it again and again.
     ///
     /// `now` is believed here just as the windows believe it: a clock that is far ahead empties them.
     ///
@@ -170,8 +172,9 @@ impl Store {
         let transaction = self.read()?;
         let requests = expired(&transaction.open_table(EXPIRIES)?, now)?;
         let spends = outlived(&transaction.open_table(WINDOWS)?, now)?;
+        let outdated = waiting::Outdated::find(&transaction, now)?;
         drop(transaction);
-        if requests.is_empty() && spends.is_empty() {
+        if requests.is_empty() && spends.is_empty() && outdated.is_empty() {
             return Ok(());
         }
         let mut sums = self.sums.lock();
@@ -187,12 +190,13 @@ impl Store {
             for entry in spends {
                 windows.remove(entry)?;
             }
+            outdated.remove(transaction)?;
             Ok(End::Commit(()))
         })
     }
 }
 
-fn find(
+pub(super) fn find(
     table: &impl ReadableTable<[u8; 32], &'static [u8]>,
     hash: &[u8; 32],
 ) -> Result<Option<RequestRow>, StoreError> {
