@@ -9,7 +9,7 @@ use quorate_core::wire::{self, Bytes64, DecodeError};
 use serde::{Deserialize, Serialize};
 
 /// Kinds of [`PeerMessage`]; the first byte after the version says which.
-const KINDS: u8 = 18;
+const KINDS: u8 = 20;
 
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
@@ -96,6 +96,8 @@ pub enum PeerMessage {
         name: String,
         /// The policy's canonical bytes; `terms.context` is their hash.
         policy: Vec<u8>,
+        /// What its controllers signed for this name and policy; empty if it has none.
+        approval: Vec<u8>,
     },
     /// The holder takes part, with its session key.
     AcceptKey {
@@ -197,6 +199,36 @@ pub enum PeerMessage {
     Head(Box<SignedHead>),
     /// The newest head of the receiver's own log that the sender has seen: said first on every link.
     Recall(Option<Box<SignedHead>>),
+    /// How policies stand at the sender that the receiver has too: first on every link, and after each
+    /// change.
+    PolicyStates {
+        /// One for each key.
+        states: Vec<PolicyState>,
+        /// Whether these are not all, or the last of all.
+        more: bool,
+    },
+    /// A change that controllers signed.
+    PolicyChange {
+        /// The signed change's bytes.
+        change: Vec<u8>,
+        /// Whether it is in force at the sender: then its delay is over there.
+        in_force: bool,
+    },
+}
+
+/// How a key's policy stands at a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyState {
+    /// The key.
+    pub key: [u8; 16],
+    /// The version in force.
+    pub version: u32,
+    /// The newest version that the party has seen.
+    pub announced: u32,
+    /// Freezes and ends of freezes in force.
+    pub holds: u32,
+    /// The newest of them that the party has seen.
+    pub held: u32,
 }
 
 /// How far a party's log was, in its own words: whoever puts its whole folder back to an earlier day
@@ -353,7 +385,7 @@ mod tests {
         };
         let signed = PeerMessage::Signed { session: [4; 32], request: vec![5], outcome };
         assert_eq!(PeerMessage::decode(&signed.encode()), Ok(signed));
-        let last = PeerMessage::Recall(None);
+        let last = PeerMessage::PolicyChange { change: vec![1], in_force: true };
         let mut bytes = last.encode();
         assert_eq!(bytes.get(1), Some(&(KINDS - 1)));
         assert_eq!(PeerMessage::decode(&bytes), Ok(last));

@@ -10,6 +10,7 @@ mod judge;
 mod keygen;
 mod open_keys;
 mod openings;
+mod policies;
 mod quorum;
 #[doc(hidden)]
 pub mod records;
@@ -45,9 +46,10 @@ use crate::store::Store;
 use coordinate::Coordination;
 use hsm_calls::Calls;
 use incidents::{Incidents, Remembered};
-use keygen::{KeyCoordination, KeyRun};
+use keygen::{KeyCoordination, KeyRun, Proposed};
 use open_keys::OpenKeys;
 use openings::Openings;
+use policies::Policies;
 use signed_head::HeadSigning;
 use signing::{Early, Participation};
 use witness::Witness;
@@ -162,6 +164,7 @@ pub struct Service {
     deadlines: Deadlines,
     open_keys: OpenKeys,
     openings: Openings,
+    policies: Policies,
     hedge: Locked<SecretBytes>,
     counter: u64,
     session_key: SessionKey,
@@ -214,6 +217,8 @@ impl Service {
         let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
         let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
+        let policies =
+            Policies::load(&parts.store, network_id).map_err(ServiceError::local)?;
         let head = HeadSigning::new(IdentityHead::newest(&parts.store)?);
         Ok(Self {
             me,
@@ -231,6 +236,7 @@ impl Service {
             deadlines: parts.deadlines,
             open_keys: OpenKeys::new(parts.keeping),
             openings: Openings::default(),
+            policies,
             hedge,
             counter: 0,
             session_key,
@@ -298,6 +304,7 @@ impl Service {
                 tracing::info!(party, "connected");
                 self.last_confirm = None;
                 if let Some(party) = PartyId::new(party) {
+                    self.tell_policies(party);
                     self.recall_to(party);
                     self.propose_again(party);
                 }
@@ -305,6 +312,7 @@ impl Service {
             Event::Down { party, reason } => {
                 tracing::info!(party, %reason, "disconnected");
                 if let Some(party) = PartyId::new(party) {
+                    self.forget_told(party);
                     self.lose_key_coordinations(party);
                     self.lose_coordinations(party);
                 }
@@ -326,6 +334,8 @@ impl Service {
             Command::CreateKey(create, reply) => self.coordinate_key(create, reply),
             Command::ListKeys(reply) => drop(reply.send(self.list_keys())),
             Command::ShowKey(name, reply) => drop(reply.send(self.show_key(&name))),
+            Command::SetPolicy(change, reply) => self.set_policy(&change, reply),
+            Command::ShowPolicy(name, reply) => drop(reply.send(self.show_policy(&name))),
             Command::Sign(request, reply) => self.coordinate_signature(request, reply),
             Command::Status(reply) => drop(reply.send(self.status())),
             Command::Audit(from, reply) => drop(reply.send(self.audit_page(from))),
@@ -343,6 +353,7 @@ impl Service {
         self.participations.retain(|_, participation| participation.deadline > at);
         self.expire_early(at);
         self.open_keys.close_idle(at);
+        self.settle_policies();
         self.keep_heads();
         self.witness.expire(at);
         self.take_device_log(at);
@@ -369,8 +380,9 @@ impl Service {
 
     fn handle_message(&mut self, from: PartyId, message: PeerMessage) {
         match message {
-            PeerMessage::ProposeKey { session, terms, name, policy } => {
-                self.handle_key_proposal(from, session, terms, name, policy);
+            PeerMessage::ProposeKey { session, terms, name, policy, approval } => {
+                let proposed = Proposed { terms, name, policy, approval };
+                self.handle_key_proposal(from, session, proposed);
             }
             PeerMessage::AcceptKey { session, certificate } => {
                 self.handle_key_accept(from, session, certificate);
@@ -404,6 +416,12 @@ impl Service {
             PeerMessage::Ecdsa(bytes) => self.handle_ecdsa(from, &bytes),
             PeerMessage::Signed { session, request, outcome } => {
                 self.handle_signed(from, session, &request, &outcome);
+            }
+            PeerMessage::PolicyStates { states, more } => {
+                self.handle_policy_states(from, &states, more);
+            }
+            PeerMessage::PolicyChange { change, in_force } => {
+                self.handle_policy_change(from, &change, in_force);
             }
             PeerMessage::Head(head) => self.handle_head(from, head),
             PeerMessage::Recall(head) => self.handle_recall(from, head.as_deref()),

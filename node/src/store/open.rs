@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
 use super::rows::{
-    AUDIT, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META, META_FORMAT, REQUESTS,
+    AUDIT, CHANGES, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META, META_FORMAT, REQUESTS,
     WINDOWS,
 };
 use super::{StoreError, begin_write};
@@ -126,5 +126,6 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(EVIDENCE)?;
     transaction.open_table(HEADS)?;
     transaction.open_table(IDENTITY_HEAD)?;
+    transaction.open_table(CHANGES)?;
     Ok(transaction.commit()?)
 }

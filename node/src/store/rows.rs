@@ -42,6 +42,12 @@ pub(super) const HEADS: TableDefinition<'_, u16, &[u8]> = TableDefinition::new("
 pub(super) const IDENTITY_HEAD: TableDefinition<'_, (), &[u8]> =
     TableDefinition::new("identity-head");
 
+/// A key's id, a series, a number.
+pub(super) type ChangeKey = ([u8; 16], u8, u32);
+/// A change of a key's policy → [`super::ChangeRow`]. A store without this table has none.
+pub(super) const CHANGES: TableDefinition<'_, ChangeKey, &[u8]> =
+    TableDefinition::new("policy-changes");
+
 /// How far a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KeyState {
@@ -64,6 +70,8 @@ pub struct KeyRow {
     pub public: Vec<u8>,
     /// Its policy, encoded.
     pub policy: Vec<u8>,
+    /// The policy's version: 1 is what the key was made with.
+    pub policy_version: u32,
     /// This party's share, sealed by the HSM.
     pub sealed: Vec<u8>,
     /// The first confirmation of each party, its own included.
@@ -125,6 +133,7 @@ mod tests {
             state: KeyState::Active,
             public: vec![1, 2],
             policy: vec![3],
+            policy_version: 1,
             sealed: vec![4, 5, 6],
             confirmations: [(1, vec![7]), (300, vec![8, 9])].into_iter().collect(),
             certificate: Some(vec![7, 8, 9]),
@@ -134,7 +143,7 @@ mod tests {
         let bytes = encode(&row);
         assert_eq!(
             hex::encode(&bytes),
-            "11111111111111111111111111111111037061790102010201030304050602010107ac020208090103070809\
+            "1111111111111111111111111111111103706179010201020103010304050602010107ac020208090103070809\
              0180a4a7da06"
         );
         assert_eq!(KeyRow::decode(&[0x11; 16], &bytes).unwrap(), row);
@@ -160,6 +169,7 @@ mod tests {
             state: KeyState::Pending,
             public: Vec::new(),
             policy: Vec::new(),
+            policy_version: 1,
             sealed: Vec::new(),
             confirmations: BTreeMap::new(),
             certificate: None,
