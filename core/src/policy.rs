@@ -10,6 +10,7 @@
 
 pub mod amount;
 pub mod condition;
+pub mod control;
 pub mod delay;
 mod denial;
 pub mod ethereum;
@@ -28,6 +29,7 @@ use crate::party::Holders;
 use crate::request::{Payload, SignedRequest};
 
 pub use amount::Amount;
+use control::Controllers;
 pub use delay::{Delay, MAX_DELAY, MAX_VETOERS};
 pub use denial::{Asked, Denial, Gap, Reason, Source};
 use evaluate::Evaluation;
@@ -76,7 +78,7 @@ impl<'a> Policy<'a> {
         if bytes.len() > MAX_POLICY {
             return Err(FormError::TooMany("bytes of a policy"));
         }
-        let (mut reader, count) = Self::rules_of(bytes)?;
+        let (_, mut reader, count) = Self::parts(bytes)?;
         let mut conditions = 0;
         for index in 0..count {
             let rule = Rule::read(&mut reader)?;
@@ -90,15 +92,17 @@ impl<'a> Policy<'a> {
         Ok(Self(bytes))
     }
 
-    fn rules_of(bytes: &'a [u8]) -> Result<(Reader<'a>, u8), FormError> {
+    /// The controllers, the rules' bytes, and how many rules there are.
+    fn parts(bytes: &'a [u8]) -> Result<(Option<Controllers<'a>>, Reader<'a>, u8), FormError> {
         let mut reader = Reader(bytes);
         match reader.u8()? {
             FORM => {}
             other => return Err(FormError::Version(other)),
         }
+        let controllers = Controllers::read(&mut reader)?;
         match reader.u8()? {
             0 => Err(FormError::Empty("rules")),
-            count if usize::from(count) <= MAX_RULES => Ok((reader, count)),
+            count if usize::from(count) <= MAX_RULES => Ok((controllers, reader, count)),
             _ => Err(FormError::TooMany("rules")),
         }
     }
@@ -112,12 +116,18 @@ impl<'a> Policy<'a> {
     /// H("policy", binary form): what a key's terms bind.
     #[must_use]
     pub fn hash(&self) -> Digest {
-        Transcript::new("policy").bytes(self.0).finish()
+        hash_of(self.0)
+    }
+
+    /// Who may change the policy; none if nobody ever can.
+    #[must_use]
+    pub fn controllers(&self) -> Option<Controllers<'a>> {
+        Self::parts(self.0).ok()?.0
     }
 
     /// The rules, in the order in which they are asked.
     pub fn rules(&self) -> impl Iterator<Item = Rule<'a>> + use<'a> {
-        let (mut reader, count) = Self::rules_of(self.0).unwrap_or((Reader(&[]), 0));
+        let (_, mut reader, count) = Self::parts(self.0).unwrap_or((None, Reader(&[]), 0));
         (0..count).map_while(move |_| Rule::read(&mut reader).ok())
     }
 
@@ -233,6 +243,12 @@ impl<'a> Policy<'a> {
         let base = base.filter_map(|measure| Some((measure.series(None), measure.of(subject)?)));
         Ok(Grant { rule: rule.name, charges, base: base.collect() })
     }
+}
+
+/// H("policy", binary form), of bytes that may be no policy: [`Policy::hash`] without reading them.
+#[must_use]
+pub fn hash_of(policy: &[u8]) -> Digest {
+    Transcript::new("policy").bytes(policy).finish()
 }
 
 /// What is signed for a payload, whatever a policy says of it.

@@ -3,7 +3,9 @@
 //! | Call | Who |
 //! |---|---|
 //! | `GET /v1/status`, `GET /v1/keys`, `GET /v1/keys/{name or id}` | anybody on this machine |
+//! | `GET /v1/keys/{name or id}/policy` | the same |
 //! | `POST /v1/keys`, `GET /v1/audit?from=N` | with the operator token |
+//! | `POST /v1/policies` | with a change that the policy's controllers signed |
 //! | `POST /v1/sign` | with a client-signed request |
 //! | `GET /v1/requests?after=HASH`, `GET /v1/requests/{hash}` | anybody on this machine |
 //! | `POST /v1/vetoes` | with a vetoer-signed veto |
@@ -23,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use quorate_core::policy::MAX_POLICY;
+use quorate_core::policy::control::MAX_CHANGE;
 use quorate_core::request::MAX_REQUEST;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -33,14 +36,15 @@ use tokio::net::TcpListener;
 
 use crate::audit::Page;
 use crate::handle::{
-    CreateKey, Handle, KeyInfo, ServiceError, Signed, Status, Vetoed, WaitingPage, WaitingRequest,
+    CreateKey, Handle, KeyInfo, PolicyInfo, ServiceError, Signed, Status, Vetoed, WaitingPage,
+    WaitingRequest,
 };
 use crate::policy_file;
 
 /// A policy as people write it, which is longest where it lists accounts: 20 bytes are up to 64 with quotes,
-/// comma and indentation. Requests in hexadecimal are shorter.
+/// comma and indentation. Requests and changes in hexadecimal are shorter.
 const MAX_BODY: usize = 4 * MAX_POLICY + 4096;
-const _: () = assert!(MAX_BODY >= 2 * MAX_REQUEST + 4096);
+const _: () = assert!(MAX_BODY >= 2 * MAX_REQUEST + 4096 && MAX_BODY >= 2 * MAX_CHANGE + 4096);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -80,6 +84,16 @@ struct CreateBody {
     parties: Vec<u16>,
     /// As in a policy file.
     policy: Value,
+    /// What the policy's controllers signed, hexadecimal.
+    #[serde(default)]
+    approval: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PolicyBody {
+    /// The signed change, hexadecimal.
+    change: String,
 }
 
 #[derive(Deserialize)]
@@ -148,9 +162,10 @@ async fn create_key(
     bytes: Body,
 ) -> Result<Json<KeyInfo>, ServiceError> {
     authorise(&shared, &headers)?;
-    let CreateBody { name, threshold, parties, policy } = body(bytes)?;
+    let CreateBody { name, threshold, parties, policy, approval } = body(bytes)?;
+    let approval = hexadecimal("approval", &approval)?;
     let policy = policy_file::from_json(&policy).map_err(ServiceError::bad_request)?;
-    let create = CreateKey { name, threshold, parties, policy: policy.into_vec() };
+    let create = CreateKey { name, threshold, parties, policy: policy.into_vec(), approval };
     shared.handle.create_key(create).await.map(Json)
 }
 
@@ -166,10 +181,30 @@ async fn show_key(
     shared.handle.show_key(name).await.map(Json)
 }
 
+fn hexadecimal(field: &str, text: &str) -> Result<Vec<u8>, ServiceError> {
+    hex::decode(text.strip_prefix("0x").unwrap_or(text))
+        .map_err(|_| ServiceError::bad_request(format!("{field}: not hexadecimal")))
+}
+
+async fn show_policy(
+    State(shared): State<Shared>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Json<PolicyInfo>, ServiceError> {
+    let Path(name) = name.map_err(ServiceError::bad_request)?;
+    shared.handle.show_policy(name).await.map(Json)
+}
+
+async fn set_policy(
+    State(shared): State<Shared>,
+    bytes: Body,
+) -> Result<Json<PolicyInfo>, ServiceError> {
+    let PolicyBody { change } = body(bytes)?;
+    shared.handle.set_policy(hexadecimal("change", &change)?).await.map(Json)
+}
+
 async fn sign(State(shared): State<Shared>, bytes: Body) -> Result<Json<Signed>, ServiceError> {
     let SignBody { request } = body(bytes)?;
-    let request = hex::decode(request.strip_prefix("0x").unwrap_or(&request))
-        .map_err(|_| ServiceError::bad_request("request: not hexadecimal"))?;
+    let request = hexadecimal("request", &request)?;
     shared.handle.sign(request).await.map(Json)
 }
 
@@ -229,7 +264,7 @@ async fn audit(
 
 async fn nothing_here() -> ServiceError {
     ServiceError::bad_request(
-        "no such call: see /v1/status, /v1/keys, /v1/sign, /v1/requests, /v1/vetoes and /v1/audit",
+        "no such call: see /v1/status, /v1/keys, /v1/policies, /v1/sign, /v1/requests, /v1/vetoes and /v1/audit",
     )
 }
 
@@ -245,6 +280,8 @@ pub fn router(handle: Handle, operator_token: &str) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/keys", get(list_keys).post(create_key))
         .route("/v1/keys/{name}", get(show_key))
+        .route("/v1/keys/{name}/policy", get(show_policy))
+        .route("/v1/policies", post(set_policy))
         .route("/v1/sign", post(sign))
         .route("/v1/requests", get(waiting))
         .route("/v1/requests/{hash}", get(waiting_request))

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::audit::Page;
 use crate::handle::{
-    KeyInfo, ServiceError, Signed, Status, Vetoed, Waiting, WaitingPage, WaitingRequest,
+    KeyInfo, PolicyInfo, ServiceError, Signed, Status, Vetoed, Waiting, WaitingPage, WaitingRequest,
 };
 
 /// Longer than all sessions that one request may get.
@@ -158,12 +158,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn show_key(&self, name: &str) -> Result<KeyInfo, ClientError> {
-        let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-        let escaped: String = name
-            .bytes()
-            .map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
-            .collect();
-        self.get(&format!("/v1/keys/{escaped}"))
+        self.get(&format!("/v1/keys/{}", escaped(name)))
     }
 
     /// Makes a key; `policy` is a policy file's JSON.
@@ -177,10 +172,42 @@ impl Client {
         parties: &[u16],
         policy: &Value,
     ) -> Result<KeyInfo, ClientError> {
+        self.create_controlled_key(name, threshold, parties, policy, &[])
+    }
+
+    /// The same with what the policy's controllers have signed for this name and policy.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn create_controlled_key(
+        &self,
+        name: &str,
+        threshold: u8,
+        parties: &[u16],
+        policy: &Value,
+        approval: &[u8],
+    ) -> Result<KeyInfo, ClientError> {
         let body = serde_json::json!({
             "name": name, "threshold": threshold, "parties": parties, "policy": policy,
+            "approval": hex::encode(approval),
         });
         self.post("/v1/keys", &body)
+    }
+
+    /// How a key's policy stands, and its history.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn policy(&self, key: &str) -> Result<PolicyInfo, ClientError> {
+        self.get(&format!("/v1/keys/{}/policy", escaped(key)))
+    }
+
+    /// Sends a signed change of a policy.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn set_policy(&self, change: &[u8]) -> Result<PolicyInfo, ClientError> {
+        self.post("/v1/policies", &serde_json::json!({ "change": hex::encode(change) }))
     }
 
     /// Has an encoded request signed. Repeating it is safe: it is signed and counted once.
@@ -229,6 +256,14 @@ impl Client {
     pub fn waiting_request(&self, hash: &[u8; 32]) -> Result<WaitingRequest, ClientError> {
         self.get(&format!("/v1/requests/{}", hex::encode(hash)))
     }
+}
+
+/// A name as part of a path.
+fn escaped(name: &str) -> String {
+    let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+    name.bytes()
+        .map(|b| if unreserved(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .collect()
 }
 
 /// Why there is no client key, or no request.

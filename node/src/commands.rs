@@ -72,7 +72,7 @@ enum Verb {
     /// Make keys and look at them
     #[command(subcommand)]
     Key(key::KeyVerb),
-    /// Check, explain and try policies
+    /// Check, explain and try policies; change those of keys
     #[command(subcommand)]
     Policy(policy::PolicyVerb),
     /// Look at requests that were kept, and approve them

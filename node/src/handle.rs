@@ -19,6 +19,10 @@ pub enum Command {
     ListKeys(oneshot::Sender<Result<Vec<KeyInfo>, ServiceError>>),
     /// One key, by id or name.
     ShowKey(String, oneshot::Sender<Result<KeyInfo, ServiceError>>),
+    /// Take a signed change of a policy.
+    SetPolicy(Vec<u8>, oneshot::Sender<Result<PolicyInfo, ServiceError>>),
+    /// A policy's history, by the key's id or name.
+    ShowPolicy(String, oneshot::Sender<Result<PolicyInfo, ServiceError>>),
     /// Sign the client's encoded request.
     Sign(Vec<u8>, oneshot::Sender<Result<Signed, ServiceError>>),
     /// An encoded veto of a request.
@@ -44,6 +48,8 @@ pub struct CreateKey {
     pub parties: Vec<u16>,
     /// The policy's canonical bytes.
     pub policy: Vec<u8>,
+    /// What its controllers signed for that; empty if it has none.
+    pub approval: Vec<u8>,
 }
 
 /// A key, as people and programs see it.
@@ -75,10 +81,98 @@ pub struct KeyInfo {
     pub epoch: u32,
     /// Hexadecimal.
     pub policy_hash: String,
+    /// 1 is what the key was made with.
+    pub policy_version: u32,
+    /// Whether its controllers have frozen it: nothing is signed then.
+    pub frozen: bool,
+    /// The version of the policy that comes next, if one waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_policy: Option<NextPolicy>,
+    /// Why this party neither signs with it nor takes changes of its policy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_problem: Option<String>,
     /// Unix seconds.
     pub created: u64,
     /// The policy as JSON.
     pub policy: Option<serde_json::Value>,
+}
+
+/// A version of a policy that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NextPolicy {
+    /// Its number.
+    pub version: u32,
+    /// When it takes effect at this party, Unix seconds.
+    pub due: u64,
+    /// Why it is due and not in force.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// One change of a policy, as this party has seen it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeInfo {
+    /// The version, or of a freeze and its end the hold, that it makes.
+    pub number: u32,
+    /// `create`, `replace`, `freeze` or `unfreeze`.
+    pub action: String,
+    /// The change's hash, hexadecimal.
+    pub change: String,
+    /// The hash of the policy that it brings, hexadecimal.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_hash: Option<String>,
+    /// Who has signed it.
+    pub signers: Vec<String>,
+    /// When this party first saw it, Unix seconds.
+    pub seen: u64,
+    /// When it takes effect here, Unix seconds.
+    pub due: u64,
+    /// When it took effect; nothing if it waits, or was withdrawn.
+    pub in_force: Option<u64>,
+}
+
+/// How a policy stands at a party.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PartyPolicy {
+    /// The party.
+    pub party: u16,
+    /// Whether it is linked, and has said so.
+    pub connected: bool,
+    /// The version in force there, if it has said so.
+    pub version: Option<u32>,
+    /// The newest version that it has seen.
+    pub announced: Option<u32>,
+    /// Freezes and ends of freezes in force there: an odd number is a freeze.
+    pub holds: Option<u32>,
+}
+
+/// A key's policy: how it stands, and how it came to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyInfo {
+    /// The key's id, hexadecimal.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+    /// The version in force.
+    pub version: u32,
+    /// Its hash, hexadecimal.
+    pub policy_hash: String,
+    /// Whether nothing is signed.
+    pub frozen: bool,
+    /// Freezes and ends of freezes in force.
+    pub holds: u32,
+    /// The version that waits.
+    pub next_policy: Option<NextPolicy>,
+    /// The hash of the policy that waits, hexadecimal.
+    pub next_hash: Option<String>,
+    /// Why this party neither signs with the key nor takes changes.
+    pub problem: Option<String>,
+    /// Who may change it, as in a policy file; nothing if nobody may.
+    pub controllers: Option<serde_json::Value>,
+    /// All changes, in the order in which this party has seen them.
+    pub history: Vec<ChangeInfo>,
+    /// What the holders say.
+    pub parties: Vec<PartyPolicy>,
 }
 
 /// A signature.
@@ -488,6 +582,22 @@ impl Handle {
     /// [`ServiceError`].
     pub async fn show_key(&self, name: String) -> Result<KeyInfo, ServiceError> {
         self.ask(|reply| Command::ShowKey(name, reply)).await?
+    }
+
+    /// Takes a signed change of a policy.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn set_policy(&self, change: Vec<u8>) -> Result<PolicyInfo, ServiceError> {
+        self.ask(|reply| Command::SetPolicy(change, reply)).await?
+    }
+
+    /// A policy's history, by the key's id or name.
+    ///
+    /// # Errors
+    /// [`ServiceError`].
+    pub async fn show_policy(&self, name: String) -> Result<PolicyInfo, ServiceError> {
+        self.ask(|reply| Command::ShowPolicy(name, reply)).await?
     }
 
     /// Signs the client's encoded request.

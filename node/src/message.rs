@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::{Countersignature, IdentityHead};
 
 /// Kinds of [`PeerMessage`]; the first byte after the version says which.
-const KINDS: u8 = 22;
+const KINDS: u8 = 24;
 
 /// One message carries so many vetoes.
 pub const MAX_VETOES: usize = 256;
@@ -107,6 +107,9 @@ pub enum PeerMessage {
         /// The policy's canonical bytes; `terms.context` is their hash.
         #[serde(with = "serde_bytes")]
         policy: Vec<u8>,
+        /// What its controllers signed for this name and policy; empty if it has none.
+        #[serde(with = "serde_bytes")]
+        approval: Vec<u8>,
     },
     /// The holder takes part, with its session key.
     AcceptKey {
@@ -219,10 +222,42 @@ pub enum PeerMessage {
     /// them does so too, from then on.
     Await {
         /// The client's signed request.
+        #[serde(with = "serde_bytes")]
         request: Vec<u8>,
     },
     /// Vetoes that the sender knows of, in their vetoers' own bytes; at most [`MAX_VETOES`].
     Vetoes(Vec<Vec<u8>>),
+    /// How policies stand at the sender that the receiver has too: first on every link, and after each
+    /// change.
+    PolicyStates {
+        /// One for each key.
+        states: Vec<PolicyState>,
+        /// Whether these are not all, or the last of all.
+        more: bool,
+    },
+    /// A change that controllers signed.
+    PolicyChange {
+        /// The signed change's bytes.
+        #[serde(with = "serde_bytes")]
+        change: Vec<u8>,
+        /// Whether it is in force at the sender: then its delay is over there.
+        in_force: bool,
+    },
+}
+
+/// How a key's policy stands at a party.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyState {
+    /// The key.
+    pub key: [u8; 16],
+    /// The version in force.
+    pub version: u32,
+    /// The newest version that the party has seen.
+    pub announced: u32,
+    /// Freezes and ends of freezes in force.
+    pub holds: u32,
+    /// The newest of them that the party has seen.
+    pub held: u32,
 }
 
 /// How far a party's log was, in its own words: whoever puts its whole folder back to an earlier day
@@ -379,7 +414,7 @@ mod tests {
         };
         let signed = PeerMessage::Signed { session: [4; 32], request: vec![5], outcome };
         assert_eq!(PeerMessage::decode(&signed.encode()), Ok(signed));
-        let last = PeerMessage::Vetoes(vec![vec![1]]);
+        let last = PeerMessage::PolicyChange { change: vec![1], in_force: true };
         let mut bytes = last.encode();
         assert_eq!(bytes.get(1), Some(&(KINDS - 1)));
         assert_eq!(PeerMessage::decode(&bytes), Ok(last));

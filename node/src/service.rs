@@ -12,6 +12,7 @@ mod judge;
 mod keygen;
 mod open_keys;
 mod openings;
+mod policies;
 mod quorum;
 #[doc(hidden)]
 pub mod records;
@@ -49,9 +50,10 @@ use coordinate::Coordination;
 use facts::Inquiries;
 use hsm_calls::Calls;
 use incidents::{Incidents, Remembered};
-use keygen::{KeyCoordination, KeyRun};
+use keygen::{KeyCoordination, KeyRun, Proposed};
 use open_keys::OpenKeys;
 use openings::Openings;
+use policies::Policies;
 use signed_head::HeadSigning;
 use signing::{Early, Participation};
 use waiting::Announcements;
@@ -172,6 +174,7 @@ pub struct Service {
     deadlines: Deadlines,
     open_keys: OpenKeys,
     openings: Openings,
+    policies: Policies,
     hedge: Locked<SecretBytes>,
     counter: u64,
     session_key: SessionKey,
@@ -225,6 +228,7 @@ impl Service {
         let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
         let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
+        let policies = Policies::load(&parts.store, network_id).map_err(ServiceError::local)?;
         let head = HeadSigning::new(IdentityHead::newest(&parts.store)?);
         Ok(Self {
             me,
@@ -244,6 +248,7 @@ impl Service {
             deadlines: parts.deadlines,
             open_keys: OpenKeys::new(parts.keeping),
             openings: Openings::default(),
+            policies,
             hedge,
             counter: 0,
             session_key,
@@ -312,6 +317,7 @@ impl Service {
                 tracing::info!(party, "connected");
                 self.last_confirm = None;
                 if let Some(party) = PartyId::new(party) {
+                    self.tell_policies(party);
                     self.tell_what_waits(party);
                     self.recall_to(party);
                     self.ask_witness(party);
@@ -321,6 +327,7 @@ impl Service {
             Event::Down { party, reason } => {
                 tracing::info!(party, %reason, "disconnected");
                 if let Some(party) = PartyId::new(party) {
+                    self.forget_told(party);
                     self.lose_key_coordinations(party);
                     self.lose_coordinations(party);
                     self.stop_telling(party);
@@ -343,6 +350,8 @@ impl Service {
             Command::CreateKey(create, reply) => self.coordinate_key(create, reply),
             Command::ListKeys(reply) => drop(reply.send(self.list_keys())),
             Command::ShowKey(name, reply) => drop(reply.send(self.show_key(&name))),
+            Command::SetPolicy(change, reply) => self.set_policy(&change, reply),
+            Command::ShowPolicy(name, reply) => drop(reply.send(self.show_policy(&name))),
             Command::Sign(request, reply) => self.coordinate_signature(request, reply),
             Command::Veto(veto, reply) => drop(reply.send(self.veto(&veto))),
             Command::Waiting(after, reply) => drop(reply.send(self.waiting_page(after))),
@@ -364,6 +373,7 @@ impl Service {
         self.participations.retain(|_, participation| participation.deadline > at);
         self.expire_early(at);
         self.open_keys.close_idle(at);
+        self.settle_policies();
         self.keep_heads();
         self.tell_more();
         self.witness.expire(at);
@@ -391,8 +401,9 @@ impl Service {
 
     fn handle_message(&mut self, from: PartyId, message: PeerMessage) {
         match message {
-            PeerMessage::ProposeKey { session, terms, name, policy } => {
-                self.handle_key_proposal(from, session, terms, name, policy);
+            PeerMessage::ProposeKey { session, terms, name, policy, approval } => {
+                let proposed = Proposed { terms, name, policy, approval };
+                self.handle_key_proposal(from, session, proposed);
             }
             PeerMessage::AcceptKey { session, certificate } => {
                 self.handle_key_accept(from, session, certificate);
@@ -426,6 +437,12 @@ impl Service {
             PeerMessage::Ecdsa(bytes) => self.handle_ecdsa(from, &bytes),
             PeerMessage::Signed { session, request, outcome } => {
                 self.handle_signed(from, session, &request, &outcome);
+            }
+            PeerMessage::PolicyStates { states, more } => {
+                self.handle_policy_states(from, &states, more);
+            }
+            PeerMessage::PolicyChange { change, in_force } => {
+                self.handle_policy_change(from, &change, in_force);
             }
             PeerMessage::Head(head) => self.handle_head(from, head),
             PeerMessage::Recall(head) => self.handle_recall(from, head.as_deref()),

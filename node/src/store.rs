@@ -5,6 +5,7 @@
 //! until it is opened again, since nobody knows what that write left behind.
 
 mod audit;
+mod changes;
 mod error;
 mod evidence;
 mod heads;
@@ -20,6 +21,7 @@ use std::path::Path;
 use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _, WriteTransaction};
 
 pub use audit::{AuditEntry, Chain, MAX_AUDIT_PAGE};
+pub use changes::{ChangeRow, NewPolicy, Series};
 pub use error::{Contradiction, StoreError};
 pub use heads::AuditHead;
 pub use rows::{FORMAT, KeyRow, KeyState, RequestRow, VetoRow, WaitingRow};
@@ -51,6 +53,8 @@ pub const MAX_EVIDENCES: u64 = 64;
 pub const MAX_HEAD: usize = 1024;
 /// No request that waits is longer.
 pub const MAX_WAITING_REQUEST: usize = quorate_core::request::MAX_REQUEST;
+/// No change of a policy is longer.
+pub const MAX_CHANGE: usize = quorate_core::policy::control::MAX_CHANGE;
 /// No audit record is longer.
 pub const MAX_AUDIT_RECORD: usize = 16 * 1024;
 

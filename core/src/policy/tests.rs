@@ -104,7 +104,7 @@ fn rule(name: &str, kinds: Kinds, limits: &[Vec<u8>], condition: &[u8]) -> Vec<u
 }
 
 fn policy(rules: &[Vec<u8>]) -> Vec<u8> {
-    [&[FORM, rules.len() as u8][..], &rules.concat()].concat()
+    [&[FORM, 0, rules.len() as u8][..], &rules.concat()].concat()
 }
 
 /// A limit on the spend of the rule: so much in an hour.

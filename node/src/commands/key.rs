@@ -26,6 +26,9 @@ pub(super) enum KeyVerb {
         /// The policy file (JSON): who may ask for what
         #[arg(long, value_name = "FILE")]
         policy: PathBuf,
+        /// What the policy's controllers have signed for this name and policy
+        #[arg(long, value_name = "FILE")]
+        approval: Option<PathBuf>,
     },
     /// List all keys
     List,
@@ -40,7 +43,7 @@ pub(super) enum KeyVerb {
 
 pub(super) fn key(global: &Global, verb: &KeyVerb) -> Result<(), CommandError> {
     match verb {
-        KeyVerb::Create { name, threshold, parties, policy } => {
+        KeyVerb::Create { name, threshold, parties, policy, approval } => {
             let unreadable =
                 |what: String| PolicyFileError { field: policy.display().to_string(), what };
             let text = std::fs::read_to_string(policy).map_err(|e| unreadable(e.to_string()))?;
@@ -56,7 +59,14 @@ pub(super) fn key(global: &Global, verb: &KeyVerb) -> Result<(), CommandError> {
                     "generating key {name}: every party deals, checks, seals and confirms …"
                 );
             }
-            let made = global.operator()?.create_key(name, *threshold, parties, &policy)?;
+            let approval = approval.as_deref().map(super::policy::ownership::read).transpose()?;
+            let made = global.operator()?.create_controlled_key(
+                name,
+                *threshold,
+                parties,
+                &policy,
+                approval.as_deref().unwrap_or_default(),
+            )?;
             show(global, &made, None);
         }
         KeyVerb::Show { key, descendant } => {
@@ -87,7 +97,7 @@ fn show(global: &Global, key: &KeyInfo, derived: Option<Value>) {
     let parties: Vec<String> = key.parties.iter().map(ToString::to_string).collect();
     let policy = key.policy.as_ref().map(|policy| format!("{policy:#}")).unwrap_or_default();
     let text = format!(
-        "key       {} ({}), {}\nscheme    {}\npublic    {}\naddress   {}\nxpub      {}\n{descendant}parties   {}: any {} shares are the key, {} parties sign\nepoch     {}\npolicy    {}\n{policy}",
+        "key       {} ({}), {}\nscheme    {}\npublic    {}\naddress   {}\nxpub      {}\n{descendant}parties   {}: any {} shares are the key, {} parties sign\nepoch     {}\npolicy    version {}, {}{}\n{policy}",
         key.name,
         key.key,
         key.state,
@@ -99,12 +109,34 @@ fn show(global: &Global, key: &KeyInfo, derived: Option<Value>) {
         key.threshold,
         key.quorum,
         key.epoch,
+        key.policy_version,
         key.policy_hash,
+        standing(key),
     );
     if let (Some(fields), Some(derived)) = (object.as_object_mut(), derived) {
         fields.insert("derived".to_owned(), derived);
     }
     global.print(&object, &text);
+}
+
+/// What an operator must know of the policy, besides what it says.
+fn standing(key: &KeyInfo) -> String {
+    let mut text = if key.frozen {
+        "\nFROZEN by its controllers: nothing is signed".into()
+    } else {
+        String::new()
+    };
+    if let Some(next) = &key.next_policy {
+        let due = policy_file::moment_text(next.due);
+        text.push_str(&format!("\nversion {} is due {due}", next.version));
+        if let Some(problem) = &next.problem {
+            text.push_str(&format!(": {problem}"));
+        }
+    }
+    if let Some(problem) = &key.policy_problem {
+        text.push_str(&format!("\nnothing is signed here: {problem}"));
+    }
+    text
 }
 
 fn list(global: &Global, keys: &[KeyInfo]) {

@@ -1,4 +1,6 @@
-//! `quorate policy`: policies before they guard a key.
+//! `quorate policy`: policies before they guard a key, and who changes them then.
+
+pub(super) mod ownership;
 
 use std::path::{Path, PathBuf};
 
@@ -54,6 +56,26 @@ pub(super) enum PolicyVerb {
         #[arg(long, value_name = "ADDRESS", value_parser = account)]
         account: Option<Address>,
     },
+    /// Make a change for a key's controllers to sign: a new policy, a freeze, or a key in their name
+    Propose(ownership::ProposeArgs),
+    /// Sign a proposed change as a controller: its file gets one signature more
+    Approve {
+        /// The change, as `quorate policy propose` made it
+        file: PathBuf,
+        /// The file with the controller's secret key, made by `quorate client new`
+        #[arg(long, value_name = "FILE")]
+        key: PathBuf,
+    },
+    /// Send a signed change to the parties, and show when it takes effect at each
+    Set {
+        /// The change, signed by enough controllers
+        file: PathBuf,
+    },
+    /// Show all versions of a key's policy, its freezes, and how it stands at each party
+    History {
+        /// The key, by name or id
+        key: String,
+    },
 }
 
 fn account(text: &str) -> Result<Address, String> {
@@ -85,6 +107,10 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
             };
             simulate(global, file, request, &facts)
         }
+        PolicyVerb::Propose(args) => ownership::propose(global, args),
+        PolicyVerb::Approve { file, key } => ownership::approve(global, file, key),
+        PolicyVerb::Set { file } => ownership::set(global, file),
+        PolicyVerb::History { key } => ownership::history(global, key),
     }
 }
 

@@ -1,5 +1,6 @@
 //! JSON to the binary form. Every mistake is named by its JSON path.
 
+mod control;
 mod delay;
 mod facts;
 pub(super) mod fields;
@@ -24,11 +25,12 @@ pub(super) use facts::one_word;
 /// A whole policy.
 pub(super) fn policy(value: &Value) -> Result<Vec<u8>, PolicyFileError> {
     let fields = object(value, "policy")?;
-    only(fields, "policy", &["rules"])?;
+    only(fields, "policy", &["rules", "controllers"])?;
     let rules = array(fields.get("rules").unwrap_or(&Value::Null), "rules")?;
     let mut buffer = buffer();
     let mut writer = Writer::new(&mut buffer);
     writer.u8(FORM)?;
+    control::controllers(&mut writer, fields.get("controllers"))?;
     writer.u8(count(rules, "rules", MAX_RULES)?)?;
     for (index, rule) in rules.iter().enumerate() {
         let path = format!("rules[{index}]");

@@ -3,6 +3,7 @@
 mod facts;
 
 use quorate_core::policy::condition::{Condition, Conditions, Schedule, Step};
+use quorate_core::policy::control::Controllers;
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::matcher::{Bound, Comparison, Test, TextMatch, TextTest};
 use quorate_core::policy::{Amount, Kinds, Limit, Measure, Policy, Rule, Scope, Strict, rule};
@@ -24,7 +25,35 @@ pub fn explain(policy: &Policy<'_>) -> String {
     for rule in policy.rules() {
         self::rule(&mut lines, &rule);
     }
+    match policy.controllers() {
+        Some(controllers) => self::controllers(&mut lines, &controllers),
+        None => lines.add(0, "Nobody can ever change this policy.".to_owned()),
+    }
     lines.0
+}
+
+/// Who may change it.
+fn controllers(lines: &mut Lines, controllers: &Controllers<'_>) {
+    let Controllers { at_least, freeze_at_least, delay, of } = controllers;
+    let names = listed(of.iter().map(client));
+    lines.add(0, format!("It belongs to {} controllers: {names}.", of.len()));
+    let delay = match delay {
+        0 => "at once".to_owned(),
+        seconds => {
+            let delay = std::time::Duration::from_secs((*seconds).into());
+            format!("{} after a party has seen it", humantime::format_duration(delay))
+        }
+    };
+    let so_many = |count: &u8| match count {
+        1 => "any one of them".to_owned(),
+        count => format!("any {count} of them together"),
+    };
+    lines.add(
+        1,
+        format!("- {} may replace this policy, these controllers too: {delay}", so_many(at_least)),
+    );
+    lines.add(1, format!("- {} may freeze the key: at once", so_many(freeze_at_least)));
+    lines.add(1, format!("- {} may end a freeze: {delay}", so_many(at_least)));
 }
 
 /// A condition in one sentence; what is made of others is named only.

@@ -44,7 +44,27 @@ pub fn lint(policy: &Policy<'_>) -> Vec<Doubt> {
             add("unreachable", what);
         }
     }
+    let mut add = |code, what: &str| {
+        doubts.push(Doubt { field: "controllers".to_owned(), code, what: what.to_owned() });
+    };
+    owned(policy, &mut add);
     doubts
+}
+
+fn owned(policy: &Policy<'_>, add: &mut dyn FnMut(&'static str, &str)) {
+    let Some(controllers) = policy.controllers() else {
+        return add("fixed", "are missing: the policy can never be changed, nor the key frozen");
+    };
+    if controllers.at_least == 1 {
+        add(
+            "one-controller",
+            "are many, but one alone can replace everything: whoever has that key",
+        );
+    }
+    if controllers.delay == 0 {
+        let what = "replace the policy without a delay: nobody has time to freeze the key before";
+        add("no-delay", what);
+    }
 }
 
 type Add<'a> = &'a mut dyn FnMut(&'static str, String);

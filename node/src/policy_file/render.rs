@@ -3,6 +3,7 @@
 mod facts;
 
 use quorate_core::policy::condition::{Argument, Condition, Conditions, Schedule, Step};
+use quorate_core::policy::control::Controllers;
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::matcher::{Bound, Comparison, Test, TextMatch, TextTest};
 use quorate_core::policy::{Delay, Kinds, Limit, Measure, Policy, Rule, Scope, Strict, rule};
@@ -15,7 +16,22 @@ pub(super) use facts::{account as account_name, number, word};
 /// The policy as a file would have it, amounts in wei.
 #[must_use]
 pub fn to_json(policy: &Policy<'_>) -> Value {
-    json!({ "rules": policy.rules().map(|rule| self::rule(&rule)).collect::<Vec<_>>() })
+    let rules = policy.rules().map(|rule| self::rule(&rule)).collect::<Vec<_>>();
+    let mut policy_fields = Map::from_iter([("rules".to_owned(), rules.into())]);
+    if let Some(controllers) = policy.controllers() {
+        policy_fields.insert("controllers".to_owned(), self::controllers(&controllers));
+    }
+    policy_fields.into()
+}
+
+fn controllers(controllers: &Controllers<'_>) -> Value {
+    let delay = std::time::Duration::from_secs(controllers.delay.into());
+    json!({
+        "at_least": controllers.at_least,
+        "freeze_at_least": controllers.freeze_at_least,
+        "delay": humantime::format_duration(delay).to_string(),
+        "of": keys(controllers.of.iter()),
+    })
 }
 
 fn rule(rule: &Rule<'_>) -> Value {

@@ -15,6 +15,7 @@ struct Short {
     max_fee: String,
     data: Data,
     window: Option<Window>,
+    controllers: Option<Value>,
 }
 
 #[derive(Deserialize, PartialEq, Eq)]
@@ -54,7 +55,11 @@ pub(super) fn rules(value: &Value) -> Result<Value, PolicyFileError> {
         });
         fields.insert("limits".to_owned(), json!([limit]));
     }
-    Ok(json!({ "rules": [rule] }))
+    let mut policy = json!({ "rules": [rule] });
+    if let (Some(controllers), Some(fields)) = (short.controllers, policy.as_object_mut()) {
+        fields.insert("controllers".to_owned(), controllers);
+    }
+    Ok(policy)
 }
 
 /// The short form's fields, by where the rules have them.

@@ -168,3 +168,71 @@ fn sentences_say_what_the_policy_does() {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
+
+fn controlled(controllers: Value) -> Result<PolicyBytes, PolicyFileError> {
+    from_json(&json!({
+        "rules": [{ "name": "r", "when": { "chain": [1] } }], "controllers": controllers,
+    }))
+}
+
+#[test]
+fn controllers_are_read_and_their_mistakes_named() {
+    let keys = ["02".repeat(32), "01".repeat(32), "03".repeat(32)];
+    let bytes =
+        controlled(json!({ "at_least": 2, "of": keys, "delay": "24h", "freeze_at_least": 1 }));
+    let bytes = bytes.unwrap();
+    let policy = Policy::parse(bytes.as_slice()).unwrap();
+    let json = to_json(&policy);
+    assert_eq!(json["controllers"]["delay"], "1day");
+    assert_eq!(json["controllers"]["of"][0], format!("ed25519:{}", keys[1]));
+    assert_eq!(from_json(&json).as_ref(), Ok(&bytes));
+    let text = explain(&policy);
+    for part in [
+        "It belongs to 3 controllers: ed25519:01",
+        "any 2 of them together may replace this policy, these controllers too: 1day after",
+        "any one of them may freeze the key: at once",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    // Left out: as many freeze as replace, at once.
+    let plain = controlled(json!({ "at_least": 2, "of": keys })).unwrap();
+    let plain = to_json(&Policy::parse(plain.as_slice()).unwrap());
+    let controllers = &plain["controllers"];
+    assert_eq!((&controllers["freeze_at_least"], &controllers["delay"]), (&2.into(), &"0s".into()));
+    let many = (1..=17).map(|seed| format!("{seed:02x}").repeat(32)).collect::<Vec<_>>();
+    for (wrong, field) in [
+        (json!([]), "controllers"),
+        (json!({ "of": keys }), "controllers.at_least"),
+        (json!({ "at_least": 1 }), "controllers.of"),
+        (json!({ "at_least": 0, "of": keys }), "controllers.at_least"),
+        (json!({ "at_least": 4, "of": keys }), "controllers.at_least"),
+        (json!({ "at_least": 1, "of": many }), "controllers.of"),
+        (json!({ "at_least": 1, "of": ["x"] }), "controllers.of[0]"),
+        (json!({ "at_least": 1, "of": [keys[0], keys[0]] }), "controllers.of"),
+        (json!({ "at_least": 2, "of": keys, "freeze_at_least": 3 }), "controllers.freeze_at_least"),
+        (json!({ "at_least": 2, "of": keys, "delay": "31days" }), "controllers.delay"),
+        (json!({ "at_least": 2, "of": keys, "delay": 5 }), "controllers.delay"),
+        (json!({ "at_least": 2, "of": keys, "wait": "1h" }), "controllers.wait"),
+    ] {
+        assert_eq!(controlled(wrong.clone()).unwrap_err().field, field, "{wrong}");
+    }
+}
+
+#[test]
+fn doubts_about_who_owns_the_policy() {
+    let codes = |bytes: &PolicyBytes| {
+        let policy = Policy::parse(bytes.as_slice()).unwrap();
+        let doubts = lint(&policy).into_iter().filter(|doubt| doubt.field == "controllers");
+        doubts.map(|doubt| doubt.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes(&parse(GOOD).unwrap()), ["fixed"]);
+    let keys = ["01".repeat(32), "02".repeat(32)];
+    let of = |at_least: u8, delay: &str| {
+        codes(&controlled(json!({ "at_least": at_least, "of": keys, "delay": delay })).unwrap())
+    };
+    assert_eq!(of(2, "1h"), Vec::<&str>::new());
+    assert_eq!(of(1, "0s"), ["one-controller", "no-delay"]);
+    let mut short: Value = serde_json::from_str(GOOD).unwrap();
+    short["controllers"] = json!({ "at_least": 2, "of": keys, "delay": "1h" });
+    assert_eq!(codes(&from_json(&short).unwrap()), Vec::<&str>::new());
+}

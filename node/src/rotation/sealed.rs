@@ -10,7 +10,7 @@ use super::RotationError;
 use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::membership::Membership;
 use crate::sealing::{SealingError, own_context};
-use crate::service::records::{Public, share_context};
+use crate::service::records::{Public, row_context};
 use crate::store::{KeyRow, Store};
 
 pub(super) enum Place {
@@ -87,6 +87,6 @@ fn share(network: [u8; 16], me: PartyId, row: KeyRow) -> Result<Sealed, Rotation
         name: name.clone(),
         error: HsmError::Corrupt { what: "public record" },
     })?;
-    let context = share_context(network, me, &public, row.sequence);
+    let context = row_context(network, me, &public, &row);
     Ok(Sealed { place: Place::Share(row.key), name, context, blob: row.sealed })
 }

@@ -6,7 +6,7 @@ use quorate_core::party::PartyId;
 use quorate_core::wire;
 
 use super::Service;
-use super::records::{Confirmed, key_info};
+use super::records::Confirmed;
 use crate::handle::ServiceError;
 use crate::message::PeerMessage;
 use crate::store::KeyState;
@@ -96,6 +96,7 @@ impl Service {
                 if let Some(c) = session.and_then(|s| self.key_coordinations.get_mut(&s)) {
                     c.deadline = soon;
                 }
+                self.tell_of_new_key(key);
                 self.note_active(self.me, key);
             }
             Err(error) => {
@@ -125,7 +126,8 @@ impl Service {
     pub(super) fn hand_out(&mut self, session: &Digest, key: &[u8; 16]) -> bool {
         let row = self.store.key(*key).ok().flatten();
         let Some(row) = row.filter(|row| row.state == KeyState::Active) else { return false };
-        self.end_key_coordination(session, key_info(&row));
+        let info = self.info(&row);
+        self.end_key_coordination(session, info);
         true
     }
 

@@ -14,7 +14,7 @@ use quorate_hsm::{Context, HsmError, KeyProtector};
 use zeroize::Zeroizing;
 
 use super::Service;
-use super::records::{Opened, unseal};
+use super::records::{Opened, reseal, unseal};
 use crate::handle::{HsmCalls, ServiceError};
 use crate::identity::{IdentityError, IdentityKey};
 use crate::store::KeyRow;
@@ -70,6 +70,13 @@ pub(super) enum Call {
         plaintext: Zeroizing<Vec<u8>>,
         confirmation: Digest,
     },
+    /// Seals the share of a key again, under another version of its policy.
+    Reseal {
+        protector: Arc<dyn KeyProtector>,
+        place: (PartyId, [u8; 16]),
+        row: Box<KeyRow>,
+        policy: (u32, Digest),
+    },
     /// Signs with the identity key.
     Sign { identity: Arc<IdentityKey>, digest: Digest },
 }
@@ -77,6 +84,7 @@ pub(super) enum Call {
 enum Answer {
     Opened(Result<(Vec<u8>, Locked<Opened>), OpenError>),
     Sealed(Result<NewShare, SealError>),
+    Resealed(Result<Vec<u8>, ServiceError>),
     Signed(Result<Bytes64, IdentityError>),
     /// The call panicked.
     Defect,
@@ -134,6 +142,9 @@ impl Call {
                     Ok(NewShare { sealed, signature: Bytes64(signature) })
                 }))
             }
+            Self::Reseal { protector, place: (me, network), row, policy } => {
+                Answer::Resealed(reseal(&**protector, *network, *me, row, *policy))
+            }
             Self::Sign { identity, digest } => Answer::Signed(identity.sign(digest).map(Bytes64)),
         }
     }
@@ -148,6 +159,8 @@ pub(super) enum Purpose {
     Certify(Digest, PartyId),
     /// The new share of this key generation.
     Seal(Digest),
+    /// The share of this key, under a new version of its policy.
+    Reseal([u8; 16]),
     /// The head of the audit log.
     SignHead,
 }
@@ -158,6 +171,7 @@ impl Purpose {
             Self::Open(_) => "opening a share",
             Self::Certify(..) => "certifying a session key",
             Self::Seal(_) => "sealing a new share",
+            Self::Reseal(_) => "sealing a share under a new policy",
             Self::SignHead => "signing the head of the audit log",
         }
     }
@@ -297,6 +311,10 @@ impl Service {
                 self.key_sealed(id, session, Ok(result));
             }
             (Purpose::Seal(session), _) => self.key_sealed(id, session, Err(defect())),
+            (Purpose::Reseal(key), Answer::Resealed(result)) => {
+                self.share_resealed(id, key, result)
+            }
+            (Purpose::Reseal(key), _) => self.share_resealed(id, key, Err(defect())),
             (Purpose::SignHead, Answer::Signed(result)) => {
                 self.head_signed(id, result.map_err(ServiceError::local));
             }
@@ -315,6 +333,7 @@ impl Service {
                 Purpose::Certify(session, _) | Purpose::Seal(session) => {
                     self.key_not_answered(&session, Some(id));
                 }
+                Purpose::Reseal(key) => self.share_not_resealed(id, key),
                 // Nobody waits for it, and a late answer is as good.
                 Purpose::SignHead => {}
             }

@@ -103,6 +103,7 @@ impl Service {
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         let public = Self::public_of(&reading.row).map_err(|error| fault(&error))?;
         let policy = policy_of(&reading.row, &public).map_err(|error| fault(&error))?;
+        self.may_sign(&reading.row, &policy)?;
         let mut allowed = Vec::new();
         let mut watch = |step: Trace<'_>| {
             if let Trace::Allowed(grant) = step {

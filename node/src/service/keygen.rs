@@ -11,6 +11,8 @@ use quorate_core::identity::session_key_digest;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::PartyId;
 use quorate_core::policy::Policy;
+use quorate_core::policy::control::{ChangeError, SignedChange};
+use quorate_core::request::NetworkId;
 use quorate_core::session::{Abort, Header};
 use quorate_core::wire::Bytes64;
 
@@ -25,7 +27,7 @@ use zeroize::Zeroizing;
 
 use crate::handle::ServiceError;
 use crate::message::{PeerMessage, Private, Rejection, SessionKeyCertificate};
-use crate::store::{KeyRow, KeyState};
+use crate::store::{ChangeRow, KeyRow, KeyState};
 
 /// Pending keys that a party keeps; they are never deleted on a guess, so their number must end.
 const MAX_PENDING: usize = 256;
@@ -34,12 +36,22 @@ pub(super) use coordinate::KeyCoordination;
 
 type Run = Dkg<Curve, MAX_PARTIES, MAX_NONCE_KEYS>;
 
+/// What a coordinator proposes.
+pub(super) struct Proposed {
+    pub(super) terms: KeyTerms,
+    pub(super) name: String,
+    pub(super) policy: Vec<u8>,
+    /// What the policy's controllers signed; empty if it has none.
+    pub(super) approval: Vec<u8>,
+}
+
 /// A holder's part in one key generation.
 pub(super) struct KeyRun {
     coordinator: PartyId,
     terms: KeyTerms,
     name: String,
     policy: Vec<u8>,
+    approval: Vec<u8>,
     /// For the certificate first, then for the whole generation.
     deadline: Instant,
     stage: Stage,
@@ -86,11 +98,9 @@ impl Service {
         &mut self,
         from: PartyId,
         session: Digest,
-        terms: KeyTerms,
-        name: String,
-        policy: Vec<u8>,
+        proposed: Proposed,
     ) {
-        let answer = match self.judge_key_proposal(from, &session, &terms, &name, &policy) {
+        let answer = match self.judge_key_proposal(from, &session, &proposed) {
             // Also while it runs: a second proposal must not put a new run in its place.
             Ok(())
                 if self.key_runs.contains_key(&session)
@@ -100,7 +110,7 @@ impl Service {
                 let reason = Rejection::BadRequest("the session was proposed before".to_owned());
                 PeerMessage::RejectKey { session, reason }
             }
-            Ok(()) => match self.certify_for(from, session, terms, name, policy) {
+            Ok(()) => match self.certify_for(from, session, proposed) {
                 Ok(()) => return,
                 Err(error) => {
                     tracing::error!("a key generation was refused: {error}");
@@ -124,10 +134,9 @@ impl Service {
         &mut self,
         from: PartyId,
         session: Digest,
-        terms: KeyTerms,
-        name: String,
-        policy: Vec<u8>,
+        proposed: Proposed,
     ) -> Result<(), HsmError> {
+        let Proposed { terms, name, policy, approval } = proposed;
         let now = self.clock.instant();
         if let Some(error) = self.calls.is_silent(now) {
             return Err(error);
@@ -141,6 +150,7 @@ impl Service {
             terms,
             name,
             policy,
+            approval,
             // The coordinator waits no longer for an answer, and should hear why there is none.
             deadline: now + self.deadlines.accept * 3 / 4,
             stage: Stage::Certifying { call, ends: now + self.deadlines.key },
@@ -185,9 +195,7 @@ impl Service {
         &self,
         from: PartyId,
         session: &Digest,
-        terms: &KeyTerms,
-        name: &str,
-        policy: &[u8],
+        Proposed { terms, name, policy, approval }: &Proposed,
     ) -> Result<(), Rejection> {
         let bad = |what: &str| Err(Rejection::BadRequest(what.to_owned()));
         let expected = Transcript::new("dkg-session").bytes(&terms.context()).party(from).finish();
@@ -201,6 +209,7 @@ impl Service {
         if parsed.hash() != terms.context {
             return bad("the terms do not bind this policy");
         }
+        self.approved_by_controllers(&parsed, name, approval)?;
         if let Some(rule) = parsed.unsatisfiable(&terms.holders) {
             let what = format!("a strict limit of rule {rule} admits no quorum of these holders");
             return Err(Rejection::BadRequest(what));
@@ -216,7 +225,7 @@ impl Service {
         if taken.iter().filter(|key| key.state == "pending").count() >= MAX_PENDING {
             return Err(Rejection::Busy);
         }
-        if taken.iter().any(|key| key.name == name) {
+        if taken.iter().any(|key| key.name == *name) {
             return bad("it has a key of this name already");
         }
         let open = self.key_runs.values().filter(|run| run.coordinator == from).count();
@@ -231,6 +240,32 @@ impl Service {
             Ok(Some(_)) => bad("the key exists already"),
             Err(_) => Err(Rejection::Fault),
         }
+    }
+
+    /// Nobody else makes keys in the name of a policy's controllers.
+    fn approved_by_controllers(
+        &self,
+        policy: &Policy<'_>,
+        name: &str,
+        approval: &[u8],
+    ) -> Result<(), Rejection> {
+        let approval = match approval {
+            [] => None,
+            bytes => Some(SignedChange::parse(bytes).map_err(|error| {
+                Rejection::BadRequest(format!("the controllers' approval: {error}"))
+            })?),
+        };
+        let network = NetworkId(self.network_id);
+        policy.admits_creation(&network, name, approval.as_ref(), self.now()).map_err(|error| {
+            let what = format!("the controllers' approval: {error}");
+            match error {
+                // By the coordinator's clock it may have been in time.
+                ChangeError::Expired { .. } | ChangeError::ExpiryTooFar => {
+                    Rejection::Denied { rule: error.code().to_owned(), message: what }
+                }
+                _ => Rejection::BadRequest(what),
+            }
+        })
     }
 
     pub(super) fn handle_key_cancel(&mut self, from: PartyId, session: &Digest) {
@@ -452,7 +487,13 @@ impl Service {
         let call = Call::Seal {
             protector: self.protector.clone(),
             identity: self.identity.clone(),
-            context: Box::new(share_context(self.network_id, self.me, &public, FIRST_SEQUENCE)),
+            context: Box::new(share_context(
+                self.network_id,
+                self.me,
+                &public,
+                (1, public.terms.context),
+                FIRST_SEQUENCE,
+            )),
             plaintext: plaintext(record)?,
             confirmation: confirmation.digest(&public),
         };
@@ -493,7 +534,9 @@ impl Service {
         NewShare { sealed, signature }: NewShare,
     ) -> Result<[u8; 16], ServiceError> {
         let gone = || ServiceError::local("the key generation has ended");
-        let KeyRun { stage, name, policy, .. } = self.key_runs.get_mut(session).ok_or_else(gone)?;
+        let now = self.now();
+        let KeyRun { stage, name, policy, approval, .. } =
+            self.key_runs.get_mut(session).ok_or_else(gone)?;
         let Stage::Sealing(made) = stage else { return Err(gone()) };
         let Made { public, confirmation, .. } = &mut **made;
         confirmation.signature = signature;
@@ -504,13 +547,23 @@ impl Service {
             state: KeyState::Pending,
             public: to_bytes(&*public),
             policy: std::mem::take(policy),
+            policy_version: 1,
             sealed,
             confirmations: [(self.me.number(), to_bytes(&*confirmation))].into_iter().collect(),
             certificate: None,
             sequence: FIRST_SEQUENCE,
-            created: self.now(),
+            created: now,
         };
-        self.store.insert_pending(row).map_err(ServiceError::local)?;
+        match std::mem::take(approval) {
+            none if none.is_empty() => self.store.insert_pending(row),
+            change => {
+                let audit = super::policies::record_of_creation(now, key, &change);
+                let creation = ChangeRow { change, seen: now, due: now, in_force: Some(now) };
+                let stored = self.store.insert_controlled(row.clone(), creation, audit);
+                stored.map(|()| self.policies.add(&row, public))
+            }
+        }
+        .map_err(ServiceError::local)?;
         self.key_runs.remove(session);
         Ok(key)
     }

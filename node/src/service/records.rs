@@ -1,10 +1,11 @@
 //! Keys at rest: sealing, opening, and what people see of them.
 
 use quorate_core::curve::{EcdsaGroup as _, Group as _};
+use quorate_core::hash::Digest;
 use quorate_core::key::{Confirmation, OpenedKey, PublicKey, ShareRecord};
 use quorate_core::party::PartyId;
-use quorate_core::policy::Policy;
 use quorate_core::policy::ethereum;
+use quorate_core::policy::{Policy, hash_of};
 use quorate_core::wire;
 use quorate_hsm::{BlobKind, Context, HsmError, KeyProtector};
 use zeroize::Zeroizing;
@@ -42,17 +43,30 @@ pub(super) const FIRST_SEQUENCE: u64 = 1;
 
 /// What the sealed share of `party` is bound to in `network`.
 #[must_use]
-pub fn share_context(network: [u8; 16], party: PartyId, public: &Public, sequence: u64) -> Context {
+pub fn share_context(
+    network: [u8; 16],
+    party: PartyId,
+    public: &Public,
+    (policy_version, policy_hash): (u32, Digest),
+    sequence: u64,
+) -> Context {
     Context {
         network,
         party: party.number(),
         key: public.terms.key,
         epoch: public.terms.epoch,
-        policy_version: 1,
-        policy_hash: public.terms.context,
+        policy_version,
+        policy_hash,
         kind: BlobKind::Share,
         sequence,
     }
+}
+
+/// The same of the share in `row`: who changes the row's policy, or its version, opens nothing.
+#[must_use]
+pub fn row_context(network: [u8; 16], party: PartyId, public: &Public, row: &KeyRow) -> Context {
+    let policy = (row.policy_version, hash_of(&row.policy));
+    share_context(network, party, public, policy, row.sequence)
 }
 
 /// A new share's record as bytes, to be sealed.
@@ -74,7 +88,7 @@ pub(super) fn unseal(
     row: &KeyRow,
 ) -> Result<Opened, ServiceError> {
     let public = Service::public_of(row)?;
-    let context = share_context(network, me, &public, row.sequence);
+    let context = row_context(network, me, &public, row);
     let plaintext = quorate_hsm::open(protector, &context, &row.sealed)
         .map_err(|error| ServiceError::from_hsm(&row.name, &error))?;
     let record: Record =
@@ -85,6 +99,23 @@ pub(super) fn unseal(
         .and_then(|bytes| wire::decode::<Confirmed>(bytes).ok())
         .ok_or_else(|| damaged(row, "its own confirmation is missing or malformed"))?;
     OpenedKey::open(&public, me, record, &own).map_err(|error| damaged(row, &error.to_string()))
+}
+
+/// Opens the share of `row` and seals it again under another version of the policy, with the next sequence.
+/// It takes as long as the HSM does.
+pub(super) fn reseal(
+    protector: &dyn KeyProtector,
+    network: [u8; 16],
+    me: PartyId,
+    row: &KeyRow,
+    policy: (u32, Digest),
+) -> Result<Vec<u8>, ServiceError> {
+    let public = Service::public_of(row)?;
+    let hsm = |error: HsmError| ServiceError::from_hsm(&row.name, &error);
+    let old = row_context(network, me, &public, row);
+    let new = share_context(network, me, &public, policy, row.sequence.saturating_add(1));
+    let plaintext = quorate_hsm::open(protector, &old, &row.sealed).map_err(hsm)?;
+    quorate_hsm::seal(protector, &new, &plaintext).map_err(hsm)
 }
 
 impl Service {
@@ -99,7 +130,7 @@ impl Service {
 
     pub(super) fn list_keys(&self) -> Result<Vec<KeyInfo>, ServiceError> {
         let rows = self.store.keys().map_err(ServiceError::local)?;
-        rows.iter().map(key_info).collect()
+        rows.iter().map(|row| self.info(row)).collect()
     }
 
     pub(super) fn show_key(&self, name: &str) -> Result<KeyInfo, ServiceError> {
@@ -115,11 +146,12 @@ impl Service {
     }
 }
 
-/// The policy that all holders agreed to when the key was made: its hash is in the terms, and the terms'
-/// hash is in the context of the sealed share. Who can write the store cannot loosen it.
+/// The policy in force. What the key was made with has its hash in the terms; each later version was signed
+/// by the controllers of the one before ([`super::policies`]), and the sealed share is bound to version and
+/// hash. Who can write the store cannot loosen it.
 pub(super) fn policy_of<'a>(row: &'a KeyRow, public: &Public) -> Result<Policy<'a>, ServiceError> {
     let policy = Policy::parse(&row.policy).map_err(|_| damaged(row, "its policy is malformed"))?;
-    if policy.hash() != public.terms.context {
+    if row.policy_version == 1 && policy.hash() != public.terms.context {
         return Err(damaged(row, "its policy is not the one that the key was made with"));
     }
     Ok(policy)
@@ -150,7 +182,11 @@ pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
         quorum: holders.quorum() as u16,
         parties: holders.parties().iter().map(|party| party.number()).collect(),
         epoch: public.terms.epoch,
-        policy_hash: hex::encode(public.terms.context),
+        policy_hash: hex::encode(policy.hash()),
+        policy_version: row.policy_version,
+        frozen: false,
+        next_policy: None,
+        policy_problem: None,
         created: row.created,
         policy: Some(crate::policy_file::to_json(&policy)),
     })
@@ -192,6 +228,7 @@ mod tests {
             state: KeyState::Active,
             public: to_bytes(&public),
             policy: agreed,
+            policy_version: 1,
             sealed: Vec::new(),
             confirmations: std::collections::BTreeMap::new(),
             certificate: None,

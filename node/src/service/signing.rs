@@ -13,6 +13,7 @@ use super::facts::{Inquire, Waiting, Weighed};
 use super::incidents::UNKNOWN_SESSION;
 use super::judge::Reading;
 use super::open_keys::OpenShare;
+use super::records::Public;
 use super::{Curve, MAX_PARTIES, MAX_QUORUM, SESSIONS_PER_PEER, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
@@ -299,8 +300,8 @@ impl Service {
         let Ok(request) = SignedRequest::parse(request) else { return true };
         let Ok(Some(row)) = self.active_key(request.key().as_bytes()) else { return true };
         // What cannot be read is refused, with its reason, by the start itself.
-        Self::public_of(&row)
-            .map_or(true, |public| self.witness.has_heard(self.me, &public.terms.holders))
+        let heard = |public: Public| self.witness.has_heard(self.me, &public.terms.holders);
+        Self::public_of(&row).map_or(true, heard) && self.knows_newest_policy(&row.key)
     }
 
     /// Everything up to the first message: judge again (time has passed), have the share open, check terms

@@ -175,6 +175,11 @@ impl Service {
             }
         }
         self.witness.heard = self.witness.heard.with(from);
+        self.start_waiting();
+    }
+
+    /// Starts that waited for peers: those for which enough has been heard now.
+    pub(super) fn start_waiting(&mut self) {
         let waiting = std::mem::take(&mut self.witness.waiting);
         for start in waiting {
             self.start_session(start);

@@ -74,6 +74,11 @@ pub enum Contradiction {
     NotPending,
     /// Nothing is spent from a key that is not active.
     NotActive,
+    /// The change of this number is another, or its turn has not come.
+    Change {
+        /// The version, or the hold.
+        number: u32,
+    },
     /// The request is recorded with another key or expiry, though its hash binds both.
     Request {
         /// Its hash.
@@ -128,6 +133,9 @@ impl std::fmt::Display for Contradiction {
             ),
             Self::Certificate => f.write_str("it is active by another certificate, which is kept"),
             Self::NotPending => f.write_str("a new key must be pending and without certificate"),
+            Self::Change { number } => {
+                write!(f, "change {number} of its policy is another one, or not the next")
+            }
             Self::NotActive => f.write_str("it is not active, so nothing can be signed with it"),
             Self::Request { request } => {
                 write!(f, "request {} is recorded with another key or expiry", hex::encode(request))

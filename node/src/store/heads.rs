@@ -246,6 +246,7 @@ mod tests {
             state: KeyState::Pending,
             public: Vec::new(),
             policy: Vec::new(),
+            policy_version: 1,
             sealed: Vec::new(),
             confirmations: std::collections::BTreeMap::new(),
             certificate: None,

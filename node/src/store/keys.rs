@@ -37,23 +37,9 @@ impl Store {
     /// [`StoreError::Exists`] if its id is taken, [`StoreError::Conflict`] if it is not pending,
     /// [`StoreError::TooLarge`], or the disk's.
     pub fn insert_pending(&self, row: KeyRow) -> Result<(), StoreError> {
-        if row.state != KeyState::Pending || row.certificate.is_some() {
-            return Err(StoreError::Conflict { key: row.key, with: Contradiction::NotPending });
-        }
-        bounded("a key's name", row.name.len(), MAX_NAME)?;
-        bounded("a key's public record", row.public.len(), MAX_PUBLIC)?;
-        bounded("a key's policy", row.policy.len(), MAX_PUBLIC)?;
-        bounded("a sealed share", row.sealed.len(), MAX_SEALED)?;
-        bounded("a list of confirmations", row.confirmations.len(), MAX_CONFIRMATIONS)?;
-        for confirmation in row.confirmations.values() {
-            bounded("a confirmation", confirmation.len(), MAX_CONFIRMATION)?;
-        }
+        check_pending(&row)?;
         self.write(|transaction| {
-            let mut table = transaction.open_table(KEYS)?;
-            if table.get(row.key)?.is_some() {
-                return Err(StoreError::Exists { key: row.key });
-            }
-            table.insert(row.key, rows::encode(&row).as_slice())?;
+            insert_in(transaction, &row)?;
             Ok(End::Commit(()))
         })
     }
@@ -149,7 +135,31 @@ impl Store {
     }
 }
 
-fn change_in(
+pub(super) fn check_pending(row: &KeyRow) -> Result<(), StoreError> {
+    if row.state != KeyState::Pending || row.certificate.is_some() {
+        return Err(StoreError::Conflict { key: row.key, with: Contradiction::NotPending });
+    }
+    bounded("a key's name", row.name.len(), MAX_NAME)?;
+    bounded("a key's public record", row.public.len(), MAX_PUBLIC)?;
+    bounded("a key's policy", row.policy.len(), MAX_PUBLIC)?;
+    bounded("a sealed share", row.sealed.len(), MAX_SEALED)?;
+    bounded("a list of confirmations", row.confirmations.len(), MAX_CONFIRMATIONS)?;
+    for confirmation in row.confirmations.values() {
+        bounded("a confirmation", confirmation.len(), MAX_CONFIRMATION)?;
+    }
+    Ok(())
+}
+
+pub(super) fn insert_in(transaction: &WriteTransaction, row: &KeyRow) -> Result<(), StoreError> {
+    let mut table = transaction.open_table(KEYS)?;
+    if table.get(row.key)?.is_some() {
+        return Err(StoreError::Exists { key: row.key });
+    }
+    table.insert(row.key, rows::encode(row).as_slice())?;
+    Ok(())
+}
+
+pub(super) fn change_in(
     transaction: &WriteTransaction,
     key: [u8; 16],
     change: impl FnOnce(&mut KeyRow) -> Result<End<()>, StoreError>,

@@ -9,7 +9,7 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
 use super::rows::{
-    AUDIT, COUNTERSIGNED, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META,
+    AUDIT, CHANGES, COUNTERSIGNED, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META,
     META_FORMAT, REQUESTS, VETOES, WAITING, WAITING_REQUESTS, WINDOWS, WITNESSED,
 };
 use super::{StoreError, begin_write};
@@ -131,5 +131,6 @@ fn initialise(database: &Database) -> Result<(), StoreError> {
     transaction.open_table(WAITING)?;
     transaction.open_table(WAITING_REQUESTS)?;
     transaction.open_table(VETOES)?;
+    transaction.open_table(CHANGES)?;
     Ok(transaction.commit()?)
 }

@@ -57,6 +57,11 @@ pub(super) const WAITING_REQUESTS: TableDefinition<'_, [u8; 32], &[u8]> =
 /// (a request's hash, a vetoer) → [`VetoRow`]. A store without this table has none.
 pub(super) const VETOES: TableDefinition<'_, ([u8; 32], [u8; 32]), &[u8]> =
     TableDefinition::new("vetoes");
+/// A key's id, a series, a number.
+pub(super) type ChangeKey = ([u8; 16], u8, u32);
+/// A change of a key's policy → [`super::ChangeRow`]. A store without this table has none.
+pub(super) const CHANGES: TableDefinition<'_, ChangeKey, &[u8]> =
+    TableDefinition::new("policy-changes");
 
 /// How far a key is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +87,8 @@ pub struct KeyRow {
     /// Its policy, encoded.
     #[serde(with = "serde_bytes")]
     pub policy: Vec<u8>,
+    /// The policy's version: 1 is what the key was made with.
+    pub policy_version: u32,
     /// This party's share, sealed by the HSM.
     #[serde(with = "serde_bytes")]
     pub sealed: Vec<u8>,
@@ -189,6 +196,7 @@ mod tests {
             state: KeyState::Active,
             public: vec![1, 2],
             policy: vec![3],
+            policy_version: 1,
             sealed: vec![4, 5, 6],
             confirmations: [(1, vec![7]), (300, vec![8, 9])].into_iter().collect(),
             certificate: Some(vec![7, 8, 9]),
@@ -198,7 +206,7 @@ mod tests {
         let bytes = encode(&row);
         assert_eq!(
             hex::encode(&bytes),
-            "11111111111111111111111111111111037061790102010201030304050602010107ac020208090103070809\
+            "1111111111111111111111111111111103706179010201020103010304050602010107ac020208090103070809\
              0180a4a7da06"
         );
         assert_eq!(KeyRow::decode(&[0x11; 16], &bytes).unwrap(), row);
@@ -224,6 +232,7 @@ mod tests {
             state: KeyState::Pending,
             public: Vec::new(),
             policy: Vec::new(),
+            policy_version: 1,
             sealed: Vec::new(),
             confirmations: BTreeMap::new(),
             certificate: None,

@@ -8,7 +8,7 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::{vss, wire};
 use quorate_node::config::{Config, Folder};
 use quorate_node::sealing::{open_hedge, open_hsm, open_identity};
-use quorate_node::service::records::{Public, Record, share_context};
+use quorate_node::service::records::{Public, Record, row_context};
 use quorate_node::store::Store;
 
 use crate::needles::Secret;
@@ -37,7 +37,7 @@ impl Vault {
         assert_eq!(rows.len(), 1);
         let (row, party) = (&rows[0], PartyId::new(node.party).unwrap());
         let public: Public = wire::decode(&row.public).unwrap();
-        let context = share_context(public.terms.network, party, &public, row.sequence);
+        let context = row_context(public.terms.network, party, &public, &row);
         let plaintext = quorate_hsm::open(&*hsm.protector, &context, &row.sealed).unwrap();
         let record: Record = wire::decode(&plaintext).unwrap();
         let mut secrets = Vec::new();
