@@ -96,14 +96,7 @@ impl Service {
             Err(reason @ Rejection::Waiting { .. }) => PeerMessage::RejectSign { session, reason },
             Err(reason) => {
                 self.blame_proposer(from, &reason);
-                let why = super::coordinate::describe(&reason);
-                tracing::info!(coordinator = %from, "a request was refused: {why}");
-                if self.incidents.may_audit(from, self.now()) {
-                    self.audit(serde_json::json!({
-                        "event": "refused", "coordinator": from.number(),
-                        "session": hex::encode(session), "reason": why,
-                    }));
-                }
+                self.audit_refusal(from, &session, &reason);
                 PeerMessage::RejectSign { session, reason }
             }
         };
@@ -289,6 +282,7 @@ impl Service {
                 if let Rejection::BadRequest(what) = &reason {
                     self.incidents.add(from, format_args!("a start of a session: {what}"));
                 }
+                self.audit_refusal(from, &session, &reason);
                 self.participations.remove(&session);
                 self.send(from, PeerMessage::RejectSign { session, reason });
             }
@@ -496,6 +490,18 @@ impl Service {
                 record.to_string().into_bytes(),
             )
             .map_err(ServiceError::local)
+    }
+
+    /// A proposal of a coordinator, or a start, was refused: for the log and the audit log.
+    pub(super) fn audit_refusal(&mut self, from: PartyId, session: &Digest, reason: &Rejection) {
+        let why = super::coordinate::describe(reason);
+        tracing::info!(coordinator = %from, "refused a proposal: {why}");
+        if self.incidents.may_audit(from, self.now()) {
+            self.audit(serde_json::json!({
+                "event": "refused", "coordinator": from.number(),
+                "session": hex::encode(session), "reason": why,
+            }));
+        }
     }
 
     /// Appends a record with this party's time.
