@@ -385,7 +385,7 @@ mod tests {
         let mut number = 1000;
         let full = loop {
             let mut next = row((number % 200) as u8, 100, 1000);
-            next.key[..4].copy_from_slice(&(number / 60).to_be_bytes());
+            next.key[..4].copy_from_slice(&(number / 60_u32).to_be_bytes());
             match add(&store, number, &next) {
                 AwaitOutcome::Recorded => number += 1,
                 other => break other,

@@ -35,7 +35,7 @@ impl Asked {
         Self { policy: single(condition), request }
     }
 
-    fn reason(&self, facts: &Facts<'_>) -> Option<Reason> {
+    fn reason(&self, facts: &Facts<'_>) -> Option<Reason<'_>> {
         let request = SignedRequest::parse(&self.request).unwrap();
         let policy = Policy::parse(&self.policy).unwrap();
         policy.judge(&request, facts, &mut |_| {}).err().map(|denial| denial.reason)
