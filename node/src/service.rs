@@ -16,6 +16,7 @@ mod policies;
 mod quorum;
 #[doc(hidden)]
 pub mod records;
+mod refusals;
 mod signed_head;
 mod signing;
 mod transport;

@@ -226,6 +226,7 @@ impl Service {
             Ok(Weighed::Allowed(judged)) => judged,
             Ok(Weighed::Asks(inquire)) => return self.inquire(inquire, ForFacts::Ask(asked, wait)),
             Ok(Weighed::Refused(reason)) | Err(reason) => {
+                self.audit_denial(&asked.request, &reason);
                 let error = match SignedRequest::parse(&asked.request) {
                     Err(wrong @ RequestError::Signature) => {
                         ServiceError::Unauthorised { reason: wrong.to_string() }

@@ -305,8 +305,8 @@ impl Service {
             match waiting {
                 Waiting::Ask(asked, wait) => self.ask(asked, wait),
                 Waiting::Proposal { from, session, request } => {
-                    let answer = self.consider(from, session, request);
-                    self.answer_proposal(from, session, answer);
+                    let answer = self.consider(from, session, &request);
+                    self.answer_proposal(from, session, &request, answer);
                 }
                 Waiting::Start(start) => self.start_session(start),
                 Waiting::Await { from, request } => self.handle_await(from, request),
@@ -338,8 +338,8 @@ impl Service {
     fn refuse_waiting(&mut self, waiting: Waiting, reason: Rejection) {
         match waiting {
             Waiting::Ask(asked, _) => answer(asked.replies, &Err(to_error(&reason, self.me))),
-            Waiting::Proposal { from, session, .. } => {
-                self.answer_proposal(from, session, Err(reason));
+            Waiting::Proposal { from, session, request } => {
+                self.answer_proposal(from, session, &request, Err(reason));
             }
             Waiting::Start(start) => self.refuse_start(&start, reason),
             // It is told again when the link comes up.

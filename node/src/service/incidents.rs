@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use quorate_core::hash::Digest;
 use quorate_core::party::PartyId;
+use quorate_core::request::ClientKey;
 
 /// Characters of a peer's own words that are kept or shown.
 const MAX_WORDS: usize = 300;
@@ -16,15 +17,33 @@ pub(super) fn clip(words: &str) -> String {
     words.chars().filter(|c| !c.is_control()).take(MAX_WORDS).collect()
 }
 
-/// Refused proposals of one coordinator that go into the audit log, per minute: it must not be able to
-/// fill the disk.
-const AUDITED_PER_MINUTE: u32 = 60;
+/// Refusals of one asker that go into the audit log, per minute: it must not be able to fill the disk.
+const AUDITED_PER_MINUTE: u64 = 60;
+/// Clients whose refusals are counted at a time.
+const MAX_CLIENTS: usize = 1024;
+
+/// Who was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Asker {
+    /// A coordinator.
+    Party(PartyId),
+    /// A client, at this party.
+    Client(ClientKey),
+}
+
+/// How often in this minute, and how often before without a record.
+#[derive(Default)]
+struct Audited {
+    minute: u64,
+    count: u64,
+    left_out: u64,
+}
 
 /// Counts and last words, by party.
 #[derive(Default)]
 pub(super) struct Incidents {
     of: BTreeMap<PartyId, (u64, String)>,
-    audited: BTreeMap<PartyId, (u64, u32)>,
+    audited: BTreeMap<Asker, Audited>,
 }
 
 impl Incidents {
@@ -42,14 +61,28 @@ impl Incidents {
         found.map_or((0, None), |(count, last)| (*count, Some(last.clone())))
     }
 
-    /// Whether one more refusal of this coordinator goes into the audit log; `now` in seconds.
-    pub(super) fn may_audit(&mut self, party: PartyId, now: u64) -> bool {
-        let (minute, count) = self.audited.entry(party).or_default();
-        if *minute != now / 60 {
-            (*minute, *count) = (now / 60, 0);
+    /// If one more refusal of this asker goes into the audit log: how many before it did not. `now` in
+    /// seconds.
+    pub(super) fn may_audit(&mut self, asker: Asker, now: u64) -> Option<u64> {
+        let minute = now / 60;
+        if self.audited.len() >= MAX_CLIENTS && !self.audited.contains_key(&asker) {
+            // Askers without a debt need not be remembered.
+            self.audited.retain(|_, old| old.minute == minute || old.left_out > 0);
+            // Keys of clients cost nothing: who makes thousands of them is in the log alone.
+            if self.audited.len() >= MAX_CLIENTS && matches!(asker, Asker::Client(_)) {
+                return None;
+            }
         }
-        *count = count.saturating_add(1);
-        *count <= AUDITED_PER_MINUTE
+        let audited = self.audited.entry(asker).or_default();
+        if audited.minute != minute {
+            (audited.minute, audited.count) = (minute, 0);
+        }
+        audited.count = audited.count.saturating_add(1);
+        if audited.count > AUDITED_PER_MINUTE {
+            audited.left_out = audited.left_out.saturating_add(1);
+            return None;
+        }
+        Some(std::mem::take(&mut audited.left_out))
     }
 }
 
@@ -104,13 +137,25 @@ mod tests {
     #[test]
     fn a_flood_of_refusals_leaves_room_on_the_disk() {
         let mut incidents = Incidents::default();
-        let party = PartyId::new(1).unwrap();
+        let party = Asker::Party(PartyId::new(1).unwrap());
         let audited = |now, incidents: &mut Incidents| {
-            (0..1000).filter(|_| incidents.may_audit(party, now)).count()
+            let told = (0..1000).filter_map(|_| incidents.may_audit(party, now));
+            told.fold((0, 0), |(count, left_out), more| (count + 1, left_out + more))
         };
-        assert_eq!(audited(600, &mut incidents), 60);
-        assert_eq!(audited(659, &mut incidents), 0);
-        assert_eq!(audited(660, &mut incidents), 60);
+        assert_eq!(audited(600, &mut incidents), (60, 0));
+        assert_eq!(audited(659, &mut incidents), (0, 0));
+        // The next record says what is not there.
+        assert_eq!(audited(660, &mut incidents), (60, 1940));
+        // Nobody makes this party remember them all, and nobody keeps others from being heard.
+        for number in 0..5000_u32 {
+            let mut client = [0; 32];
+            client[..4].copy_from_slice(&number.to_be_bytes());
+            let first = number < MAX_CLIENTS as u32 - 1;
+            assert_eq!(incidents.may_audit(Asker::Client(ClientKey(client)), 670).is_some(), first);
+        }
+        assert_eq!(incidents.audited.len(), MAX_CLIENTS);
+        assert_eq!(incidents.may_audit(Asker::Party(PartyId::new(2).unwrap()), 670), Some(0));
+        assert_eq!(incidents.may_audit(Asker::Client(ClientKey([9; 32])), 730), Some(0));
     }
 
     #[test]

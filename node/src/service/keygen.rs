@@ -123,7 +123,7 @@ impl Service {
                     let what = super::coordinate::describe(&reason);
                     self.incidents.add(from, format_args!("a proposal of a key: {what}"));
                 }
-                self.audit_refusal(from, &session, &reason);
+                self.audit_refusal(from, &session, None, &reason);
                 PeerMessage::RejectKey { session, reason }
             }
         };

@@ -186,6 +186,7 @@ impl Service {
                 answer(c.replies, &Err(error));
             }
             Ok(Weighed::Refused(reason)) | Err(reason) => {
+                self.audit_denial(&c.request, &reason);
                 answer(c.replies, &Err(to_error(&reason, self.me)));
             }
         }

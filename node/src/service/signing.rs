@@ -78,8 +78,8 @@ impl Service {
         request: Vec<u8>,
     ) {
         let session = sign_session(&self.network_id, from, nonce, &request);
-        let answer = self.accept_proposal(from, session, request);
-        self.answer_proposal(from, session, answer);
+        let answer = self.accept_proposal(from, session, &request);
+        self.answer_proposal(from, session, &request, answer);
     }
 
     /// Tells the coordinator, unless the answer is still to come.
@@ -87,6 +87,7 @@ impl Service {
         &mut self,
         from: PartyId,
         session: Digest,
+        request: &[u8],
         answer: Result<Option<PeerMessage>, Rejection>,
     ) {
         let answer = match answer {
@@ -96,7 +97,7 @@ impl Service {
             Err(reason @ Rejection::Waiting { .. }) => PeerMessage::RejectSign { session, reason },
             Err(reason) => {
                 self.blame_proposer(from, &reason);
-                self.audit_refusal(from, &session, &reason);
+                self.audit_refusal(from, &session, Some(request), &reason);
                 PeerMessage::RejectSign { session, reason }
             }
         };
@@ -150,7 +151,7 @@ impl Service {
         &mut self,
         from: PartyId,
         session: Digest,
-        request: Vec<u8>,
+        request: &[u8],
     ) -> Result<Option<PeerMessage>, Rejection> {
         // After its link broke the coordinator asks again; the same salt answers the same session.
         if let Some(Participation { session: None, salt, .. }) = self.participations.get(&session) {
@@ -174,23 +175,24 @@ impl Service {
         &mut self,
         from: PartyId,
         session: Digest,
-        request: Vec<u8>,
+        request: &[u8],
     ) -> Result<Option<PeerMessage>, Rejection> {
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
         }
-        let reading = self.read(&request)?;
+        let reading = self.read(request)?;
         if let Some(outcome) = reading.outcome {
             return Ok(Some(PeerMessage::AlreadySigned { session, outcome }));
         }
-        let judged = match self.weigh(&request, reading) {
+        let judged = match self.weigh(request, reading) {
             Weighed::Allowed(judged) => judged,
             Weighed::Refused(waiting @ Rejection::Waiting { .. }) => {
-                self.keep_waiting(from, &request)?;
+                self.keep_waiting(from, request)?;
                 return Err(waiting);
             }
             Weighed::Refused(reason) => return Err(reason),
             Weighed::Asks(inquire) => {
+                let request = request.to_vec();
                 self.inquire(inquire, Waiting::Proposal { from, session, request });
                 return Ok(None);
             }
@@ -211,7 +213,7 @@ impl Service {
             coordinator: from,
             deadline: self.clock.instant() + self.deadlines.accept + self.deadlines.sign,
             hash: judged.hash,
-            request,
+            request: request.to_vec(),
             salt,
             started: false,
             session: None,
@@ -282,7 +284,7 @@ impl Service {
                 if let Rejection::BadRequest(what) = &reason {
                     self.incidents.add(from, format_args!("a start of a session: {what}"));
                 }
-                self.audit_refusal(from, &session, &reason);
+                self.audit_refusal(from, &session, Some(&request), &reason);
                 self.participations.remove(&session);
                 self.send(from, PeerMessage::RejectSign { session, reason });
             }
@@ -490,18 +492,6 @@ impl Service {
                 record.to_string().into_bytes(),
             )
             .map_err(ServiceError::local)
-    }
-
-    /// A proposal of a coordinator, or a start, was refused: for the log and the audit log.
-    pub(super) fn audit_refusal(&mut self, from: PartyId, session: &Digest, reason: &Rejection) {
-        let why = super::coordinate::describe(reason);
-        tracing::info!(coordinator = %from, "refused a proposal: {why}");
-        if self.incidents.may_audit(from, self.now()) {
-            self.audit(serde_json::json!({
-                "event": "refused", "coordinator": from.number(),
-                "session": hex::encode(session), "reason": why,
-            }));
-        }
     }
 
     /// Appends a record with this party's time.

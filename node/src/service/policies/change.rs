@@ -95,7 +95,8 @@ impl Service {
             return;
         }
         self.incidents.add(from, format_args!("a change of a policy: {refused}"));
-        if self.incidents.may_audit(from, self.now()) {
+        let asker = super::super::incidents::Asker::Party(from);
+        if self.incidents.may_audit(asker, self.now()).is_some() {
             self.audit(serde_json::json!({
                 "event": "refused", "coordinator": from.number(),
                 "reason": format!("a change of a policy: {refused}"),
