@@ -1,6 +1,7 @@
 //! One party's mind: which proposals it takes part in, which requests its policy allows, and what
 //! each message means. It runs on one thread; [`crate::run`] feeds it.
 
+mod checked;
 mod confirm;
 mod coordinate;
 mod countersign;
@@ -47,6 +48,7 @@ use crate::message::{PeerMessage, SessionKeyCertificate, head_session};
 use crate::network::Event;
 use crate::store::Store;
 
+use checked::PolicyHashes;
 use coordinate::Coordination;
 use facts::Inquiries;
 use hsm_calls::Calls;
@@ -176,6 +178,7 @@ pub struct Service {
     open_keys: OpenKeys,
     openings: Openings,
     policies: Policies,
+    hashes: PolicyHashes,
     hedge: Locked<SecretBytes>,
     counter: u64,
     session_key: SessionKey,
@@ -250,6 +253,7 @@ impl Service {
             open_keys: OpenKeys::new(parts.keeping),
             openings: Openings::default(),
             policies,
+            hashes: PolicyHashes::default(),
             hedge,
             counter: 0,
             session_key,

@@ -239,7 +239,7 @@ impl Service {
         }
         let request = SignedRequest::parse(bytes).ok()?;
         let public = Self::public_of(&reading.row).ok()?;
-        let policy = super::records::policy_of(&reading.row, &public).ok()?;
+        let policy = self.policy_of(&reading.row, &public).ok()?;
         let mut questions: Vec<OwnedQuestion> = Vec::new();
         let mut note = |question: &Question<'_>| {
             let new = questions.iter().all(|own| own.as_question() != *question);

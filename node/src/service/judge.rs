@@ -9,7 +9,6 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::{self, Amount, Denial, Reason, Trace};
 use quorate_core::request::{ClientKey, SignedRequest};
 
-use super::records::policy_of;
 use super::{Curve, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, Rejection};
@@ -102,7 +101,7 @@ impl Service {
         let request = SignedRequest::parse(bytes)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         let public = Self::public_of(&reading.row).map_err(|error| fault(&error))?;
-        let policy = policy_of(&reading.row, &public).map_err(|error| fault(&error))?;
+        let policy = self.policy_of(&reading.row, &public).map_err(|error| fault(&error))?;
         self.may_sign(&reading.row, &policy)?;
         let mut allowed = Vec::new();
         let mut watch = |step: Trace<'_>| {

@@ -176,7 +176,7 @@ impl Service {
             tracing::error!(key = name, "not signed: {problem}");
             return Err(denied("policy-history", format!("key {name}: {problem}")));
         }
-        if owned.version != row.policy_version || owned.policy != policy.hash() {
+        if owned.version != row.policy_version || owned.policy != self.hashes.of(&row.key, policy) {
             tracing::error!(key = name, "not signed: the store changed under this node");
             return Err(Rejection::Fault);
         }

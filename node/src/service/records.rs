@@ -119,6 +119,15 @@ pub(super) fn reseal(
 }
 
 impl Service {
+    /// The same as [`policy_of`], for every judgement.
+    pub(super) fn policy_of<'a>(
+        &self,
+        row: &'a KeyRow,
+        public: &Public,
+    ) -> Result<Policy<'a>, ServiceError> {
+        policy_by(row, public, |policy| self.hashes.of(&row.key, policy))
+    }
+
     pub(super) fn public_of(row: &KeyRow) -> Result<Public, ServiceError> {
         wire::decode(&row.public).map_err(|_| damaged(row, "its public record is malformed"))
     }
@@ -150,8 +159,16 @@ impl Service {
 /// by the controllers of the one before ([`super::policies`]), and the sealed share is bound to version and
 /// hash. Who can write the store cannot loosen it.
 pub(super) fn policy_of<'a>(row: &'a KeyRow, public: &Public) -> Result<Policy<'a>, ServiceError> {
+    policy_by(row, public, Policy::hash)
+}
+
+fn policy_by<'a>(
+    row: &'a KeyRow,
+    public: &Public,
+    hash: impl Fn(&Policy<'a>) -> Digest,
+) -> Result<Policy<'a>, ServiceError> {
     let policy = Policy::parse(&row.policy).map_err(|_| damaged(row, "its policy is malformed"))?;
-    if row.policy_version == 1 && policy.hash() != public.terms.context {
+    if row.policy_version == 1 && hash(&policy) != public.terms.context {
         return Err(damaged(row, "its policy is not the one that the key was made with"));
     }
     Ok(policy)
