@@ -4,6 +4,7 @@
 mod confirm;
 mod coordinate;
 mod device_log;
+mod explained;
 mod hsm_calls;
 mod incidents;
 mod judge;
