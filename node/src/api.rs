@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /v1/status`, `GET /v1/keys`, `GET /v1/keys/{name or id}` | anybody on this machine |
 //! | `GET /v1/keys/{name or id}/policy` | the same |
+//! | `GET /v1/policy/schema` | the same: the JSON schema of policies |
 //! | `POST /v1/keys`, `GET /v1/audit?from=N` | with the operator token |
 //! | `POST /v1/policies` | with a change that the policy's controllers signed |
 //! | `POST /v1/sign` | with a client-signed request |
@@ -262,9 +263,14 @@ async fn audit(
     shared.handle.audit(from).await.map(Json)
 }
 
+async fn policy_schema() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/schema+json")], policy_file::SCHEMA)
+}
+
 async fn nothing_here() -> ServiceError {
     ServiceError::bad_request(
-        "no such call: see /v1/status, /v1/keys, /v1/policies, /v1/sign, /v1/requests, /v1/vetoes and /v1/audit",
+        "no such call: see /v1/status, /v1/keys, /v1/policies, /v1/policy/schema, /v1/sign, /v1/requests, /v1/vetoes \
+         and /v1/audit",
     )
 }
 
@@ -286,6 +292,7 @@ pub fn router(handle: Handle, operator_token: &str) -> Router {
         .route("/v1/requests", get(waiting))
         .route("/v1/requests/{hash}", get(waiting_request))
         .route("/v1/vetoes", post(veto))
+        .route("/v1/policy/schema", get(policy_schema))
         .route("/v1/audit", get(audit))
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_verb)

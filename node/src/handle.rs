@@ -367,6 +367,10 @@ pub enum ServiceError {
         reason: String,
         /// Whose policy.
         party: u16,
+        /// The coordinator's own judgement, each rule and condition, as `quorate policy simulate --json`
+        /// has it: only for those whom the policy names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdict: Option<Box<serde_json::Value>>,
     },
     /// The operator token is missing or wrong.
     Unauthorised {
@@ -500,7 +504,7 @@ impl std::fmt::Display for ServiceError {
         match self {
             Self::Waiting(waiting) => waiting.fmt(f),
             Self::UnknownRequest { request } => write!(f, "no such request waits here: {request}"),
-            Self::Denied { rule, reason, party } => {
+            Self::Denied { rule, reason, party, .. } => {
                 write!(f, "party {party}'s policy denies the request (rule {rule}): {reason}")
             }
             Self::Unauthorised { reason } => write!(f, "not authorised: {reason}"),

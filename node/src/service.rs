@@ -6,6 +6,7 @@ mod confirm;
 mod coordinate;
 mod countersign;
 mod device_log;
+mod explained;
 mod facts;
 mod hsm_calls;
 mod incidents;

@@ -33,6 +33,8 @@ pub(super) enum PolicyVerb {
         #[arg(long)]
         key: Option<String>,
     },
+    /// Print the JSON schema of policy files, for editors and other tools
+    Schema,
     /// Judge a request as a party would, without its counters, and show each step
     Simulate {
         /// The policy file (JSON)
@@ -95,6 +97,12 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
     match verb {
         PolicyVerb::Lint { file, strict } => lint(global, file, *strict),
         PolicyVerb::Explain { file, key } => explain(global, file.as_deref(), key.as_deref()),
+        PolicyVerb::Schema => {
+            let schema = serde_json::from_str(policy_file::SCHEMA)
+                .map_err(|error| CommandError::local("reading the schema", error))?;
+            global.print(&schema, policy_file::SCHEMA);
+            Ok(())
+        }
         PolicyVerb::Simulate { file, request, at, known_since, vetoed_by, facts, account } => {
             let recorded = facts.as_deref().map(recorded).transpose()?.unwrap_or_default();
             let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());

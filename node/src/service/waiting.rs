@@ -160,6 +160,7 @@ impl Service {
                 rule: "vetoer".to_owned(),
                 reason: format!("no delay of the policy of key {} lets {vetoer} veto", row.name),
                 party: self.me.number(),
+                verdict: None,
             });
         }
         let memory = self.store.memory(request).map_err(ServiceError::local)?;

@@ -96,6 +96,7 @@ impl Service {
             rule: error.code().to_owned(),
             reason: format!("the controllers' approval of the key: {error}"),
             party: self.me.number(),
+            verdict: None,
         };
         let approval = match create.approval.as_slice() {
             [] => None,

@@ -56,6 +56,7 @@ impl Refused {
                 rule: error.code().to_owned(),
                 reason: error.to_string(),
                 party: party.number(),
+                verdict: None,
             },
         }
     }
