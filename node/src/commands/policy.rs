@@ -1,16 +1,15 @@
 //! `quorate policy`: policies before they guard a key.
 
+mod simulate;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use quorate_core::policy::ethereum::Address;
-use quorate_core::policy::{Facts, Policy};
-use quorate_core::request::SignedRequest;
+use quorate_core::policy::Policy;
 use serde_json::{Value, json};
 
-use super::{CommandError, Global, request};
-use crate::clock::{Clock as _, SystemClock};
-use crate::policy_file::{self, PolicyBytes, PolicyFileError, Recorded};
+use super::{CommandError, Global};
+use crate::policy_file::{self, PolicyBytes, PolicyFileError};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum PolicyVerb {
@@ -32,26 +31,7 @@ pub(super) enum PolicyVerb {
         key: Option<String>,
     },
     /// Judge a request as a party would, without its counters, and show each step
-    Simulate {
-        /// The policy file (JSON)
-        file: PathBuf,
-        /// The request, as `quorate sign --save-request` keeps it
-        #[arg(long, value_name = "FILE")]
-        request: PathBuf,
-        /// The party's clock: Unix seconds, or like 2027-01-31T12:00:00Z; now if left out
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        at: Option<u64>,
-        /// Facts that the party would have found out, as docs/POLICY.md has them; none if left out
-        #[arg(long, value_name = "FILE")]
-        facts: Option<PathBuf>,
-        /// The account of the key that would sign, for conditions about $key
-        #[arg(long, value_name = "ADDRESS", value_parser = account)]
-        account: Option<Address>,
-    },
-}
-
-fn account(text: &str) -> Result<Address, String> {
-    Address::from_hex(text).ok_or_else(|| "no address, or a wrong checksum".to_owned())
+    Simulate(simulate::Simulation),
 }
 
 fn moment(text: &str) -> Result<u64, String> {
@@ -63,12 +43,7 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
     match verb {
         PolicyVerb::Lint { file, strict } => lint(global, file, *strict),
         PolicyVerb::Explain { file, key } => explain(global, file.as_deref(), key.as_deref()),
-        PolicyVerb::Simulate { file, request, at, facts, account } => {
-            let recorded = facts.as_deref().map(recorded).transpose()?.unwrap_or_default();
-            let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());
-            let facts = Facts { account: *account, answers: &recorded, ..Facts::at(now) };
-            simulate(global, file, request, &facts)
-        }
+        PolicyVerb::Simulate(simulation) => simulate::simulate(global, simulation),
     }
 }
 
@@ -129,33 +104,5 @@ fn explain(global: &Global, file: Option<&Path>, key: Option<&str>) -> Result<()
     let text = policy_file::explain(&policy);
     let lines: Vec<&str> = text.lines().collect();
     global.print(&json!({ "hash": hex::encode(policy.hash()), "sentences": lines }), &text);
-    Ok(())
-}
-
-/// Facts from a file.
-fn recorded(file: &Path) -> Result<Recorded, CommandError> {
-    let named = |field: String, what: String| PolicyFileError {
-        field: format!("{}: {field}", file.display()),
-        what,
-    };
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| named("facts".to_owned(), error.to_string()))?;
-    let recorded = Recorded::parse(&text).map_err(|error| named(error.field, error.what))?;
-    Ok(recorded)
-}
-
-fn simulate(
-    global: &Global,
-    file: &Path,
-    request: &Path,
-    facts: &Facts<'_>,
-) -> Result<(), CommandError> {
-    let bytes = read(file)?;
-    let policy = parsed(&bytes)?;
-    let request = request::read(request)?;
-    let request =
-        SignedRequest::parse(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
-    let verdict = policy_file::judge(&policy, &request, facts);
-    global.print(&verdict.json(), &verdict.text());
     Ok(())
 }
