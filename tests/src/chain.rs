@@ -184,7 +184,11 @@ impl Chain {
         self.receipt(&hash)
     }
 
-    fn receipt(&self, hash: &Value) -> Result<Value, RpcError> {
+    /// Waits until a transaction is mined.
+    ///
+    /// # Errors
+    /// [`RpcError`].
+    pub fn receipt(&self, hash: &Value) -> Result<Value, RpcError> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let receipt = self.rpc("eth_getTransactionReceipt", json!([hash]))?;
@@ -328,7 +332,7 @@ fn javascript_folder() -> PathBuf {
 }
 
 fn need_packages() {
-    for package in ["ethers", "hardhat"] {
+    for package in ["ethers", "hardhat", "solc", "@openzeppelin/contracts"] {
         let path = javascript_folder().join("node_modules").join(package);
         assert!(path.is_dir(), "{} is missing: run tests/run", path.display());
     }

@@ -102,12 +102,27 @@ impl Cluster {
     /// If that fails.
     #[must_use]
     pub fn running(n: u16, hsm: Hsm, deadlines: Option<Deadlines>) -> Self {
+        Self::running_with(n, hsm, deadlines, |_| String::new())
+    }
+
+    /// The same, and what `more` says stands at the end of each party's configuration.
+    ///
+    /// # Panics
+    /// If that fails.
+    #[must_use]
+    pub fn running_with(
+        n: u16,
+        hsm: Hsm,
+        deadlines: Option<Deadlines>,
+        more: impl Fn(u16) -> String,
+    ) -> Self {
         let mut taken = String::new();
         for _ in 0..TRIES {
             let mut cluster = Self::new(n, hsm);
             if let Some(deadlines) = deadlines {
                 cluster.set_deadlines(deadlines);
             }
+            cluster.configure(&more);
             match cluster.try_start_all() {
                 Ok(()) => {
                     cluster.wait_linked();
@@ -125,12 +140,16 @@ impl Cluster {
     /// # Panics
     /// If a file cannot be written.
     pub fn set_deadlines(&self, Deadlines { key, accept, sign }: Deadlines) {
+        self.configure(&|_| {
+            format!("\n[deadlines]\nkey_ms = {key}\naccept_ms = {accept}\nsign_ms = {sign}\n")
+        });
+    }
+
+    fn configure(&self, more: &dyn Fn(u16) -> String) {
         for party in &self.parties {
             let file = party.folder.join("quorate.toml");
             let mut config = must("a configuration", fs::read_to_string(&file));
-            config.push_str(&format!(
-                "\n[deadlines]\nkey_ms = {key}\naccept_ms = {accept}\nsign_ms = {sign}\n"
-            ));
+            config.push_str(&more(party.id));
             must("a configuration", fs::write(&file, config));
         }
     }

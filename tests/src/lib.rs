@@ -1,6 +1,6 @@
 //! What the tests share: the deterministic simulator of the core, whole nodes in simulated trouble,
-//! clusters of real processes, a disk that loses what was not synced, real chains, and those who judge
-//! what comes out.
+//! clusters of real processes, a disk that loses what was not synced, real chains and contracts, a web
+//! server that says anything, and those who judge what comes out.
 
 pub mod chain;
 pub mod cluster;
@@ -13,3 +13,5 @@ pub mod nodes;
 pub mod nonce_checker;
 pub mod simulator;
 pub mod transaction;
+pub mod web;
+pub mod world;

@@ -5,6 +5,7 @@
 //! nonce point that leaves a party must be covered by a durable spend when that party comes back.
 
 mod ask;
+mod facts;
 mod hsm;
 mod wire;
 
@@ -32,12 +33,13 @@ use tokio::sync::oneshot;
 
 use crate::disk::SimulatedDisk;
 use crate::simulator::id;
+use facts::SimulatedFacts;
 use hsm::SimulatedHsm;
 use wire::{SimulatedClock, SimulatedTransport, Wire};
 
 pub use hsm::HsmWeather;
 
-pub use ask::{Answer, policy, transfer, transfer_from};
+pub use ask::{Answer, RECIPIENT, client_name, policy, transfer, transfer_from};
 
 /// When simulated worlds begin, Unix time.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -50,6 +52,7 @@ struct Node {
     clock: SimulatedClock,
     hsm: SimulatedHsm,
     weather: HsmWeather,
+    facts: SimulatedFacts,
     service: Option<Service>,
     /// R1 messages that left since the disk was last put back: (session, request hash).
     released: BTreeSet<Digest>,
@@ -113,6 +116,7 @@ impl World {
                 clock: SimulatedClock::new(EPOCH),
                 hsm: SimulatedHsm::default(),
                 weather: HsmWeather::default(),
+                facts: SimulatedFacts::default(),
                 service: None,
                 released: BTreeSet::new(),
             };
@@ -170,12 +174,14 @@ impl World {
         };
         // Whatever was under way died with the process.
         node.hsm = SimulatedHsm::default();
+        node.facts.restart();
         let parts = Parts {
             me: id(party),
             membership: Arc::clone(&self.membership),
             identity: Arc::clone(&node.identity),
             protector: Arc::clone(&node.protector),
             hsm: Box::new(node.hsm.clone()),
+            facts: Box::new(node.facts.clone()),
             hedge: SecretBytes::new([party as u8; 32]),
             store,
             transport: Box::new(SimulatedTransport { me: party, wire: Arc::clone(&self.wire) }),
@@ -306,6 +312,7 @@ impl World {
             self.crash(party);
         }
         self.answer_at_once(party);
+        self.answer_facts(party);
         result
     }
 

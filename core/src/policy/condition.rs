@@ -404,6 +404,7 @@ impl<'a> Condition<'a> {
     pub(super) fn names(&self, key: &[u8; 32]) -> bool {
         match self {
             Self::Client(list) | Self::Approvals { of: list, .. } => list.contains(key),
+            Self::Delay(delay) => delay.veto.contains(key),
             _ => self
                 .inner()
                 .is_some_and(|inner| inner.iter().any(|one| one.is_ok_and(|one| one.names(key)))),

@@ -2,17 +2,16 @@
 
 pub(super) mod ownership;
 
+mod simulate;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use quorate_core::policy::ethereum::Address;
-use quorate_core::policy::{Facts, Policy};
-use quorate_core::request::{ClientKey, SignedRequest};
+use quorate_core::policy::Policy;
 use serde_json::{Value, json};
 
-use super::{CommandError, Global, request};
-use crate::clock::{Clock as _, SystemClock};
-use crate::policy_file::{self, PolicyBytes, PolicyFileError, Recorded};
+use super::{CommandError, Global};
+use crate::policy_file::{self, PolicyBytes, PolicyFileError};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum PolicyVerb {
@@ -36,28 +35,7 @@ pub(super) enum PolicyVerb {
     /// Print the JSON schema of policy files, for editors and other tools
     Schema,
     /// Judge a request as a party would, without its counters, and show each step
-    Simulate {
-        /// The policy file (JSON)
-        file: PathBuf,
-        /// The request, as `quorate sign --save-request` keeps it
-        #[arg(long, value_name = "FILE")]
-        request: PathBuf,
-        /// The party's clock: Unix seconds, or like 2027-01-31T12:00:00Z; now if left out
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        at: Option<u64>,
-        /// Since when the party has had the request on record, for delays; not yet if left out
-        #[arg(long, value_name = "TIME", value_parser = moment)]
-        known_since: Option<u64>,
-        /// Somebody who has vetoed it: `ed25519:…`; several times for several
-        #[arg(long, value_name = "KEY", value_parser = vetoer)]
-        vetoed_by: Vec<ClientKey>,
-        /// Facts that the party would have found out, as docs/POLICY.md has them; none if left out
-        #[arg(long, value_name = "FILE")]
-        facts: Option<PathBuf>,
-        /// The account of the key that would sign, for conditions about $key
-        #[arg(long, value_name = "ADDRESS", value_parser = account)]
-        account: Option<Address>,
-    },
+    Simulate(simulate::Simulation),
     /// Make a change for a key's controllers to sign: a new policy, a freeze, or a key in their name
     Propose(ownership::ProposeArgs),
     /// Sign a proposed change as a controller: its file gets one signature more
@@ -80,14 +58,6 @@ pub(super) enum PolicyVerb {
     },
 }
 
-fn account(text: &str) -> Result<Address, String> {
-    Address::from_hex(text).ok_or_else(|| "no address, or a wrong checksum".to_owned())
-}
-
-fn vetoer(text: &str) -> Result<ClientKey, String> {
-    policy_file::parse_client(text).ok_or_else(|| "no Ed25519 key".to_owned())
-}
-
 fn moment(text: &str) -> Result<u64, String> {
     let value = text.parse::<u64>().map_or_else(|_| Value::from(text), Value::from);
     policy_file::moment(&value).ok_or_else(|| "no time (try 2027-01-31T12:00:00Z)".to_owned())
@@ -103,18 +73,7 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
             global.print(&schema, policy_file::SCHEMA);
             Ok(())
         }
-        PolicyVerb::Simulate { file, request, at, known_since, vetoed_by, facts, account } => {
-            let recorded = facts.as_deref().map(recorded).transpose()?.unwrap_or_default();
-            let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());
-            let facts = Facts {
-                account: *account,
-                answers: &recorded,
-                known_since: *known_since,
-                vetoes: vetoed_by,
-                ..Facts::at(now)
-            };
-            simulate(global, file, request, &facts)
-        }
+        PolicyVerb::Simulate(simulation) => simulate::simulate(global, simulation),
         PolicyVerb::Propose(args) => ownership::propose(global, args),
         PolicyVerb::Approve { file, key } => ownership::approve(global, file, key),
         PolicyVerb::Set { file } => ownership::set(global, file),
@@ -179,42 +138,5 @@ fn explain(global: &Global, file: Option<&Path>, key: Option<&str>) -> Result<()
     let text = policy_file::explain(&policy);
     let lines: Vec<&str> = text.lines().collect();
     global.print(&json!({ "hash": hex::encode(policy.hash()), "sentences": lines }), &text);
-    Ok(())
-}
-
-/// Facts from a file.
-fn recorded(file: &Path) -> Result<Recorded, CommandError> {
-    let named = |field: String, what: String| PolicyFileError {
-        field: format!("{}: {field}", file.display()),
-        what,
-    };
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| named("facts".to_owned(), error.to_string()))?;
-    let recorded = Recorded::parse(&text).map_err(|error| named(error.field, error.what))?;
-    Ok(recorded)
-}
-
-fn simulate(
-    global: &Global,
-    file: &Path,
-    request: &Path,
-    facts: &Facts<'_>,
-) -> Result<(), CommandError> {
-    let bytes = read(file)?;
-    let policy = parsed(&bytes)?;
-    let request = request::read(request)?;
-    let request =
-        SignedRequest::parse(&request).map_err(|error| CommandError::Usage(error.to_string()))?;
-    let verdict = policy_file::judge(&policy, &request, facts);
-    let (mut object, mut text) = (verdict.json(), verdict.text());
-    if let (Err(_), Some(opens)) = (&verdict.result, policy.opens_at(&request, facts)) {
-        object["opens_at"] = opens.into();
-        let opens_text = policy_file::moment_text(opens);
-        text.push_str(&format!("it waits for delays alone, until {opens_text}\n"));
-        if opens >= request.expires() {
-            text.push_str("by then it has expired: ask with a later expiry\n");
-        }
-    }
-    global.print(&object, &text);
     Ok(())
 }

@@ -58,10 +58,10 @@ pub(super) fn check_url(text: &str, private: bool) -> Result<Uri, &'static str> 
         return Err("has a . or .. in its path");
     }
     let uri: Uri = text.parse().map_err(|_| "is no address")?;
-    match uri.host() {
-        Some(host) if !host.is_empty() => Ok(uri),
-        _ => Err("has no host"),
-    }
+    let host = uri.host().filter(|host| !host.is_empty()).ok_or("has no host")?;
+    // What is no port would be taken for none.
+    let bare = authority.strip_prefix(host).is_some_and(str::is_empty);
+    if bare || uri.port_u16().is_some_and(|port| port > 0) { Ok(uri) } else { Err("has no port") }
 }
 
 /// Scheme and host: what may be shown. The rest of an address is often a secret.
@@ -367,6 +367,8 @@ mod tests {
             "https://a.example/ x",
             "https://bücher.example/",
             "https://a.example:99999/",
+            "https://a.example:/",
+            "https://a.example:0/",
         ] {
             assert!(check_url(bad, false).is_err(), "{bad}");
         }

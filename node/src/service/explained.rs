@@ -1,11 +1,9 @@
 //! What a denial shows, and to whom: the whole judgement only to those whom the policy names.
 
-use quorate_core::policy::Facts;
 use quorate_core::request::SignedRequest;
 use serde_json::Value;
 
 use super::Service;
-use super::records::policy_of;
 use crate::handle::ServiceError;
 use crate::policy_file;
 
@@ -22,13 +20,13 @@ impl Service {
         }
     }
 
-    fn verdict(&self, request: &[u8]) -> Option<Value> {
+    fn verdict(&self, bytes: &[u8]) -> Option<Value> {
         // Parsing has checked the client's signature: it is who asks.
-        let request = SignedRequest::parse(request).ok()?;
-        let row = self.active_key(request.key().as_bytes()).ok()??;
-        let public = Self::public_of(&row).ok()?;
-        let policy = policy_of(&row, &public).ok()?;
+        let request = SignedRequest::parse(bytes).ok()?;
+        let reading = self.read(bytes).ok()?;
+        let public = Self::public_of(&reading.row).ok()?;
+        let policy = self.policy_of(&reading.row, &public).ok()?;
         let named = policy.names(request.client());
-        named.then(|| policy_file::judge(&policy, &request, &Facts::at(self.now())).json())
+        named.then(|| policy_file::judge(&policy, &request, &self.facts_of(&reading)).json())
     }
 }

@@ -20,7 +20,14 @@ fn client() -> SigningKey {
     SigningKey::from_bytes(&[0xc1; 32])
 }
 
-const RECIPIENT: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+/// Its public key, as policies name it.
+#[must_use]
+pub fn client_name() -> String {
+    format!("ed25519:{}", hex::encode(client().verifying_key().to_bytes()))
+}
+
+/// Who receives all simulated transfers.
+pub const RECIPIENT: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 
 /// A policy for that client, with a limit of `total` ether a day.
 ///
@@ -111,13 +118,17 @@ impl World {
         name: &str,
         total: u32,
     ) -> oneshot::Receiver<Result<KeyInfo, ServiceError>> {
+        self.start_create_with(coordinator, name, policy(total))
+    }
+
+    fn start_create_with(
+        &mut self,
+        coordinator: u16,
+        name: &str,
+        policy: Vec<u8>,
+    ) -> oneshot::Receiver<Result<KeyInfo, ServiceError>> {
         let (reply, answer) = oneshot::channel();
-        let create = CreateKey {
-            name: name.into(),
-            threshold: 2,
-            parties: Vec::new(),
-            policy: policy(total),
-        };
+        let create = CreateKey { name: name.into(), threshold: 2, parties: Vec::new(), policy };
         self.feed(coordinator, |s| s.handle_command(Command::CreateKey(create, reply)));
         answer
     }
@@ -148,9 +159,17 @@ impl World {
     ///
     /// # Panics
     /// If there is none.
-    #[expect(clippy::panic, reason = "a test may stop")]
     pub fn create(&mut self, name: &str, total: u32) -> KeyInfo {
-        let answer = self.start_create(1, name, total);
+        self.create_with(name, policy(total))
+    }
+
+    /// The same with a policy's canonical bytes.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[expect(clippy::panic, reason = "a checker must stop the test")]
+    pub fn create_with(&mut self, name: &str, policy: Vec<u8>) -> KeyInfo {
+        let answer = self.start_create_with(1, name, policy);
         match self.await_answer(answer, |_| {}) {
             Answer::Done(Ok(key)) => {
                 self.learn(&key);
