@@ -437,10 +437,7 @@ impl std::error::Error for ServiceError {}
 impl std::fmt::Display for Waiting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (until, known_to) = (crate::clock::utc(self.until), &self.known_to);
-        write!(
-            f,
-            "the request waits until {until}: send it again then"
-        )?;
+        write!(f, "the request waits until {until}: send it again then")?;
         write!(f, ". Parties {known_to:?} have it on record")?;
         self.reasons.iter().try_for_each(|(party, why)| write!(f, "; party {party}: {why}"))
     }

@@ -13,7 +13,7 @@ use quorate_core::request::{ClientKey, SignedRequest, Veto};
 
 use super::Service;
 use super::coordinate::describe;
-use super::judge::Judged;
+use super::judge::{Judged, Reading};
 use super::records::policy_of;
 use crate::handle::{ServiceError, Vetoed, WaitingPage, WaitingRequest};
 use crate::message::{MAX_VETOES, PeerMessage, Rejection};
@@ -99,7 +99,16 @@ impl Service {
 
     /// A peer knows of a request that waits.
     pub(super) fn handle_await(&mut self, from: PartyId, request: &[u8]) {
-        let judged = self.read(request).and_then(|read| self.judge_reading(request, read));
+        let judged = match self.read(request) {
+            // The peer has missed it.
+            Ok(Reading { outcome: Some(outcome), .. }) => {
+                let (session, request) = (outcome.session, request.to_vec());
+                self.send(from, PeerMessage::Signed { session, request, outcome });
+                return;
+            }
+            Ok(reading) => self.judge_reading(request, reading),
+            Err(reason) => Err(reason),
+        };
         let refused = match judged {
             // Nothing holds it back, or nothing any more.
             Ok(_) => return,

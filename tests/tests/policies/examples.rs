@@ -13,21 +13,21 @@ use serde_json::json;
 
 use super::{judged, request, request_by};
 
-const ALICE: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
-const BOB: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
-const VAULT: &str = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65";
+pub(super) const ALICE: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+pub(super) const BOB: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
+pub(super) const VAULT: &str = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65";
 const USDC: &str = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48";
 const MILLIETHER: u128 = 1_000_000_000_000_000;
 
 /// Wednesday, 13 January 2027, 10:00 UTC.
-const NOW: u64 = 1_799_834_400;
+pub(super) const NOW: u64 = 1_799_834_400;
 
 fn folder() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/policies")
 }
 
 /// A transfer of so many thousandths of an ether, with data.
-fn transaction(to: &str, value: u128, data: &[u8]) -> Vec<u8> {
+pub(super) fn transaction(to: &str, value: u128, data: &[u8]) -> Vec<u8> {
     let fields = UnsignedFields {
         chain_id: 1,
         nonce: 0,
@@ -49,12 +49,12 @@ fn token_transfer(to: &str, tokens: u128) -> Vec<u8> {
     [&[0xa9, 0x05, 0x9c, 0xbb][..], &[0; 12], &to, &amount].concat()
 }
 
-struct Example {
-    bytes: Vec<u8>,
+pub(super) struct Example {
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Example {
-    fn read(name: &str) -> Self {
+    pub(super) fn read(name: &str) -> Self {
         let text = std::fs::read_to_string(folder().join(name)).unwrap();
         let policy = policy_file::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { bytes: policy.into_vec() }
@@ -91,7 +91,9 @@ fn every_example_is_known_here_and_in_the_documents() {
         "login.json",
         "payouts.json",
         "permit.json",
+        "recovery.json",
         "subscription.json",
+        "timelock.json",
         "token-payroll.json",
         "two-persons.json",
         "vesting.json",

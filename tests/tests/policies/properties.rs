@@ -29,7 +29,7 @@ impl Maker {
     fn leaf(&mut self) -> Value {
         let account = ACCOUNTS[self.below(2) as usize];
         let small = self.below(4);
-        match self.below(13) {
+        match self.below(14) {
             0 => json!({ "client": [self.client()] }),
             1 | 2 => {
                 let mut of = vec![self.client(), self.client(), self.client()];
@@ -50,6 +50,10 @@ impl Maker {
                 let part = ["a", "b", "ab", "x"][small as usize];
                 json!({ "message": { "contains": part } })
             }
+            12 => {
+                let veto = if small == 0 { vec![] } else { vec![self.client()] };
+                json!({ "delay": { "for": format!("{}h", 1 + small), "veto": veto } })
+            }
             11 => json!({ "time": { "before": NOW - 1 + u64::from(small) } }),
             _ => json!({ "creates_contract": true }),
         }
@@ -66,7 +70,12 @@ impl Maker {
                 let of = several(self);
                 json!({ "at_least": { "count": 1 + self.below(of.len() as u32), "of": of } })
             }
-            5 if negate => json!({ "not": self.condition(depth - 1, negate) }),
+            5 if negate => {
+                let inner = self.condition(depth - 1, negate);
+                let waits = inner.to_string().contains("\"delay\"");
+                // A delay does not stand within a not.
+                if waits { inner } else { json!({ "not": inner }) }
+            }
             _ => self.leaf(),
         }
     }
@@ -164,7 +173,7 @@ fn what_a_payload_does_not_have_decides_nothing() {
     while tried < 500 {
         let condition = maker.condition(3, true);
         let text = condition.to_string();
-        let other = ["client", "approvals", "time", "message"];
+        let other = ["client", "approvals", "time", "message", "delay"];
         if other.iter().any(|name| text.contains(&format!("\"{name}\""))) {
             continue;
         }
