@@ -11,7 +11,7 @@ use quorate_node::audit::{Countersignature, IdentityHead, Whose};
 use quorate_node::identity::IdentityKey;
 use quorate_node::message::{Outcome, PeerMessage, Rejection, SessionKeyCertificate, SignedHead};
 use quorate_node::network::frame::{Frame, Hello};
-use quorate_node::store::{KeyRow, KeyState, RequestRow};
+use quorate_node::store::{KeyRow, KeyState, RequestRow, VetoRow, WaitingRow};
 
 use crate::simulator::id;
 
@@ -68,6 +68,8 @@ pub fn messages() -> Vec<(&'static str, PeerMessage)> {
         ("recall", PeerMessage::Recall(Some(Box::new(head())))),
         ("witness", PeerMessage::Witness(Box::new(identity_head().0))),
         ("countersigned", PeerMessage::Countersigned(Box::new(countersignature()))),
+        ("await", PeerMessage::Await { request: vec![1, 2, 3] }),
+        ("vetoes", PeerMessage::Vetoes(vec![vec![1], vec![2, 3]])),
     ]
 }
 
@@ -145,4 +147,16 @@ pub fn key_row() -> KeyRow {
 #[must_use]
 pub fn request_row() -> RequestRow {
     RequestRow { key: [0x22; 16], expires: 300, counted: true, outcome: Some(vec![1]) }
+}
+
+/// A request that waits.
+#[must_use]
+pub fn waiting_row() -> WaitingRow {
+    WaitingRow { key: [0x22; 16], client: [0x33; 32], since: 200, expires: 300 }
+}
+
+/// A veto.
+#[must_use]
+pub fn veto_row() -> VetoRow {
+    VetoRow { key: [0x22; 16], at: 250, until: 400, seen: true, veto: vec![1, 2, 3] }
 }

@@ -39,7 +39,7 @@ use wire::{SimulatedClock, SimulatedTransport, Wire};
 
 pub use hsm::HsmWeather;
 
-pub use ask::{Answer, RECIPIENT, client_name, policy, transfer, transfer_from};
+pub use ask::{Answer, RECIPIENT, Wanted, client, client_name, policy, transfer, transfer_from};
 
 /// When simulated worlds begin, Unix time.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);
@@ -351,6 +351,38 @@ impl World {
         }
     }
 
+    /// Puts a party's clock, and nobody else's, ahead or back.
+    pub fn move_clock(&mut self, party: u16, seconds: i64) {
+        if let Some(node) = self.nodes.get(&party) {
+            let now = node.clock.unix_now();
+            let by = Duration::from_secs(seconds.unsigned_abs());
+            node.clock.set_unix(if seconds < 0 { now.saturating_sub(by) } else { now + by });
+        }
+    }
+
+    /// A party's clock, Unix seconds.
+    #[must_use]
+    pub fn time(&self, party: u16) -> u64 {
+        self.nodes.get(&party).map_or(0, |node| node.clock.unix_now().as_secs())
+    }
+
+    /// The records of a party's audit log. The party restarts for it.
+    ///
+    /// # Panics
+    /// If its log cannot be read to its end.
+    #[expect(clippy::panic, reason = "a checker must stop the test")]
+    pub fn audit_log(&mut self, party: u16) -> Vec<Value> {
+        self.crash(party);
+        let Some(node) = self.nodes.get(&party) else { return Vec::new() };
+        let records = Store::with_backend(node.disk.clone())
+            .and_then(|store| store.audit(0, usize::MAX))
+            .unwrap_or_else(|error| panic!("party {party}'s audit log: {error}"));
+        assert!(records.len() < MAX_AUDIT_PAGE, "party {party}'s log is not read to its end");
+        self.boot(party);
+        let read = |record: &[u8]| serde_json::from_slice(record).unwrap_or_default();
+        records.iter().map(|entry| read(&entry.record)).collect()
+    }
+
     /// Lets seconds pass at once: nobody does anything meanwhile.
     pub fn sleep(&mut self, seconds: u64) {
         self.nodes.values().for_each(|node| node.clock.advance(Duration::from_secs(seconds)));
@@ -421,24 +453,15 @@ impl World {
     ///
     /// # Panics
     /// If its log cannot be read to its end.
-    #[expect(clippy::panic, reason = "a checker must stop the test")]
     pub fn released(&mut self, party: u16, key: &KeyInfo) -> BTreeMap<String, u128> {
-        self.crash(party);
-        let Some(node) = self.nodes.get(&party) else { return BTreeMap::new() };
-        let records = Store::with_backend(node.disk.clone())
-            .and_then(|store| store.audit(0, usize::MAX))
-            .unwrap_or_else(|error| panic!("party {party}'s audit log: {error}"));
-        assert!(records.len() < MAX_AUDIT_PAGE, "party {party}'s log is not read to its end");
         let mut spent = BTreeMap::new();
-        for record in records {
-            let record: Value = serde_json::from_slice(&record.record).unwrap_or_default();
+        for record in self.audit_log(party) {
             let field = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
             if field("event") == "released" && field("key") == key.key {
                 let amount: u128 = field("spend").parse().unwrap_or(u128::MAX);
                 spent.insert(field("request").to_owned(), amount);
             }
         }
-        self.boot(party);
         spent
     }
 

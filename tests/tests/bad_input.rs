@@ -24,3 +24,5 @@ mod node_process;
 mod scene;
 #[path = "bad_input/signatures.rs"]
 mod signatures;
+#[path = "bad_input/waiting.rs"]
+mod waiting;

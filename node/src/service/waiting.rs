@@ -14,6 +14,7 @@ use quorate_core::request::{ClientKey, SignedRequest, Veto};
 use super::Service;
 use super::coordinate::describe;
 use super::facts::{self, Weighed};
+use super::judge::Reading;
 use super::records::policy_of;
 use crate::handle::{ServiceError, Vetoed, WaitingPage, WaitingRequest};
 use crate::message::{MAX_VETOES, PeerMessage, Rejection};
@@ -90,7 +91,16 @@ impl Service {
 
     /// A peer knows of a request that waits.
     pub(super) fn handle_await(&mut self, from: PartyId, request: Vec<u8>) {
-        let weighed = self.read(&request).map(|reading| self.weigh(&request, reading));
+        let weighed = match self.read(&request) {
+            // The peer has missed it.
+            Ok(Reading { outcome: Some(outcome), .. }) => {
+                let session = outcome.session;
+                self.send(from, PeerMessage::Signed { session, request, outcome });
+                return;
+            }
+            Ok(reading) => Ok(self.weigh(&request, reading)),
+            Err(reason) => Err(reason),
+        };
         let refused = match weighed {
             // Nothing holds it back, or nothing any more.
             Ok(Weighed::Allowed(_)) => return,

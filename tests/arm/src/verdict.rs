@@ -30,7 +30,8 @@ impl fmt::Display for Verdict<'_> {
             Err(error) => return write!(f, "request: {error}"),
         };
         let mut steps = Sum::default();
-        let facts = Facts { answers: &Oracle, ..Facts::at(self.now) };
+        let known_since = self.now.checked_sub(2 * 60 * 60);
+        let facts = Facts { answers: &Oracle, known_since, ..Facts::at(self.now) };
         let judged = policy.judge(&request, &facts, &mut |step| {
             // A sum takes every text.
             let _ = write!(steps, "{step:?}");

@@ -169,6 +169,7 @@ pub(super) fn policy() -> Vec<u8> {
             "payload": ["transaction", "set-code", "message", "typed-data", "raw-digest"],
             "when": { "any": [
                 { "approvals": { "at_least": 1, "of": [client] } },
+                { "delay": { "for": "36h", "veto": [client] } },
                 { "at_least": { "count": 1, "of": [
                     { "time": { "not_before": "2099-01-01T00:00:00Z" } },
                     { "not": { "schedule": { "days": ["sat"], "from": "22:00", "to": "06:00", "utc_offset": "-03:30" } } },

@@ -3,8 +3,10 @@
 use ed25519_dalek::SigningKey;
 use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{Address, UnsignedFields, unsigned_transaction};
-use quorate_core::request::{Derivation, KeyId, NetworkId, Payload, SignRequest};
-use quorate_node::handle::{Command, CreateKey, KeyInfo, ServiceError, Signed, Status};
+use quorate_core::request::{Derivation, KeyId, NetworkId, Payload, SignRequest, Veto};
+use quorate_node::handle::{
+    Command, CreateKey, KeyInfo, ServiceError, Signed, Status, Vetoed, WaitingRequest,
+};
 use quorate_node::policy_file;
 use quorate_node::store::Store;
 use tokio::sync::oneshot;
@@ -16,7 +18,8 @@ use crate::disk::SimulatedDisk;
 const PATIENCE: u32 = 40_000;
 
 /// The client of all simulated requests.
-fn client() -> SigningKey {
+#[must_use]
+pub fn client() -> SigningKey {
     SigningKey::from_bytes(&[0xc1; 32])
 }
 
@@ -68,13 +71,43 @@ pub fn transfer(world: &World, key: &KeyInfo, number: u64) -> Vec<u8> {
 /// # Panics
 /// If the key's id is malformed.
 #[must_use]
-#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
 pub fn transfer_from(world: &World, key: &KeyInfo, derivation: Derivation, number: u64) -> Vec<u8> {
+    let expires = super::EPOCH.as_secs() + 12 * 3600;
+    Wanted { client: client(), derivation, number, expires }.request(world, key)
+}
+
+/// What of a transfer is not the same in all.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Who asks.
+    pub client: SigningKey,
+    /// Which descendant of the key.
+    pub derivation: Derivation,
+    /// Which request.
+    pub number: u64,
+    /// When it expires, Unix seconds.
+    pub expires: u64,
+}
+
+impl Wanted {
+    /// The client's bytes.
+    ///
+    /// # Panics
+    /// If the key's id is malformed.
+    #[must_use]
+    pub fn request(&self, world: &World, key: &KeyInfo) -> Vec<u8> {
+        transfer_of(world, key, self)
+    }
+}
+
+#[expect(clippy::expect_used, reason = "a slip in a test, not input")]
+fn transfer_of(world: &World, key: &KeyInfo, wanted: &Wanted) -> Vec<u8> {
+    let Wanted { client, derivation, number, expires } = wanted;
     let mut buffer = [0; 512];
     // 0.499 ether and 21000 gas at 40 gwei: 0.49984 ether in all.
     let fields = UnsignedFields {
         chain_id: 31337,
-        nonce: number,
+        nonce: *number,
         max_priority_fee_per_gas: Amount::from_u128(1),
         max_fee_per_gas: Amount::from_u128(40_000_000_000),
         gas_limit: 21_000,
@@ -89,14 +122,14 @@ pub fn transfer_from(world: &World, key: &KeyInfo, derivation: Derivation, numbe
     let request = SignRequest {
         network: NetworkId(world.membership.network()),
         key: KeyId(id.expect("a key id")),
-        derivation,
+        derivation: *derivation,
         payload: Payload::EthereumTransaction(transaction),
         label: "simulated",
-        expires: super::EPOCH.as_secs() + 12 * 3600,
+        expires: *expires,
         nonce,
     };
     let mut buffer = [0; 1024];
-    request.sign(&client(), &mut buffer).expect("room").to_vec()
+    request.sign(client, &mut buffer).expect("room").to_vec()
 }
 
 impl World {
@@ -118,10 +151,10 @@ impl World {
         name: &str,
         total: u32,
     ) -> oneshot::Receiver<Result<KeyInfo, ServiceError>> {
-        self.start_create_with(coordinator, name, policy(total))
+        self.start_create_by(coordinator, name, policy(total))
     }
 
-    fn start_create_with(
+    fn start_create_by(
         &mut self,
         coordinator: u16,
         name: &str,
@@ -160,16 +193,16 @@ impl World {
     /// # Panics
     /// If there is none.
     pub fn create(&mut self, name: &str, total: u32) -> KeyInfo {
-        self.create_with(name, policy(total))
+        self.create_by(name, policy(total))
     }
 
-    /// The same with a policy's canonical bytes.
+    /// The same with any policy.
     ///
     /// # Panics
     /// If there is none.
-    #[expect(clippy::panic, reason = "a checker must stop the test")]
-    pub fn create_with(&mut self, name: &str, policy: Vec<u8>) -> KeyInfo {
-        let answer = self.start_create_with(1, name, policy);
+    #[expect(clippy::panic, reason = "a test may stop")]
+    pub fn create_by(&mut self, name: &str, policy: Vec<u8>) -> KeyInfo {
+        let answer = self.start_create_by(1, name, policy);
         match self.await_answer(answer, |_| {}) {
             Answer::Done(Ok(key)) => {
                 self.learn(&key);
@@ -179,6 +212,51 @@ impl World {
             }
             Answer::Done(Err(error)) => panic!("no key in a calm world: {error}"),
             Answer::Died => panic!("a node died in a calm world"),
+        }
+    }
+
+    /// Asks a party for a signature in a world where nobody dies.
+    ///
+    /// # Errors
+    /// What the party says.
+    ///
+    /// # Panics
+    /// If somebody dies.
+    #[expect(clippy::panic, reason = "a test may stop")]
+    pub fn sign(&mut self, coordinator: u16, request: &[u8]) -> Result<Signed, ServiceError> {
+        let answer = self.start_sign(coordinator, request.to_vec());
+        match self.await_answer(answer, |_| {}) {
+            Answer::Done(result) => result,
+            Answer::Died => panic!("party {coordinator} died in a calm world"),
+        }
+    }
+
+    /// Gives a veto to a party.
+    ///
+    /// # Errors
+    /// What the party says.
+    ///
+    /// # Panics
+    /// If it does not run.
+    #[expect(clippy::panic, reason = "a slip in a test, not input")]
+    pub fn veto(&mut self, party: u16, veto: &Veto) -> Result<Vetoed, ServiceError> {
+        let (reply, mut answer) = oneshot::channel();
+        let bytes = veto.encode().to_vec();
+        self.feed(party, |s| s.handle_command(Command::Veto(bytes, reply)));
+        answer.try_recv().unwrap_or_else(|_| panic!("party {party} does not run"))
+    }
+
+    /// The requests that wait at a party; at most one page.
+    ///
+    /// # Panics
+    /// If it does not run, or cannot tell.
+    #[expect(clippy::panic, reason = "a slip in a test, not input")]
+    pub fn waiting(&mut self, party: u16) -> Vec<WaitingRequest> {
+        let (reply, mut answer) = oneshot::channel();
+        self.feed(party, |s| s.handle_command(Command::Waiting(None, reply)));
+        match answer.try_recv() {
+            Ok(Ok(page)) => page.requests,
+            other => panic!("party {party} does not say what waits: {other:?}"),
         }
     }
 

@@ -130,6 +130,11 @@ impl Scene {
     }
 
     pub fn request_for(&self, network: [u8; 16], key: [u8; 16]) -> Vec<u8> {
+        self.request_until(network, key, 600)
+    }
+
+    /// A transfer that expires in so many seconds.
+    pub fn request_until(&self, network: [u8; 16], key: [u8; 16], seconds: u64) -> Vec<u8> {
         let wei = |text| quorate_node::policy_file::parse_amount(text).unwrap();
         let fields = UnsignedFields {
             chain_id: 31337,
@@ -143,15 +148,21 @@ impl Scene {
         };
         let mut buffer = [0; 512];
         let transaction = unsigned_transaction(&fields, &mut buffer).unwrap();
-        self.request_of(network, key, transaction)
+        self.request_of(network, key, transaction, seconds)
     }
 
     /// The client's signed wish for a payload of any bytes.
-    pub fn request_of(&self, network: [u8; 16], key: [u8; 16], transaction: &[u8]) -> Vec<u8> {
+    pub fn request_of(
+        &self,
+        network: [u8; 16],
+        key: [u8; 16],
+        transaction: &[u8],
+        seconds: u64,
+    ) -> Vec<u8> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         let derivation = quorate_core::derive::Derivation::Root;
         let payload = quorate_core::request::Payload::EthereumTransaction(transaction);
-        let wish = Wish { network, key, derivation, payload, label: "", expires: now + 600 };
+        let wish = Wish { network, key, derivation, payload, label: "", expires: now + seconds };
         signed_request(&wish, &self.client_key).unwrap()
     }
 

@@ -73,7 +73,7 @@ fn a_coordinator_that_asks_for_a_bare_digest() {
     let why = "a proposal to sign: the request does not decode";
     scene.refuses(1, why, |evil| evil.send(1, &propose(1, &[7; 32])));
     assert!(matches!(rejection(scene.evil(), 1), Rejection::BadRequest(_)));
-    let wished = scene.request_of(scene.network_id, scene.ours(), &[7; 32]);
+    let wished = scene.request_of(scene.network_id, scene.ours(), &[7; 32], 600);
     for party in [1, 2, 3] {
         scene.evil().send(party, &propose(2, &wished));
         let reason = rejection(scene.evil(), party);

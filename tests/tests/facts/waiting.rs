@@ -25,7 +25,7 @@ fn to_the_rich(world: &mut World) -> KeyInfo {
         json!({ "chain": 31337, "confirmations": 3, "account": "$to", "at_least": "1 ether" });
     let when = json!({ "client": [client_name()], "chain": [31337], "balance": rich });
     let policy = json!({ "rules": [{ "name": "rich", "when": when }] });
-    world.create_with("rich", policy_file::from_json(&policy).unwrap().into_vec())
+    world.create_by("rich", policy_file::from_json(&policy).unwrap().into_vec())
 }
 
 fn sign(world: &mut World, coordinator: u16, request: &[u8]) -> Result<Signed, ServiceError> {

@@ -104,7 +104,7 @@ fn wrong_usage_is_told_in_the_asked_for_language() {
 
 #[test]
 fn help_says_what_everything_is() {
-    let verbs: [&[&str]; 37] = [
+    let verbs: [&[&str]; 39] = [
         &[],
         &["init"],
         &["identity"],
@@ -137,6 +137,8 @@ fn help_says_what_everything_is() {
         &["request"],
         &["request", "show"],
         &["request", "approve"],
+        &["request", "list"],
+        &["request", "veto"],
         &["audit"],
         &["audit", "verify"],
         &["audit", "show"],

@@ -15,8 +15,8 @@ use super::signers::{account, signed_by};
 use super::{judged, request, request_by};
 
 pub(super) const ALICE: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
-const BOB: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
-const VAULT: &str = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65";
+pub(super) const BOB: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
+pub(super) const VAULT: &str = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65";
 const USDC: &str = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48";
 const MILLIETHER: u128 = 1_000_000_000_000_000;
 
@@ -98,9 +98,11 @@ fn every_example_is_known_here_and_in_the_documents() {
         "nft-gated.json",
         "payouts.json",
         "permit.json",
+        "recovery.json",
         "reserve.json",
         "second-key.json",
         "subscription.json",
+        "timelock.json",
         "token-payroll.json",
         "two-persons.json",
         "vesting.json",

@@ -33,7 +33,7 @@ impl Maker {
     fn leaf(&mut self) -> Value {
         let account = ACCOUNTS[self.below(2) as usize];
         let small = self.below(4);
-        match self.below(22) {
+        match self.below(23) {
             0 => json!({ "client": [self.client()] }),
             1 | 2 => {
                 let mut of = vec![self.client(), self.client(), self.client()];
@@ -54,8 +54,12 @@ impl Maker {
                 let part = ["a", "b", "ab", "x"][small as usize];
                 json!({ "message": { "contains": part } })
             }
+            12 => {
+                let veto = if small == 0 { vec![] } else { vec![self.client()] };
+                json!({ "delay": { "for": format!("{}h", 1 + small), "veto": veto } })
+            }
             11 => json!({ "time": { "before": NOW - 1 + u64::from(small) } }),
-            12 => json!({ "creates_contract": true }),
+            15 => json!({ "creates_contract": true }),
             13 | 14 => {
                 let of = [signers::account(1), signers::account(2)].map(|one| one.to_string());
                 json!({ "signatures": { "at_least": 1 + self.below(2), "of": of } })
@@ -116,7 +120,12 @@ impl Maker {
                 let of = several(self);
                 json!({ "at_least": { "count": 1 + self.below(of.len() as u32), "of": of } })
             }
-            5 if negate => json!({ "not": self.condition(depth - 1, negate) }),
+            5 if negate => {
+                let inner = self.condition(depth - 1, negate);
+                let waits = inner.to_string().contains("\"delay\"");
+                // A delay does not stand within a not.
+                if waits { inner } else { json!({ "not": inner }) }
+            }
             _ => self.leaf(),
         }
     }
@@ -339,7 +348,7 @@ fn what_a_payload_does_not_have_decides_nothing() {
     while tried < 500 {
         let condition = maker.condition(3, true);
         let text = condition.to_string();
-        let other = ["client", "approvals", "signatures", "time", "message"];
+        let other = ["client", "approvals", "signatures", "time", "message", "delay"];
         if other.iter().any(|name| text.contains(&format!("\"{name}\""))) {
             continue;
         }

@@ -5,7 +5,8 @@ use quorate_node::audit::{
     Countersigned, CountersignedForm, EntryForm, ExportLine, HeadForm, Page,
 };
 use quorate_node::handle::{
-    HsmCalls, KeyInfo, PeerInfo, ServiceError, Signed, SignedHeadInfo, Status,
+    HsmCalls, KeyInfo, PeerInfo, ServiceError, Signed, SignedHeadInfo, Status, Vetoed, Waiting,
+    WaitingPage, WaitingRequest,
 };
 use quorate_node::message::{MessageError, PeerMessage, Rejection};
 use quorate_node::network::frame::{Frame, check_kind, check_length};
@@ -58,6 +59,9 @@ fn rows() -> Vec<Form> {
     vec![
         Form::of("node-row-key", &node_values::key_row()),
         Form::of("node-row-request", &node_values::request_row()),
+        Form::of("node-row-waiting", &node_values::waiting_row()),
+        Form::of("node-row-veto", &node_values::veto_row()),
+        Form::of("node-rejection-waiting", &Rejection::Waiting { until: 1_800_000_000 }),
         Form::of("node-row-identity-head", &node_values::identity_head().0),
         Form::of("node-row-countersigned-head", &node_values::countersignature()),
         Form::of("node-rejection-hsm-silent", &Rejection::HsmSilent { seconds: 300 }),
@@ -141,12 +145,48 @@ fn answers() -> Vec<Form> {
     };
     let mut forms = vec![json("key", &key), json("signed", &signed), json("status", &status)];
     forms.extend(audit());
+    forms.extend(waiting());
     forms.extend(errors().into_iter().map(|error| {
         let body = error_body(&error);
         let code = body["error"]["code"].as_str().unwrap().to_owned();
         json::<serde_json::Value>(&format!("error-{code}"), &body)
     }));
     forms
+}
+
+/// What is said of a request that waits, and of its veto.
+fn waiting() -> Vec<Form> {
+    let client = format!("ed25519:{}", "33".repeat(32));
+    let request = WaitingRequest {
+        request: "11".repeat(32),
+        key: "22".repeat(16),
+        name: "pay".to_owned(),
+        client: client.clone(),
+        since: 1_800_000_000,
+        expires: 1_800_100_000,
+        state: "waiting".to_owned(),
+        until: Some(1_800_003_600),
+        reason: None,
+        vetoed_by: Vec::new(),
+        bytes: Some("01".to_owned()),
+    };
+    let vetoed = Vetoed {
+        request: "11".repeat(32),
+        key: "22".repeat(16),
+        vetoer: client,
+        repeated: false,
+        waiting: true,
+        released: false,
+        told: vec![2, 3],
+    };
+    let (known_to, reasons) = (vec![1, 2, 3], vec![(4, "not connected".to_owned())]);
+    let waiting = Waiting { until: 1_800_003_600, known_to, reasons };
+    vec![
+        json("waiting", &waiting),
+        json("waiting-request", &request),
+        json("waiting-page", &WaitingPage { requests: vec![request], more: false }),
+        json("vetoed", &vetoed),
+    ]
 }
 
 /// The audit log, as a page and as lines of an export.
@@ -186,7 +226,10 @@ fn audit() -> Vec<Form> {
 /// One of every kind.
 fn errors() -> Vec<ServiceError> {
     let reason = || "why".to_owned();
+    let waiting = Waiting { until: 1_800_003_600, known_to: vec![1], reasons: Vec::new() };
     let all = vec![
+        ServiceError::Waiting(waiting),
+        ServiceError::UnknownRequest { request: "11".repeat(32) },
         ServiceError::Denied { rule: "value".to_owned(), reason: reason(), party: 2 },
         ServiceError::Unauthorised { reason: reason() },
         ServiceError::BadRequest { reason: reason() },
@@ -203,7 +246,9 @@ fn errors() -> Vec<ServiceError> {
     for error in &all {
         // A new kind does not compile here until it is in the list above.
         match error {
-            ServiceError::Denied { .. }
+            ServiceError::Waiting(_)
+            | ServiceError::UnknownRequest { .. }
+            | ServiceError::Denied { .. }
             | ServiceError::Unauthorised { .. }
             | ServiceError::BadRequest { .. }
             | ServiceError::UnknownKey { .. }

@@ -188,6 +188,10 @@ fn the_tables_are_frozen() {
     store.keep_identity_head(b"head").unwrap();
     store.keep_countersignature(2, b"given").unwrap();
     store.keep_witnessed_head(3, b"seen").unwrap();
+    let waiting = WaitingRow { key, client: [2; 32], since: 100, expires: 200 };
+    store.await_request([8; 32], &waiting, b"request", b"waits".to_vec()).unwrap();
+    let veto = VetoRow { key, at: 100, until: 100, seen: false, veto: b"veto".to_vec() };
+    store.add_veto([8; 32], [3; 32], veto, b"vetoed".to_vec()).unwrap();
     drop(store);
 
     let database = Database::open(&path).unwrap();
@@ -206,6 +210,9 @@ fn the_tables_are_frozen() {
             "keys",
             "meta",
             "requests",
+            "vetoes",
+            "waiting",
+            "waiting-requests",
             "windows",
             "witnessed-heads"
         ]
@@ -224,6 +231,17 @@ fn the_tables_are_frozen() {
     assert_eq!(windows.get((key, [5; 16], 100, request)).unwrap().unwrap().value(), amount);
     let audit = read.open_table(TableDefinition::<u64, &[u8]>::new("audit")).unwrap();
     assert_eq!(&audit.get(1).unwrap().unwrap().value()[64..], b"spent");
+    let waiting = read.open_table(TableDefinition::<[u8; 32], &[u8]>::new("waiting")).unwrap();
+    let row = [&key[..], &[2; 32], &[100, 0xc8, 1]].concat();
+    assert_eq!(waiting.get([8; 32]).unwrap().unwrap().value(), row);
+    let bytes = TableDefinition::<[u8; 32], &[u8]>::new("waiting-requests");
+    let bytes = read.open_table(bytes).unwrap();
+    assert_eq!(bytes.get([8; 32]).unwrap().unwrap().value(), b"request");
+    let vetoes = TableDefinition::<([u8; 32], [u8; 32]), &[u8]>::new("vetoes");
+    let vetoes = read.open_table(vetoes).unwrap();
+    // Kept until a day after the expiry of its request, which is known: 86600.
+    let row = [&key[..], &[100, 0xc8, 0xa4, 5, 1, 4], b"veto"].concat();
+    assert_eq!(vetoes.get(([8; 32], [3; 32])).unwrap().unwrap().value(), row);
     let head = read.open_table(TableDefinition::<(), &[u8]>::new("identity-head")).unwrap();
     assert_eq!(head.get(()).unwrap().unwrap().value(), b"head");
     for (table, party, value) in

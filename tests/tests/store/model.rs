@@ -25,9 +25,14 @@ pub enum Change {
     Reseal(Key, Vec<u8>),
     Spend(Spend),
     Finish(Hash, Key, u64, Vec<u8>, Vec<u8>),
+    Await(Hash, WaitingRow, Vec<u8>),
+    Veto(Hash, VetoRow, Vec<u8>),
     Audit(Vec<u8>),
     Prune(u64),
 }
+
+/// Whose vetoes these are.
+const VETOER: [u8; 32] = [9; 32];
 
 pub type Answer = Result<Option<SpendOutcome>, StoreError>;
 
@@ -40,6 +45,12 @@ pub fn perform(store: &Store, change: Change) -> Answer {
         Change::Finish(hash, key, expires, outcome, audit) => {
             store.finish(hash, key, expires, outcome, audit)
         }
+        Change::Await(hash, row, audit) => {
+            store.await_request(hash, &row, &hash, audit).map(|outcome| {
+                assert_ne!(outcome, AwaitOutcome::Full(Full::Party));
+            })
+        }
+        Change::Veto(hash, row, audit) => store.add_veto(hash, VETOER, row, audit).map(drop),
         Change::Audit(record) => store.audit_append(record),
         Change::Prune(now) => store.prune(now),
         Change::Spend(spend) => {
@@ -59,6 +70,8 @@ pub struct Model {
     pub keys: BTreeMap<Key, KeyRow>,
     pub requests: BTreeMap<Hash, RequestRow>,
     pub spends: BTreeMap<(Key, u64, Hash), u128>,
+    pub waiting: BTreeMap<Hash, WaitingRow>,
+    pub vetoes: BTreeMap<Hash, VetoRow>,
     pub audit: Vec<Vec<u8>>,
 }
 
@@ -101,15 +114,49 @@ impl Model {
                 if row.outcome.is_none() {
                     row.outcome = Some(outcome);
                     self.audit.push(audit);
+                    self.waiting.remove(&hash);
                 }
             }
+            Change::Await(hash, row, audit) => self.wait(hash, row, audit),
+            Change::Veto(hash, row, audit) => self.veto(hash, row, audit),
             Change::Audit(record) => self.audit.push(record),
             Change::Prune(now) => {
+                self.waiting.retain(|_, row| row.expires > now);
+                self.vetoes.retain(|_, row| row.until >= now);
                 self.requests.retain(|_, row| row.expires + DAY >= now);
                 self.spends.retain(|(_, time, _), _| time + u64::from(MAX_WINDOW) > now);
             }
         }
         Ok(None)
+    }
+
+    fn wait(&mut self, hash: Hash, row: WaitingRow, audit: Vec<u8>) {
+        let alive = self.waiting.values().filter(|other| other.expires > row.since);
+        let of_key = alive.filter(|other| other.key == row.key).count();
+        // All are of one client.
+        if self.waiting.contains_key(&hash) || of_key >= MAX_WAITING_OF_CLIENT {
+            return;
+        }
+        self.waiting.retain(|_, other| other.expires > row.since);
+        self.waiting.insert(hash, row);
+        if let Some(veto) = self.vetoes.get_mut(&hash) {
+            (veto.seen, veto.until) = (true, veto.until.max(row.expires + DAY));
+        }
+        self.audit.push(audit);
+    }
+
+    fn veto(&mut self, hash: Hash, mut row: VetoRow, audit: Vec<u8>) {
+        let expires = self.waiting.get(&hash).map(|row| row.expires);
+        let expires = expires.or(self.requests.get(&hash).map(|row| row.expires));
+        let mut unseen = self.vetoes.values().filter(|veto| veto.key == row.key && !veto.seen);
+        let room = expires.is_some() || unseen.by_ref().count() < MAX_VETOES_UNSEEN;
+        if self.vetoes.contains_key(&hash) || !room {
+            return;
+        }
+        row.seen = expires.is_some();
+        row.until = expires.map_or(row.until, |expires| expires + DAY);
+        self.vetoes.insert(hash, row);
+        self.audit.push(audit);
     }
 
     fn spend(&mut self, spend: Spend) -> Result<SpendOutcome, StoreError> {
@@ -150,6 +197,8 @@ impl Model {
             keys: self.keys.values().cloned().collect(),
             requests: self.requests.clone(),
             spent: looks.map(|(key, s)| ((key, s), self.spent(&key, now, s))).collect(),
+            waiting: self.waiting.clone(),
+            vetoes: self.vetoes.values().cloned().collect(),
             audit: self.audit.clone(),
         }
     }
@@ -161,6 +210,8 @@ pub struct View {
     pub keys: Vec<KeyRow>,
     pub requests: BTreeMap<Hash, RequestRow>,
     pub spent: BTreeMap<(Key, u32), u128>,
+    pub waiting: BTreeMap<Hash, WaitingRow>,
+    pub vetoes: Vec<VetoRow>,
     pub audit: Vec<Vec<u8>>,
 }
 
@@ -185,7 +236,13 @@ pub fn view(store: &Store, now: u64, hashes: &[Hash]) -> Result<View, StoreError
     while let Some(from) = Some(audit.len() as u64 + 1).filter(|from| *from <= count) {
         audit.extend(store.audit(from, 7)?.into_iter().map(|entry| entry.record));
     }
-    Ok(View { keys, requests, spent, audit })
+    let waiting: BTreeMap<Hash, WaitingRow> = store.waiting()?.into_iter().collect();
+    let vetoes = store.vetoes()?;
+    for (hash, row) in &waiting {
+        assert_eq!(store.waiting_request(*hash)?, Some(hash.to_vec()), "its bytes are there");
+        assert_eq!(store.memory(*hash)?.since, Some(row.since));
+    }
+    Ok(View { keys, requests, spent, waiting, vetoes, audit })
 }
 
 /// One way to count, in one series: a limit of it, and what counts whether or not there is a limit.
@@ -294,7 +351,7 @@ impl Workload {
         self.pass_time();
         self.serial += 1;
         let audit = format!("change {}", self.serial).into_bytes();
-        match self.below(20) {
+        match self.below(23) {
             0..=1 => {
                 let size = if self.below(8) == 0 { MAX_SEALED } else { 3000 };
                 let key = self.key();
@@ -325,6 +382,19 @@ impl Workload {
                 Change::Finish(hash, key, expires, outcome, audit)
             }
             18 => Change::Audit(audit),
+            20..=21 => {
+                let at = self.request();
+                let (Request { hash, key, expires, .. }, since) = (&self.requests[at], self.now);
+                let row = WaitingRow { key: *key, client: [1; 32], since, expires: *expires };
+                Change::Await(*hash, row, audit)
+            }
+            22 => {
+                let at = self.request();
+                let Request { hash, key, .. } = self.requests[at];
+                let (now, veto) = (self.now, hash.to_vec());
+                let row = VetoRow { key, at: now, until: now + DAY, seen: false, veto };
+                Change::Veto(hash, row, audit)
+            }
             _ => Change::Prune(self.now),
         }
     }
