@@ -82,15 +82,17 @@ impl Locked<'_> {
 
     /// Charges of a key at this time were committed.
     pub(super) fn add(&mut self, key: &[u8; 16], charges: &[Charge], at: u64) {
-        for charge in charges {
-            let (first, last) = ((*key, charge.series, 0), (*key, charge.series, u32::MAX));
+        // In the table, several charges of one series are one entry: the last.
+        let entries: BTreeMap<_, _> = charges.iter().map(|one| (one.series, one.amount)).collect();
+        for (series, amount) in entries {
+            let (first, last) = ((*key, series, 0), (*key, series, u32::MAX));
             let windows: Vec<Window> =
                 self.0.range(first..=last).map(|(window, _)| *window).collect();
             for window in windows {
                 let Some(sum) = self.0.get_mut(&window).filter(|sum| sum.from <= at) else {
                     continue;
                 };
-                match sum.amount.checked_add(Amount::from_be_bytes(&charge.amount)) {
+                match sum.amount.checked_add(Amount::from_be_bytes(&amount)) {
                     Some(amount) => sum.amount = amount,
                     None => drop(self.0.remove(&window)),
                 }
