@@ -34,7 +34,7 @@ use crate::handle::{CreateKey, Handle, KeyInfo, PolicyInfo, ServiceError, Signed
 use crate::policy_file;
 
 /// A policy as JSON, or a request or change in hexadecimal, and some JSON around it.
-const MAX_BODY: usize = 2 * MAX_CHANGE + 128 * 1024;
+pub const MAX_BODY: usize = 2 * MAX_CHANGE + 128 * 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -205,7 +205,9 @@ async fn audit(
 }
 
 async fn nothing_here() -> ServiceError {
-    ServiceError::bad_request("no such call: see /v1/status, /v1/keys, /v1/policies, /v1/sign and /v1/audit")
+    ServiceError::bad_request(
+        "no such call: see /v1/status, /v1/keys, /v1/policies, /v1/sign and /v1/audit",
+    )
 }
 
 async fn another_verb() -> Response {

@@ -217,8 +217,7 @@ impl Service {
         let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
         let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
-        let policies =
-            Policies::load(&parts.store, network_id).map_err(ServiceError::local)?;
+        let policies = Policies::load(&parts.store, network_id).map_err(ServiceError::local)?;
         let head = HeadSigning::new(IdentityHead::newest(&parts.store)?);
         Ok(Self {
             me,

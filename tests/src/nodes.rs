@@ -6,6 +6,7 @@
 
 mod ask;
 mod hsm;
+mod policies;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +39,7 @@ use wire::{SimulatedClock, SimulatedTransport, Wire};
 pub use hsm::HsmWeather;
 
 pub use ask::{Answer, policy, transfer, transfer_from};
+pub use policies::controlled;
 
 /// When simulated worlds begin, Unix time.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);

@@ -223,8 +223,12 @@ impl fmt::Display for ChangeError {
             Self::Number { expected, found } => {
                 write!(f, "the change has number {found}, and {expected} is the next")
             }
-            Self::Previous => f.write_str("the change builds on another policy than the one before it"),
-            Self::Expired { expires, now } => write!(f, "the change expired at {expires}, it is {now}"),
+            Self::Previous => {
+                f.write_str("the change builds on another policy than the one before it")
+            }
+            Self::Expired { expires, now } => {
+                write!(f, "the change expired at {expires}, it is {now}")
+            }
             Self::ExpiryTooFar => {
                 write!(f, "a change may expire at most {MAX_CHANGE_EXPIRY} seconds from now")
             }

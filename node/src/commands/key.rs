@@ -121,7 +121,11 @@ fn show(global: &Global, key: &KeyInfo, derived: Option<Value>) {
 
 /// What an operator must know of the policy, besides what it says.
 fn standing(key: &KeyInfo) -> String {
-    let mut text = if key.frozen { "\nFROZEN by its controllers: nothing is signed".into() } else { String::new() };
+    let mut text = if key.frozen {
+        "\nFROZEN by its controllers: nothing is signed".into()
+    } else {
+        String::new()
+    };
     if let Some(next) = &key.next_policy {
         let due = policy_file::moment_text(next.due);
         text.push_str(&format!("\nversion {} is due {due}", next.version));

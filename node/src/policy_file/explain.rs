@@ -46,7 +46,10 @@ fn controllers(lines: &mut Lines, controllers: &Controllers<'_>) {
         1 => "any one of them".to_owned(),
         count => format!("any {count} of them together"),
     };
-    lines.add(1, format!("- {} may replace this policy, these controllers too: {delay}", so_many(at_least)));
+    lines.add(
+        1,
+        format!("- {} may replace this policy, these controllers too: {delay}", so_many(at_least)),
+    );
     lines.add(1, format!("- {} may freeze the key: at once", so_many(freeze_at_least)));
     lines.add(1, format!("- {} may end a freeze: {delay}", so_many(at_least)));
 }

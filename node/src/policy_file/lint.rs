@@ -47,7 +47,10 @@ fn owned(policy: &Policy<'_>, add: &mut dyn FnMut(&'static str, &str)) {
         return add("fixed", "are missing: the policy can never be changed, nor the key frozen");
     };
     if controllers.at_least == 1 {
-        add("one-controller", "are many, but one alone can replace everything: whoever has that key");
+        add(
+            "one-controller",
+            "are many, but one alone can replace everything: whoever has that key",
+        );
     }
     if controllers.delay == 0 {
         let what = "replace the policy without a delay: nobody has time to freeze the key before";

@@ -176,7 +176,8 @@ fn controlled(controllers: Value) -> Result<PolicyBytes, PolicyFileError> {
 #[test]
 fn controllers_are_read_and_their_mistakes_named() {
     let keys = ["02".repeat(32), "01".repeat(32), "03".repeat(32)];
-    let bytes = controlled(json!({ "at_least": 2, "of": keys, "delay": "24h", "freeze_at_least": 1 }));
+    let bytes =
+        controlled(json!({ "at_least": 2, "of": keys, "delay": "24h", "freeze_at_least": 1 }));
     let bytes = bytes.unwrap();
     let policy = Policy::parse(bytes.as_slice()).unwrap();
     let json = to_json(&policy);

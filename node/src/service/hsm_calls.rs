@@ -311,7 +311,9 @@ impl Service {
                 self.key_sealed(id, session, Ok(result));
             }
             (Purpose::Seal(session), _) => self.key_sealed(id, session, Err(defect())),
-            (Purpose::Reseal(key), Answer::Resealed(result)) => self.share_resealed(id, key, result),
+            (Purpose::Reseal(key), Answer::Resealed(result)) => {
+                self.share_resealed(id, key, result)
+            }
             (Purpose::Reseal(key), _) => self.share_resealed(id, key, Err(defect())),
             (Purpose::SignHead, Answer::Signed(result)) => {
                 self.head_signed(id, result.map_err(ServiceError::local));

@@ -5,6 +5,7 @@
 //! version. What is here is read from them once, at the start, and follows what is stored from then on.
 
 mod change;
+mod creation;
 mod effect;
 mod exchange;
 mod history;
@@ -15,17 +16,14 @@ use std::time::{Duration, Instant};
 
 use quorate_core::hash::Digest;
 use quorate_core::party::{Holders, PartyId, PartySet};
+use quorate_core::policy::Policy;
 use quorate_core::policy::control::{ChangeError, Standing};
 use quorate_core::policy::form::FormError;
-use quorate_core::policy::Policy;
 use quorate_core::request::{KeyId, NetworkId};
 
 use super::Service;
-use super::records::Public;
 use crate::message::{PolicyState, Rejection};
 use crate::store::{KeyRow, Series, Store, StoreError};
-
-pub(super) use history::record_of_creation;
 
 /// A share that could not be sealed under its new policy is tried again so much later.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -91,11 +89,7 @@ impl Owned {
         passes.then_some(next)
     }
 
-    fn standing<'a>(
-        &self,
-        network: [u8; 16],
-        row: &'a KeyRow,
-    ) -> Result<Standing<'a>, FormError> {
+    fn standing<'a>(&self, network: [u8; 16], row: &'a KeyRow) -> Result<Standing<'a>, FormError> {
         Ok(Standing {
             network: NetworkId(network),
             key: KeyId(row.key),
@@ -133,12 +127,6 @@ impl Policies {
         Ok(policies)
     }
 
-    /// A key was made in its controllers' name.
-    pub(super) fn add(&mut self, row: &KeyRow, public: &Public) {
-        let owned = history::fresh(row, public.terms.holders);
-        self.keys.insert(row.key, owned);
-    }
-
     /// Whether so many holders have said how the policy stands, as a quorum has besides this party: fewer
     /// than T of them lie, so whatever an honest one knows is known here. One that says it is ahead counts
     /// when this party has followed it.
@@ -157,9 +145,8 @@ impl Policies {
     /// How many other holders have this change in force; at least T of them are enough.
     fn is_vouched(&self, key: [u8; 16], series: Series, number: u32, change: &Digest) -> bool {
         let Some(owned) = self.keys.get(&key) else { return false };
-        let says = |party: &PartyId| {
-            self.vouched.get(&(key, series, *party)) == Some(&(number, *change))
-        };
+        let says =
+            |party: &PartyId| self.vouched.get(&(key, series, *party)) == Some(&(number, *change));
         owned.holders.parties().iter().filter(says).count() >= owned.holders.threshold()
     }
 }

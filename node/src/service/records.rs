@@ -4,8 +4,8 @@ use quorate_core::curve::{EcdsaGroup as _, Group as _};
 use quorate_core::hash::Digest;
 use quorate_core::key::{Confirmation, OpenedKey, PublicKey, ShareRecord};
 use quorate_core::party::PartyId;
-use quorate_core::policy::{Policy, hash_of};
 use quorate_core::policy::ethereum;
+use quorate_core::policy::{Policy, hash_of};
 use quorate_core::wire;
 use quorate_hsm::{BlobKind, Context, HsmError, KeyProtector};
 use zeroize::Zeroizing;
@@ -64,12 +64,7 @@ pub fn share_context(
 
 /// The same of the share in `row`: who changes the row's policy, or its version, opens nothing.
 #[must_use]
-pub fn row_context(
-    network: [u8; 16],
-    party: PartyId,
-    public: &Public,
-    row: &KeyRow,
-) -> Context {
+pub fn row_context(network: [u8; 16], party: PartyId, public: &Public, row: &KeyRow) -> Context {
     let policy = (row.policy_version, hash_of(&row.policy));
     share_context(network, party, public, policy, row.sequence)
 }

@@ -133,10 +133,9 @@ impl std::fmt::Display for Contradiction {
             ),
             Self::Certificate => f.write_str("it is active by another certificate, which is kept"),
             Self::NotPending => f.write_str("a new key must be pending and without certificate"),
-            Self::Change { number } => write!(
-                f,
-                "change {number} of its policy is another one, or not the next"
-            ),
+            Self::Change { number } => {
+                write!(f, "change {number} of its policy is another one, or not the next")
+            }
             Self::NotActive => f.write_str("it is not active, so nothing can be signed with it"),
             Self::Request { request } => {
                 write!(f, "request {} is recorded with another key or expiry", hex::encode(request))

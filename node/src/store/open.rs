@@ -9,8 +9,8 @@ use redb::backends::FileBackend;
 use redb::{Database, DatabaseError, ReadableDatabase as _, StorageBackend};
 
 use super::rows::{
-    AUDIT, CHANGES, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META, META_FORMAT, REQUESTS,
-    WINDOWS,
+    AUDIT, CHANGES, EVIDENCE, EXPIRIES, FORMAT, HEADS, IDENTITY_HEAD, KEYS, META, META_FORMAT,
+    REQUESTS, WINDOWS,
 };
 use super::{StoreError, begin_write};
 

@@ -148,7 +148,7 @@ impl Scene {
 
     /// The client's signed wish for a payload of any bytes.
     pub fn request_of(&self, network: [u8; 16], key: [u8; 16], transaction: &[u8]) -> Vec<u8> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = now();
         let derivation = quorate_core::derive::Derivation::Root;
         let payload = quorate_core::request::Payload::EthereumTransaction(transaction);
         let wish = Wish { network, key, derivation, payload, label: "", expires: now + 600 };
@@ -210,6 +210,11 @@ impl Scene {
             }
         }
     }
+}
+
+/// Unix seconds.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Who sent `raw`, by libsecp256k1.

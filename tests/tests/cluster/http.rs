@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
 use quorate_core::request::MAX_REQUEST;
+use quorate_node::api::MAX_BODY;
 use quorate_tests::cluster::{Cluster, Hsm, PATIENCE, Transfer};
 use serde_json::{Value, json};
 
@@ -77,7 +78,7 @@ fn bodies_that_are_not_understood_are_refused_in_words() {
     let long = "0".repeat(2 * MAX_REQUEST);
     // One byte more than the API reads. (Of what is much longer it leaves some unread, and then the
     // operating system may throw the answer away.)
-    let longest = format!("{{\"request\":\"{}\"}}", "0".repeat(2 * MAX_REQUEST + 4097 - 14));
+    let longest = format!("{{\"request\":\"{}\"}}", "0".repeat(MAX_BODY + 1 - 14));
     for (named, body) in [
         ("surprise", json!({ "request": text, "surprise": 1 }).to_string()),
         ("request", json!({}).to_string()),

@@ -186,6 +186,8 @@ fn the_tables_are_frozen() {
     let spend = Spend { request, key, now: 100, expires: 200, grants };
     assert_eq!(store.spend(spend), Ok(SpendOutcome::Counted));
     store.keep_identity_head(b"head").unwrap();
+    let change = ChangeRow { change: vec![8], seen: 1, due: 2, in_force: Some(3) };
+    store.add_change((key, Series::Hold, 1), change, b"frozen".to_vec()).unwrap();
     drop(store);
 
     let database = Database::open(&path).unwrap();
@@ -202,6 +204,7 @@ fn the_tables_are_frozen() {
             "identity-head",
             "keys",
             "meta",
+            "policy-changes",
             "requests",
             "windows"
         ]
@@ -222,4 +225,8 @@ fn the_tables_are_frozen() {
     assert_eq!(&audit.get(1).unwrap().unwrap().value()[64..], b"spent");
     let head = read.open_table(TableDefinition::<(), &[u8]>::new("identity-head")).unwrap();
     assert_eq!(head.get(()).unwrap().unwrap().value(), b"head");
+    let changes = TableDefinition::<([u8; 16], u8, u32), &[u8]>::new("policy-changes");
+    let changes = read.open_table(changes).unwrap();
+    let row = changes.get((key, 1, 1)).unwrap().unwrap();
+    assert_eq!(row.value(), [1, 8, 1, 2, 1, 3]);
 }

@@ -81,7 +81,8 @@ fn change_of_key(
     let info = client.policy(&args.key)?;
     let key = KeyId(fixed(&info.key)?);
     if info.controllers.is_none() {
-        let what = format!("the policy of key {} has no controllers: nobody can change it", info.name);
+        let what =
+            format!("the policy of key {} has no controllers: nobody can change it", info.name);
         return Err(CommandError::Usage(what));
     }
     if args.freeze || args.unfreeze {
@@ -94,7 +95,8 @@ fn change_of_key(
     }
     match (&info.next_policy, &info.next_hash, args.withdraw) {
         (None, _, true) => {
-            let what = format!("no new policy of key {} waits: there is nothing to withdraw", info.name);
+            let what =
+                format!("no new policy of key {} waits: there is nothing to withdraw", info.name);
             Err(CommandError::Exists(what))
         }
         (Some(next), _, false) => Err(CommandError::Exists(format!(
@@ -108,7 +110,9 @@ fn change_of_key(
             let shown = client.show_key(&info.key)?.policy.unwrap_or_default();
             let current = policy_file::from_json(&shown)?;
             if hex::encode(hash_of(current.as_slice())) != info.policy_hash {
-                return Err(CommandError::Local("the node shows another policy than its own".into()));
+                return Err(CommandError::Local(
+                    "the node shows another policy than its own".into(),
+                ));
             }
             let action = Action::Replace { policy: current.as_slice() };
             let previous: Digest = fixed(hash)?;
@@ -137,7 +141,8 @@ pub(in crate::commands) fn read(file: &Path) -> Result<Vec<u8>, CommandError> {
     let text = std::fs::read_to_string(file).map_err(|error| {
         CommandError::Usage(format!("the change {} cannot be read: {error}", file.display()))
     })?;
-    hex::decode(text.trim()).map_err(|_| CommandError::Usage("the change is not hexadecimal".into()))
+    hex::decode(text.trim())
+        .map_err(|_| CommandError::Usage("the change is not hexadecimal".into()))
 }
 
 fn parsed(bytes: &[u8]) -> Result<SignedChange<'_>, CommandError> {
@@ -204,11 +209,18 @@ pub(super) fn set(global: &Global, file: &Path) -> Result<(), CommandError> {
     let mut info = client.set_policy(&bytes)?;
     let (hold, number) = (change.action().is_hold(), change.number());
     let has = |party: &PartyPolicy| match hold {
-        true => party.holds.is_some_and(|holds| holds >= number),
+        true => party.held.is_some_and(|held| held >= number),
         false => party.announced.is_some_and(|version| version >= number),
     };
     let until = Instant::now() + PATIENCE;
-    while info.parties.iter().any(|party| party.connected && !has(party)) && Instant::now() < until {
+    // What needs no delay takes effect within moments, too.
+    let settles = |info: &PolicyInfo| {
+        let now = SystemClock.unix().as_secs();
+        info.next_policy.as_ref().is_some_and(|next| next.due <= now && next.problem.is_none())
+    };
+    while (info.parties.iter().any(|party| party.connected && !has(party)) || settles(&info))
+        && Instant::now() < until
+    {
         std::thread::sleep(Duration::from_millis(50));
         info = client.policy(&info.key)?;
     }

@@ -85,8 +85,9 @@ impl Service {
         let Err(refused) = self.take_change(bytes, Some((from, in_force))) else { return };
         let forged = match &refused {
             Refused::Form(_) => true,
-            Refused::Change(error) => SignedChange::parse(bytes)
-                .is_ok_and(|change| error.is_forged(&change.action())),
+            Refused::Change(error) => {
+                SignedChange::parse(bytes).is_ok_and(|change| error.is_forged(&change.action()))
+            }
             Refused::UnknownKey(_) | Refused::Own(_) => false,
         };
         tracing::warn!(party = %from, "a change of a policy was refused: {refused}");

@@ -57,9 +57,8 @@ impl Service {
         let Some(owned) = self.policies.keys.get_mut(key) else { return Ok(()) };
         let mut state = owned.state(*key);
         state.holds = number;
-        let record = record(&kept, |change| {
-            history::record("unfrozen", now, &state, change, kept.due)
-        })?;
+        let record =
+            record(&kept, |change| history::record("unfrozen", now, &state, change, kept.due))?;
         self.store.put_hold_in_force(*key, number, now, record)?;
         (owned.holds, owned.ending) = (number, None);
         tracing::info!(key = hex::encode(key), "the freeze of the key ends");
@@ -139,9 +138,8 @@ impl Service {
         };
         let mut state = owned.state(*key);
         (state.version, state.announced) = (version, version);
-        let audit = record(&kept, |change| {
-            history::record("in-force", now, &state, change, kept.due)
-        })?;
+        let audit =
+            record(&kept, |change| history::record("in-force", now, &state, change, kept.due))?;
         let policy = SignedChange::parse(&kept.change).ok().and_then(|c| c.action().policy());
         let policy = policy.ok_or_else(|| StoreError::corrupt("a change without a policy"))?;
         let hash = quorate_core::policy::hash_of(policy);
@@ -171,7 +169,10 @@ impl Service {
 
     fn policy_failed(&mut self, key: &[u8; 16], why: String) {
         let until = self.clock.instant() + TRY_AGAIN;
-        tracing::error!(key = hex::encode(key), "a change of the policy does not take effect: {why}");
+        tracing::error!(
+            key = hex::encode(key),
+            "a change of the policy does not take effect: {why}"
+        );
         if let Some(owned) = self.policies.keys.get_mut(key) {
             owned.failed = Some((until, why));
         }

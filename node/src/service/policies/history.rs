@@ -38,7 +38,8 @@ pub(super) fn read(
     row: &KeyRow,
 ) -> Result<Option<Owned>, StoreError> {
     // Damage of other kinds has its own words, when the key is used.
-    let (Ok(policy), Ok(public)) = (Policy::parse(&row.policy), wire::decode::<Public>(&row.public))
+    let (Ok(policy), Ok(public)) =
+        (Policy::parse(&row.policy), wire::decode::<Public>(&row.public))
     else {
         return Ok(None);
     };
@@ -48,7 +49,9 @@ pub(super) fn read(
     }
     let mut owned = fresh(row, public.terms.holders);
     match follow(network, row.key, &public.terms.context, &versions) {
-        Ok(end) if end.in_force == (row.policy_version, owned.policy) => owned.waiting = end.waiting,
+        Ok(end) if end.in_force == (row.policy_version, owned.policy) => {
+            owned.waiting = end.waiting
+        }
         Ok(end) => {
             owned.problem = Some(format!(
                 "its history ends with version {} of the policy, and its share with version {}; restore \
@@ -238,7 +241,7 @@ pub(super) fn record(
 }
 
 /// The same of a key that is made in its controllers' name.
-pub(in crate::service) fn record_of_creation(now: u64, key: [u8; 16], bytes: &[u8]) -> Vec<u8> {
+pub(super) fn record_of_creation(now: u64, key: [u8; 16], bytes: &[u8]) -> Vec<u8> {
     let state = PolicyState { key, version: 1, announced: 1, holds: 0, held: 0 };
     SignedChange::parse(bytes)
         .map(|change| record("created", now, &state, &change, now))

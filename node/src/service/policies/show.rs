@@ -44,9 +44,9 @@ impl Service {
             history.extend(rows.iter().map(|(number, row)| change_info(*number, row)));
         }
         history.sort_by_key(|change| change.seen);
-        let controllers = Policy::parse(&row.policy).ok().and_then(|policy| {
-            crate::policy_file::to_json(&policy).get("controllers").cloned()
-        });
+        let controllers = Policy::parse(&row.policy)
+            .ok()
+            .and_then(|policy| crate::policy_file::to_json(&policy).get("controllers").cloned());
         Ok(PolicyInfo {
             key: info.key,
             name: info.name,
@@ -82,6 +82,7 @@ impl Service {
             version: said.map(|said| said.version),
             announced: said.map(|said| said.announced),
             holds: said.map(|said| said.holds),
+            held: said.map(|said| said.held),
         }
     }
 }

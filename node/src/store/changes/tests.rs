@@ -59,13 +59,8 @@ fn a_policy_takes_effect_whole_and_once_and_in_its_turn() {
     assert_eq!(store.key(KEY).unwrap(), Some(row()), "nothing changed");
     assert_eq!(entries(&store), 2);
     store.replace_policy(new(2, 2)).unwrap();
-    let changed = KeyRow {
-        policy: vec![2],
-        policy_version: 2,
-        sealed: vec![9],
-        sequence: 2,
-        ..row()
-    };
+    let changed =
+        KeyRow { policy: vec![2], policy_version: 2, sealed: vec![9], sequence: 2, ..row() };
     assert_eq!(store.key(KEY).unwrap(), Some(changed));
     let history = vec![(1, change(1, Some(10))), (2, change(2, Some(30)))];
     assert_eq!(store.changes(KEY, Series::Version).unwrap(), history);
@@ -102,17 +97,19 @@ fn the_log_is_shown_from_its_end() {
     let store = store();
     add(&store, Series::Hold, 1, change(1, Some(10))).unwrap();
     let mut seen = Vec::new();
-    store.audit_backwards(|entry| {
-        seen.push(entry.number);
-        true
-    })
-    .unwrap();
+    store
+        .audit_backwards(|entry| {
+            seen.push(entry.number);
+            true
+        })
+        .unwrap();
     assert_eq!(seen, [2, 1]);
     seen.clear();
-    store.audit_backwards(|entry| {
-        seen.push(entry.number);
-        false
-    })
-    .unwrap();
+    store
+        .audit_backwards(|entry| {
+            seen.push(entry.number);
+            false
+        })
+        .unwrap();
     assert_eq!(seen, [2]);
 }
