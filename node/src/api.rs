@@ -44,7 +44,7 @@ use crate::policy_file;
 
 /// A policy as people write it, which is longest where it lists accounts: 20 bytes are up to 64 with quotes,
 /// comma and indentation. Requests and changes in hexadecimal are shorter.
-const MAX_BODY: usize = 4 * MAX_POLICY + 4096;
+pub const MAX_BODY: usize = 4 * MAX_POLICY + 4096;
 const _: () = assert!(MAX_BODY >= 2 * MAX_REQUEST + 4096 && MAX_BODY >= 2 * MAX_CHANGE + 4096);
 
 /// What the handlers share.

@@ -144,6 +144,8 @@ pub struct PartyPolicy {
     pub announced: Option<u32>,
     /// Freezes and ends of freezes in force there: an odd number is a freeze.
     pub holds: Option<u32>,
+    /// The newest of them that it has seen.
+    pub held: Option<u32>,
 }
 
 /// A key's policy: how it stands, and how it came to be.

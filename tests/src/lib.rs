@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod cluster;
+pub mod controllers;
 pub mod disk;
 pub mod fuzz;
 pub mod glitched;

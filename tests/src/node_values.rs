@@ -9,9 +9,11 @@ use quorate_core::party::{Holders, PartySet};
 use quorate_core::wire::Bytes64;
 use quorate_node::audit::{Countersignature, IdentityHead, Whose};
 use quorate_node::identity::IdentityKey;
-use quorate_node::message::{Outcome, PeerMessage, Rejection, SessionKeyCertificate, SignedHead};
+use quorate_node::message::{
+    Outcome, PeerMessage, PolicyState, Rejection, SessionKeyCertificate, SignedHead,
+};
 use quorate_node::network::frame::{Frame, Hello};
-use quorate_node::store::{KeyRow, KeyState, RequestRow, VetoRow, WaitingRow};
+use quorate_node::store::{ChangeRow, KeyRow, KeyState, RequestRow, VetoRow, WaitingRow};
 
 use crate::simulator::id;
 
@@ -43,9 +45,10 @@ pub fn messages() -> Vec<(&'static str, PeerMessage)> {
     let quorum: PartySet = [1, 2, 4].map(id).into_iter().collect();
     let outcome = || Outcome { r: [7; 32], s: [8; 32], y_parity: true, quorum, session };
     let salts = quorum.iter().map(|party| (party, [9; 32])).collect();
-    let (name, policy) = ("pay".to_owned(), vec![1, 2, 3]);
+    let (name, policy, approval) = ("pay".to_owned(), vec![1, 2, 3], vec![4, 5]);
+    let state = PolicyState { key, version: 2, announced: 3, holds: 1, held: 300 };
     vec![
-        ("propose-key", PeerMessage::ProposeKey { session, terms, name, policy }),
+        ("propose-key", PeerMessage::ProposeKey { session, terms, name, policy, approval }),
         ("accept-key", PeerMessage::AcceptKey { session, certificate: certificate(2) }),
         ("reject-key", PeerMessage::RejectKey { session, reason: Rejection::Busy }),
         (
@@ -70,6 +73,8 @@ pub fn messages() -> Vec<(&'static str, PeerMessage)> {
         ("countersigned", PeerMessage::Countersigned(Box::new(countersignature()))),
         ("await", PeerMessage::Await { request: vec![1, 2, 3] }),
         ("vetoes", PeerMessage::Vetoes(vec![vec![1], vec![2, 3]])),
+        ("policy-states", PeerMessage::PolicyStates { states: vec![state], more: true }),
+        ("policy-change", PeerMessage::PolicyChange { change: vec![1, 2], in_force: true }),
     ]
 }
 
@@ -135,12 +140,19 @@ pub fn key_row() -> KeyRow {
         state: KeyState::Active,
         public: vec![1, 2],
         policy: vec![3],
+        policy_version: 2,
         sealed: vec![4, 5, 6],
         confirmations: BTreeMap::from([(1, vec![7]), (300, vec![8, 9])]),
         certificate: Some(vec![7, 8, 9]),
         sequence: 1,
         created: 1_800_000_000,
     }
+}
+
+/// A change of a policy that took effect.
+#[must_use]
+pub fn change_row() -> ChangeRow {
+    ChangeRow { change: vec![1, 2, 3], seen: 300, due: 400, in_force: Some(500) }
 }
 
 /// A request that was answered.

@@ -7,6 +7,7 @@
 mod ask;
 mod facts;
 mod hsm;
+mod policies;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,6 +41,7 @@ use wire::{SimulatedClock, SimulatedTransport, Wire};
 pub use hsm::HsmWeather;
 
 pub use ask::{Answer, RECIPIENT, Wanted, client, client_name, policy, transfer, transfer_from};
+pub use policies::controlled;
 
 /// When simulated worlds begin, Unix time.
 const EPOCH: Duration = Duration::from_secs(1_800_000_000);

@@ -20,6 +20,8 @@ mod messages;
 #[allow(dead_code)]
 #[path = "support/node_process.rs"]
 mod node_process;
+#[path = "bad_input/policies.rs"]
+mod policies;
 #[path = "bad_input/scene.rs"]
 mod scene;
 #[path = "bad_input/signatures.rs"]

@@ -11,8 +11,6 @@ use quorate_core::identity::session_key_digest;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::PartyId;
 use quorate_core::policy::Policy;
-use quorate_core::policy::control::{ChangeError, SignedChange};
-use quorate_core::request::NetworkId;
 use quorate_core::session::{Abort, Header};
 use quorate_core::wire::Bytes64;
 
@@ -27,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::handle::ServiceError;
 use crate::message::{PeerMessage, Private, Rejection, SessionKeyCertificate};
-use crate::store::{ChangeRow, KeyRow, KeyState};
+use crate::store::{KeyRow, KeyState};
 
 /// Pending keys that a party keeps; they are never deleted on a guess, so their number must end.
 const MAX_PENDING: usize = 256;
@@ -241,32 +239,6 @@ impl Service {
             Ok(Some(_)) => bad("the key exists already"),
             Err(_) => Err(Rejection::Fault),
         }
-    }
-
-    /// Nobody else makes keys in the name of a policy's controllers.
-    fn approved_by_controllers(
-        &self,
-        policy: &Policy<'_>,
-        name: &str,
-        approval: &[u8],
-    ) -> Result<(), Rejection> {
-        let approval = match approval {
-            [] => None,
-            bytes => Some(SignedChange::parse(bytes).map_err(|error| {
-                Rejection::BadRequest(format!("the controllers' approval: {error}"))
-            })?),
-        };
-        let network = NetworkId(self.network_id);
-        policy.admits_creation(&network, name, approval.as_ref(), self.now()).map_err(|error| {
-            let what = format!("the controllers' approval: {error}");
-            match error {
-                // By the coordinator's clock it may have been in time.
-                ChangeError::Expired { .. } | ChangeError::ExpiryTooFar => {
-                    Rejection::Denied { rule: error.code().to_owned(), message: what }
-                }
-                _ => Rejection::BadRequest(what),
-            }
-        })
     }
 
     pub(super) fn handle_key_cancel(&mut self, from: PartyId, session: &Digest) {
@@ -555,14 +527,10 @@ impl Service {
             sequence: FIRST_SEQUENCE,
             created: now,
         };
-        match std::mem::take(approval) {
-            none if none.is_empty() => self.store.insert_pending(row),
-            change => {
-                let audit = super::policies::record_of_creation(now, key, &change);
-                let creation = ChangeRow { change, seen: now, due: now, in_force: Some(now) };
-                let stored = self.store.insert_controlled(row.clone(), creation, audit);
-                stored.map(|()| self.policies.add(&row, public))
-            }
+        let approval = std::mem::take(approval);
+        match approval.is_empty() {
+            true => self.store.insert_pending(row),
+            false => self.policies.insert_controlled(&self.store, row, public, approval),
         }
         .map_err(ServiceError::local)?;
         self.key_runs.remove(session);

@@ -5,6 +5,7 @@
 //! version. What is here is read from them once, at the start, and follows what is stored from then on.
 
 mod change;
+mod creation;
 mod effect;
 mod exchange;
 mod history;
@@ -21,11 +22,8 @@ use quorate_core::policy::form::FormError;
 use quorate_core::request::{KeyId, NetworkId};
 
 use super::Service;
-use super::records::Public;
 use crate::message::{PolicyState, Rejection};
 use crate::store::{KeyRow, Series, Store, StoreError};
-
-pub(super) use history::record_of_creation;
 
 /// A share that could not be sealed under its new policy is tried again so much later.
 const TRY_AGAIN: Duration = Duration::from_secs(2);
@@ -127,12 +125,6 @@ impl Policies {
         }
         history::compare_with_log(store, &mut policies.keys)?;
         Ok(policies)
-    }
-
-    /// A key was made in its controllers' name.
-    pub(super) fn add(&mut self, row: &KeyRow, public: &Public) {
-        let owned = history::fresh(row, public.terms.holders);
-        self.keys.insert(row.key, owned);
     }
 
     /// Whether so many holders have said how the policy stands, as a quorum has besides this party: fewer

@@ -39,13 +39,16 @@ pub const RECIPIENT: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 #[must_use]
 #[expect(clippy::expect_used, reason = "a slip in a test, not input")]
 pub fn policy(total: u32) -> Vec<u8> {
+    policy_file::from_json(&short_policy(total)).expect("a policy").into_vec()
+}
+
+pub(super) fn short_policy(total: u32) -> serde_json::Value {
     let client = hex::encode(client().verifying_key().to_bytes());
-    let file = serde_json::json!({
+    serde_json::json!({
         "clients": [client], "chains": [31337], "recipients": [RECIPIENT],
         "max_value": "1 ether", "max_fee": "1 ether", "data": "forbidden",
         "window": { "seconds": 86400, "max_total": format!("{total} ether") },
-    });
-    policy_file::from_json(&file).expect("a policy").into_vec()
+    })
 }
 
 /// What a command came to.
@@ -161,7 +164,13 @@ impl World {
         policy: Vec<u8>,
     ) -> oneshot::Receiver<Result<KeyInfo, ServiceError>> {
         let (reply, answer) = oneshot::channel();
-        let create = CreateKey { name: name.into(), threshold: 2, parties: Vec::new(), policy };
+        let create = CreateKey {
+            name: name.into(),
+            threshold: 2,
+            parties: Vec::new(),
+            policy,
+            approval: Vec::new(),
+        };
         self.feed(coordinator, |s| s.handle_command(Command::CreateKey(create, reply)));
         answer
     }

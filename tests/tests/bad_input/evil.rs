@@ -63,6 +63,8 @@ impl Evil {
                     }
                     // Who never says what it knows of a peer keeps it from signing for a while.
                     Event::Up { party, .. } => {
+                        let states = PeerMessage::PolicyStates { states: Vec::new(), more: false };
+                        let _ = knows_nothing.send(party, states.encode());
                         let _ = knows_nothing.send(party, PeerMessage::Recall(None).encode());
                     }
                     Event::Down { .. } => {}

@@ -243,7 +243,8 @@ fn proposal(scene: &Scene, key: u8) -> (KeyTerms, Vec<u8>) {
 fn propose(terms: KeyTerms, policy: &[u8]) -> ([u8; 32], PeerMessage) {
     let session = Transcript::new("dkg-session").bytes(&terms.context()).party(id(LIAR)).finish();
     let (name, policy) = ("evil".to_owned(), policy.to_vec());
-    (session, PeerMessage::ProposeKey { session, terms, name, policy })
+    let approval = Vec::new();
+    (session, PeerMessage::ProposeKey { session, terms, name, policy, approval })
 }
 
 fn certificate_of(evil: &Evil, party: u16, wanted: [u8; 32]) -> SessionKeyCertificate {

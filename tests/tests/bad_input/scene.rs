@@ -159,7 +159,7 @@ impl Scene {
         transaction: &[u8],
         seconds: u64,
     ) -> Vec<u8> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = now();
         let derivation = quorate_core::derive::Derivation::Root;
         let payload = quorate_core::request::Payload::EthereumTransaction(transaction);
         let wish = Wish { network, key, derivation, payload, label: "", expires: now + seconds };
@@ -221,6 +221,11 @@ impl Scene {
             }
         }
     }
+}
+
+/// Unix seconds.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// Who sent `raw`, by libsecp256k1.

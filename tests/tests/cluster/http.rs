@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
-use quorate_core::policy::MAX_POLICY;
 use quorate_core::request::MAX_REQUEST;
+use quorate_node::api::MAX_BODY;
 use quorate_tests::cluster::{Cluster, Hsm, PATIENCE, Transfer};
 use serde_json::{Value, json};
 
@@ -76,10 +76,9 @@ fn bodies_that_are_not_understood_are_refused_in_words() {
     let text = hex::encode(&request);
     let json_type = "Content-Type: application/json\r\n";
     let long = "0".repeat(2 * MAX_REQUEST);
-    let limit = 4 * MAX_POLICY + 4096;
     // One byte more than the API reads. (Of what is much longer it leaves some unread, and then the
     // operating system may throw the answer away.)
-    let longest = format!("{{\"request\":\"{}\"}}", "0".repeat(limit + 1 - 14));
+    let longest = format!("{{\"request\":\"{}\"}}", "0".repeat(MAX_BODY + 1 - 14));
     for (named, body) in [
         ("surprise", json!({ "request": text, "surprise": 1 }).to_string()),
         ("request", json!({}).to_string()),

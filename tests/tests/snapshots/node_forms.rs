@@ -5,8 +5,8 @@ use quorate_node::audit::{
     Countersigned, CountersignedForm, EntryForm, ExportLine, HeadForm, Page,
 };
 use quorate_node::handle::{
-    HsmCalls, KeyInfo, PeerInfo, ServiceError, Signed, SignedHeadInfo, Status, Vetoed, Waiting,
-    WaitingPage, WaitingRequest,
+    ChangeInfo, HsmCalls, KeyInfo, NextPolicy, PartyPolicy, PeerInfo, PolicyInfo, ServiceError,
+    Signed, SignedHeadInfo, Status, Vetoed, Waiting, WaitingPage, WaitingRequest,
 };
 use quorate_node::message::{MessageError, PeerMessage, Rejection};
 use quorate_node::network::frame::{Frame, check_kind, check_length};
@@ -58,6 +58,7 @@ fn messages() -> Vec<Form> {
 fn rows() -> Vec<Form> {
     vec![
         Form::of("node-row-key", &node_values::key_row()),
+        Form::of("node-row-change", &node_values::change_row()),
         Form::of("node-row-request", &node_values::request_row()),
         Form::of("node-row-waiting", &node_values::waiting_row()),
         Form::of("node-row-veto", &node_values::veto_row()),
@@ -77,6 +78,7 @@ fn json<T: Serialize + DeserializeOwned>(name: &str, value: &T) -> Form {
 }
 
 fn answers() -> Vec<Form> {
+    let next = NextPolicy { version: 3, due: 1_800_000_000, problem: None };
     let key = KeyInfo {
         key: "11".repeat(16),
         name: "pay".to_owned(),
@@ -91,6 +93,10 @@ fn answers() -> Vec<Form> {
         parties: vec![1, 2, 3, 4],
         epoch: 0,
         policy_hash: "44".repeat(32),
+        policy_version: 2,
+        frozen: false,
+        next_policy: Some(next.clone()),
+        policy_problem: None,
         created: 1_800_000_000,
         policy: Some(serde_json::json!({ "chains": [1] })),
     };
@@ -144,6 +150,7 @@ fn answers() -> Vec<Form> {
         }),
     };
     let mut forms = vec![json("key", &key), json("signed", &signed), json("status", &status)];
+    forms.push(json("policy", &policy(next)));
     forms.extend(audit());
     forms.extend(waiting());
     forms.extend(errors().into_iter().map(|error| {
@@ -187,6 +194,42 @@ fn waiting() -> Vec<Form> {
         json("waiting-page", &WaitingPage { requests: vec![request], more: false }),
         json("vetoed", &vetoed),
     ]
+}
+
+/// A policy and its history.
+fn policy(next: NextPolicy) -> PolicyInfo {
+    let change = ChangeInfo {
+        number: 2,
+        action: "replace".to_owned(),
+        change: "55".repeat(32),
+        policy_hash: Some("44".repeat(32)),
+        signers: vec![format!("ed25519:{}", "66".repeat(32))],
+        seen: 1_800_000_000,
+        due: 1_800_003_600,
+        in_force: None,
+    };
+    let party = PartyPolicy {
+        party: 2,
+        connected: true,
+        version: Some(1),
+        announced: Some(2),
+        holds: None,
+        held: None,
+    };
+    PolicyInfo {
+        key: "11".repeat(16),
+        name: "pay".to_owned(),
+        version: 1,
+        policy_hash: "44".repeat(32),
+        frozen: false,
+        holds: 0,
+        next_policy: Some(next),
+        next_hash: Some("55".repeat(32)),
+        problem: None,
+        controllers: Some(serde_json::json!({ "at_least": 1 })),
+        history: vec![change],
+        parties: vec![party],
+    }
 }
 
 /// The audit log, as a page and as lines of an export.

@@ -192,6 +192,8 @@ fn the_tables_are_frozen() {
     store.await_request([8; 32], &waiting, b"request", b"waits".to_vec()).unwrap();
     let veto = VetoRow { key, at: 100, until: 100, seen: false, veto: b"veto".to_vec() };
     store.add_veto([8; 32], [3; 32], veto, b"vetoed".to_vec()).unwrap();
+    let change = ChangeRow { change: vec![8], seen: 1, due: 2, in_force: Some(3) };
+    store.add_change((key, Series::Hold, 1), change, b"frozen".to_vec()).unwrap();
     drop(store);
 
     let database = Database::open(&path).unwrap();
@@ -209,6 +211,7 @@ fn the_tables_are_frozen() {
             "identity-head",
             "keys",
             "meta",
+            "policy-changes",
             "requests",
             "vetoes",
             "waiting",
@@ -250,4 +253,8 @@ fn the_tables_are_frozen() {
         let table = read.open_table(TableDefinition::<u16, &[u8]>::new(table)).unwrap();
         assert_eq!(table.get(party).unwrap().unwrap().value(), value);
     }
+    let changes = TableDefinition::<([u8; 16], u8, u32), &[u8]>::new("policy-changes");
+    let changes = read.open_table(changes).unwrap();
+    let row = changes.get((key, 1, 1)).unwrap().unwrap();
+    assert_eq!(row.value(), [1, 8, 1, 2, 1, 3]);
 }

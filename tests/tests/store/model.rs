@@ -279,6 +279,7 @@ pub fn key_row(key: Key, sealed: Vec<u8>) -> KeyRow {
         state: KeyState::Pending,
         public: vec![1; 80],
         policy: vec![2; 200],
+        policy_version: 1,
         sealed,
         confirmations: [(1, vec![1; 64])].into_iter().collect(),
         certificate: None,

@@ -190,6 +190,12 @@ impl Node {
         Client::new(self.api, None)
     }
 
+    /// With the operator's token.
+    pub fn operator(&self) -> Client {
+        let token = fs::read_to_string(self.folder.join("operator.token")).unwrap();
+        Client::new(self.api, Some(token.trim().to_owned().into()))
+    }
+
     pub fn status(&self) -> Status {
         self.client().status().unwrap_or_else(|e| panic!("party {}: {e}", self.party))
     }

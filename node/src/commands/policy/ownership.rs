@@ -209,11 +209,17 @@ pub(super) fn set(global: &Global, file: &Path) -> Result<(), CommandError> {
     let mut info = client.set_policy(&bytes)?;
     let (hold, number) = (change.action().is_hold(), change.number());
     let has = |party: &PartyPolicy| match hold {
-        true => party.holds.is_some_and(|holds| holds >= number),
+        true => party.held.is_some_and(|held| held >= number),
         false => party.announced.is_some_and(|version| version >= number),
     };
     let until = Instant::now() + PATIENCE;
-    while info.parties.iter().any(|party| party.connected && !has(party)) && Instant::now() < until
+    // What needs no delay takes effect within moments, too.
+    let settles = |info: &PolicyInfo| {
+        let now = SystemClock.unix().as_secs();
+        info.next_policy.as_ref().is_some_and(|next| next.due <= now && next.problem.is_none())
+    };
+    while (info.parties.iter().any(|party| party.connected && !has(party)) || settles(&info))
+        && Instant::now() < until
     {
         std::thread::sleep(Duration::from_millis(50));
         info = client.policy(&info.key)?;

@@ -9,8 +9,6 @@ use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::policy::Policy;
-use quorate_core::policy::control::{ChangeError, SignedChange};
-use quorate_core::request::NetworkId;
 use tokio::sync::oneshot;
 
 use super::super::coordinate::{describe, to_error};
@@ -92,24 +90,17 @@ impl Service {
                 "a key has at most 16 holders in this build, and 512 nonce keys per holder".into(),
             ));
         }
-        let denied = |error: ChangeError| ServiceError::Denied {
-            rule: error.code().to_owned(),
-            reason: format!("the controllers' approval of the key: {error}"),
-            party: self.me.number(),
-            verdict: None,
-        };
-        let approval = match create.approval.as_slice() {
-            [] => None,
-            bytes => Some(SignedChange::parse(bytes).map_err(|e| bad(format!("approval: {e}")))?),
-        };
-        policy
-            .admits_creation(
-                &NetworkId(self.network_id),
-                &create.name,
-                approval.as_ref(),
-                self.now(),
-            )
-            .map_err(denied)?;
+        self.may_create(&policy, &create.name, &create.approval).map_err(
+            |refused| match refused {
+                Ok(error) => ServiceError::Denied {
+                    rule: error.code().to_owned(),
+                    reason: format!("the controllers' approval of the key: {error}"),
+                    party: self.me.number(),
+                    verdict: None,
+                },
+                Err(error) => bad(format!("approval: {error}")),
+            },
+        )?;
         if let Some(rule) = policy.unsatisfiable(&holders) {
             return Err(bad(format!(
                 "a strict limit of rule {rule} admits no quorum: it must name one of the holders, and \"all\" \

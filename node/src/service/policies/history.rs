@@ -241,7 +241,7 @@ pub(super) fn record(
 }
 
 /// The same of a key that is made in its controllers' name.
-pub(in crate::service) fn record_of_creation(now: u64, key: [u8; 16], bytes: &[u8]) -> Vec<u8> {
+pub(super) fn record_of_creation(now: u64, key: [u8; 16], bytes: &[u8]) -> Vec<u8> {
     let state = PolicyState { key, version: 1, announced: 1, holds: 0, held: 0 };
     SignedChange::parse(bytes)
         .map(|change| record("created", now, &state, &change, now))

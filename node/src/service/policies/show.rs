@@ -82,6 +82,7 @@ impl Service {
             version: said.map(|said| said.version),
             announced: said.map(|said| said.announced),
             holds: said.map(|said| said.holds),
+            held: said.map(|said| said.held),
         }
     }
 }
