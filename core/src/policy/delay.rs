@@ -104,7 +104,7 @@ impl Policy<'_> {
 
     /// When its delays let the request through, by the party's clock, Unix seconds: the earliest time at
     /// which a rule allows it if nothing else changes. Not after `now` if it is allowed already. Without a
-    /// record it is the time if the record began now.
+    /// record it is the time if the record began now. It takes at most 23 judgements, and one if it is `None`.
     ///
     /// `None` if more than delays stand in the way: another condition, a veto, or an expiry that is past or too far.
     #[must_use]
