@@ -273,7 +273,12 @@ fn errors() -> Vec<ServiceError> {
     let all = vec![
         ServiceError::Waiting(waiting),
         ServiceError::UnknownRequest { request: "11".repeat(32) },
-        ServiceError::Denied { rule: "value".to_owned(), reason: reason(), party: 2 },
+        ServiceError::Denied {
+            rule: "value".to_owned(),
+            reason: reason(),
+            party: 2,
+            verdict: None,
+        },
         ServiceError::Unauthorised { reason: reason() },
         ServiceError::BadRequest { reason: reason() },
         ServiceError::UnknownKey { key: "pay".to_owned() },
