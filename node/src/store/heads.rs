@@ -194,6 +194,7 @@ impl Store {
         audit: Vec<u8>,
     ) -> Result<u32, StoreError> {
         bounded("an audit record", audit.len(), super::MAX_AUDIT_RECORD)?;
+        self.sums.lock().forget();
         self.write(|transaction| {
             let mut meta = transaction.open_table(META)?;
             let own = meta.get(META_GENERATION)?.map_or(0, |found| found.value());

@@ -25,7 +25,7 @@ fn ask(api: SocketAddr, text: &str) -> (u16, String) {
 }
 
 /// A whole request, with more header lines.
-fn call(api: SocketAddr, line: &str, headers: &str, body: &str) -> (u16, Value) {
+pub(super) fn call(api: SocketAddr, line: &str, headers: &str, body: &str) -> (u16, Value) {
     let host = if headers.contains("Host:") { String::new() } else { format!("Host: {api}\r\n") };
     let length = body.len();
     let text = format!(

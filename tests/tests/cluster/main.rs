@@ -7,6 +7,7 @@
 mod audit;
 mod controllers;
 mod delays;
+mod explained;
 mod facts;
 mod http;
 mod policies;

@@ -88,25 +88,31 @@ fn examples_and_random_policies_are_valid() {
     accepted(&documents);
 }
 
-/// Blocks of JSON in the document, whole but for what anybody can fill in.
+/// Blocks of JSON in the document, and conditions in its tables: whole but for what anybody can fill in.
 fn documented() -> Vec<Value> {
-    let document = include_str!("../../../docs/POLICY.md");
     let key = "ed25519:".to_owned() + &"01".repeat(32);
     let account = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+    let document = include_str!("../../../docs/POLICY.md");
+    let cells = document.lines().filter_map(|line| line.strip_prefix("| `\"")?.split_once("` |"));
+    let whole = |text: &str| text.replace("ed25519:…", &key).replace("0x…", account);
+    let inline = cells
+        .map(|(cell, _)| whole(&format!("{{ \"{cell} }}")))
+        // Some only say that there is more.
+        .filter(|cell| !cell.contains('…') && cell.contains(':'))
+        .map(|cell| serde_json::from_str(&cell).unwrap_or_else(|error| panic!("{error}: {cell}")));
     let blocks = document.split("```json\n").skip(1).map(|rest| rest.split_once("```").unwrap().0);
-    blocks
-        .map(|block| {
-            let whole = block.replace("ed25519:…", &key).replace("0x…", account);
-            serde_json::from_str(&whole).unwrap_or_else(|error| panic!("{error}: {block}"))
-        })
-        .collect()
+    let blocks = blocks.map(|block| {
+        serde_json::from_str(&whole(block)).unwrap_or_else(|error| panic!("{error}: {block}"))
+    });
+    blocks.chain(inline).collect()
 }
 
 #[test]
 fn what_the_document_shows_is_valid_and_compiles() {
     let key = "ed25519:".to_owned() + &"01".repeat(32);
     let compiles = |condition: &Value, limits: &Value| {
-        let rule = json!({ "name": "r", "when": condition, "limits": limits });
+        let kinds = ["transaction", "message", "typed-data"];
+        let rule = json!({ "name": "r", "payload": kinds, "when": condition, "limits": limits });
         policy_file::from_json(&json!({ "rules": [rule] })).map(|_| ())
     };
     let mut documents = Vec::new();
@@ -125,7 +131,7 @@ fn what_the_document_shows_is_valid_and_compiles() {
         compiled.unwrap_or_else(|error| panic!("{error}: {block}"));
         documents.push((part, block));
     }
-    assert!(documents.len() >= 10, "{}", documents.len());
+    assert!(documents.len() >= 18, "{}", documents.len());
     accepted(&documents);
 }
 

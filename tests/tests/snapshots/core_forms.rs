@@ -217,6 +217,7 @@ fn requests() -> Vec<Form> {
         request("message"),
         request("typed-data"),
         request("digest"),
+        request("approved"),
         typed_data("mail"),
         typed_data("all"),
         types,
