@@ -32,6 +32,7 @@ pub struct Unavailable(Cow<'static, str>);
 
 impl Unavailable {
     const LATE: Self = Self(Cow::Borrowed("no answer in time"));
+    const REDIRECT: Self = Self(Cow::Borrowed("it redirects, and redirects are not followed"));
     const BUSY: Self = Self(Cow::Borrowed("too many questions wait for this source"));
     const DEFECT: Self = Self(Cow::Borrowed("a defect; please report it"));
     const NOT_ALIKE: Self = Self(Cow::Borrowed("the endpoints do not answer alike"));

@@ -201,6 +201,9 @@ impl ChainConfig {
             if let Err(what) = check_url(&url.0, self.private) {
                 return wrong(&format!("rpc[{index}]"), what.to_owned());
             }
+            if self.rpc.iter().take(index).any(|other| other == url) {
+                return wrong(&format!("rpc[{index}]"), "is there twice".to_owned());
+            }
         }
         let (agree, all) = (usize::from(self.agree), self.rpc.len());
         if agree == 0 || agree > all || (agree > 1 && 2 * agree <= all) {
@@ -277,6 +280,10 @@ mod tests {
             (
                 chain("rpc = [\"https://a.example\"]\nauthorization = \"\""),
                 "authorization: must be",
+            ),
+            (
+                chain("rpc = [\"https://a.example\", \"https://a.example\"]"),
+                "rpc[1]: is there twice",
             ),
             (web("https://api.example"), "web[0].prefix: must go on to a slash"),
             (web("http://api.example/"), "web[0].prefix: is http://"),

@@ -106,7 +106,6 @@ impl Door {
             .tls_config(tls)
             .proxy(None)
             .max_redirects(0)
-            .max_redirects_will_error(true)
             .http_status_as_error(true)
             .max_response_header_size(MAX_HEADERS)
             .max_idle_connections(IDLE)
@@ -156,11 +155,10 @@ impl Door {
             }
         };
         let mut response = result.map_err(|error| self.in_words(error))?;
-        if response.status() != 200 {
-            return Err(Unavailable::new(format!(
-                "it answers HTTP {}",
-                response.status().as_u16()
-            )));
+        match response.status().as_u16() {
+            200 => {}
+            300..400 => return Err(Unavailable::REDIRECT),
+            status => return Err(Unavailable::new(format!("it answers HTTP {status}"))),
         }
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok());
         let date = header("date").and_then(|text| httpdate::parse_http_date(text).ok());
@@ -176,9 +174,7 @@ impl Door {
         Unavailable::new(match error {
             Error::StatusCode(status) => format!("it answers HTTP {status}"),
             Error::Timeout(_) => return Unavailable::LATE,
-            Error::TooManyRedirects | Error::RedirectFailed => {
-                "it redirects, and redirects are not followed".to_owned()
-            }
+            Error::TooManyRedirects | Error::RedirectFailed => return Unavailable::REDIRECT,
             Error::HostNotFound => "its name is not known".to_owned(),
             Error::BodyExceedsLimit(_) => {
                 format!("its answer is longer than max_bytes = {}", self.max_bytes)
@@ -189,7 +185,7 @@ impl Door {
             Error::Rustls(error) => format!("TLS: {error}"),
             Error::Tls(what) => format!("TLS: {what}"),
             Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
-                Some(Refused(address)) => Refused(*address).to_string(),
+                Some(error) => format!("TLS: {}", error as &rustls::Error),
                 None => format!("no connection: {}", error.kind()),
             },
             Error::Other(inner) => match inner.downcast_ref() {

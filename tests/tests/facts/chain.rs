@@ -149,10 +149,9 @@ fn endpoints_that_must_agree_outvote_a_liar() {
         (changed(&world, "eth_getBalance", "0xffffff"), changed(&world, "eth_getBalance", "0x0"));
     let ahead = changed(&world, "eth_blockNumber", "0xffff");
     let (honest, rich, poor) = (world.chain.url(), rich.url(), poor.url());
+    let too = format!("{honest}/");
     let right = Ok(OwnedAnswer::Balance(Amount::from_u128(1_000)));
-    for endpoints in
-        [[honest, honest, &rich], [&rich, honest, honest], [&ahead.url(), honest, honest]]
-    {
+    for endpoints in [[honest, &too, &rich], [&rich, &too, honest], [&ahead.url(), honest, &too]] {
         let sources = chain_sources(&endpoints, 2, LONG);
         assert_eq!(one(&sources, &balance(0)), right, "{endpoints:?}");
         let block = OwnedQuestion::Block { at: at(5) };
@@ -161,7 +160,7 @@ fn endpoints_that_must_agree_outvote_a_liar() {
         assert_eq!(number, world.height() - 5, "{endpoints:?}");
     }
     unknown(&chain_sources(&[honest, &rich, &poor], 2, LONG), &balance(0), "do not answer alike");
-    unknown(&chain_sources(&[honest, honest, &rich], 3, LONG), &balance(0), "do not answer alike");
+    unknown(&chain_sources(&[honest, &too, &rich], 3, LONG), &balance(0), "do not answer alike");
     // Alone, an endpoint is believed: that is what `agree` is for.
     let believed = one(&chain_sources(&[&rich, honest], 1, LONG), &balance(0));
     assert_eq!(believed, Ok(OwnedAnswer::Balance(Amount::from_u128(0xff_ffff))));

@@ -79,13 +79,16 @@ fn no_coordinator_speaks_for_the_others() {
     assert!(rule == "balance" || rule == "fact", "{rule}");
     assert_ne!(party, 1);
     // One that is right, among liars, asks nobody.
+    world.wait(1);
     assert_eq!(denied(sign(&mut world, 2, &request)), ("balance".into(), 2));
     assert_eq!(denied(sign(&mut world, 4, &request)), ("fact".into(), 4));
     // Two of four that believe it are no quorum of three.
+    world.wait(1);
     world.tell(2, &[balance(9)]);
     let (rule, party) = denied(sign(&mut world, 1, &request));
     assert!(["balance", "fact"].contains(&&*rule) && ![1, 2].contains(&party), "{rule} {party}");
     // What is denied is looked up anew: the same request, once it is so.
+    world.wait(1);
     world.tell(3, &[balance(1)]);
     sign(&mut world, 1, &request).unwrap();
     world.check();
