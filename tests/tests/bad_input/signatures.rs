@@ -37,8 +37,8 @@ fn rejection(evil: &Evil, party: u16) -> Rejection {
 fn a_coordinator_cannot_propose_what_a_client_did_not_sign() {
     let scene = Scene::with_key(LIAR, true);
     let mut forged = scene.request();
-    // The signature's last byte: behind it stands the empty list of approvals.
-    let place = forged.len() - 2;
+    // The signature's last byte: behind it stand two empty lists, of approvals and of accounts' signatures.
+    let place = forged.len() - 3;
     forged[place] ^= 1;
     let mut of_nothing = scene.request();
     of_nothing.truncate(40);
@@ -197,8 +197,8 @@ fn a_false_record_of_a_signature_is_refused() {
     let zero = Outcome { r: [0; 32], ..truth.clone() };
     scene.refuses(1, wrong, |evil| evil.send(1, &record(&fresh, &zero)));
     let mut forged = request.clone();
-    // The signature's last byte: behind it stands the empty list of approvals.
-    let place = forged.len() - 2;
+    // The signature's last byte: behind it stand two empty lists, of approvals and of accounts' signatures.
+    let place = forged.len() - 3;
     forged[place] ^= 1;
     let unsigned = "a record of a signature: the client's signature on the request is wrong";
     scene.refuses(2, unsigned, |evil| evil.send(2, &record(&forged, &truth)));

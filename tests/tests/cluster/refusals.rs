@@ -179,7 +179,7 @@ fn a_request_that_the_client_did_not_sign_is_not_authorised() {
     let file = cluster.root().join("forged.request");
     let mut forged = request.clone();
     // The signature's last byte: behind it stands the empty list of approvals.
-    let place = forged.len() - 2;
+    let place = forged.len() - 3;
     forged[place] ^= 1;
     std::fs::write(&file, hex::encode(&forged)).unwrap();
     let file = file.display().to_string();
