@@ -251,7 +251,7 @@ fn invented_facts_convince_nobody_else() {
     for other in 2..=4 {
         scene.cluster.wait_for(&format!("party {other} refuses"), || {
             let log = scene.cluster.log(other);
-            let refused = log.contains("a request was refused: denied by rule balance");
+            let refused = log.contains("refused a proposal: denied by rule balance");
             refused.then_some(()).ok_or("not yet")
         });
     }
