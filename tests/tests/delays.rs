@@ -75,7 +75,7 @@ fn waits<T: std::fmt::Debug>(answer: Result<T, ServiceError>) -> Waiting {
 #[track_caller]
 fn denied<T: std::fmt::Debug>(answer: Result<T, ServiceError>) -> (String, u16, String) {
     match answer {
-        Err(ServiceError::Denied { rule, party, reason }) => (rule, party, reason),
+        Err(ServiceError::Denied { rule, party, reason, .. }) => (rule, party, reason),
         other => panic!("not denied: {other:?}"),
     }
 }

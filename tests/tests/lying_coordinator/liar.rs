@@ -15,7 +15,7 @@ use quorate_node::config::{Config, Folder};
 use quorate_node::membership::Membership;
 use quorate_node::message::{Outcome, PeerMessage, Rejection, sign_session};
 use quorate_node::sealing::{open_hsm, open_identity};
-use quorate_node::service::records::{Public, Record, share_context};
+use quorate_node::service::records::{Public, Record, row_context};
 use quorate_node::service::{MAX_NONCE_KEYS, MAX_PARTIES, MAX_QUORUM};
 use quorate_tests::cluster::Cluster;
 
@@ -86,7 +86,7 @@ impl Liar {
         let rows = cluster.store(LIAR).keys().unwrap();
         let row = rows.into_iter().find(|row| row.name == name).unwrap();
         let public: Public = wire::decode(&row.public).unwrap();
-        let context = share_context(public.terms.network, id(LIAR), &public, row.sequence);
+        let context = row_context(public.terms.network, id(LIAR), &public, &row);
         let plaintext = quorate_hsm::open(&*hsm.protector, &context, &row.sealed).unwrap();
         let record: Record = wire::decode(&plaintext).unwrap();
         let own: Confirmation<MAX_PARTIES, MAX_NONCE_KEYS> =

@@ -57,7 +57,10 @@ fn a_key_has_the_policy_that_all_holders_saw() {
         let session =
             Transcript::new("dkg-session").bytes(&terms.context()).party(id(LIAR)).finish();
         let (name, policy) = (format!("key {key}"), shown.to_vec());
-        scene.liar.evil.send(party, &PeerMessage::ProposeKey { session, terms, name, policy });
+        scene.liar.evil.send(
+            party,
+            &PeerMessage::ProposeKey { session, terms, name, policy, approval: Vec::new() },
+        );
         session
     };
     for party in HONEST {
