@@ -24,7 +24,7 @@ use core::fmt;
 
 use crate::hash::{Digest, Transcript};
 use crate::party::Holders;
-use crate::request::{Payload, SignedRequest};
+use crate::request::{ClientKey, Payload, SignedRequest};
 
 pub use amount::Amount;
 pub use denial::{Asked, Denial, Gap, Reason, Source};
@@ -116,6 +116,12 @@ impl<'a> Policy<'a> {
     pub fn rules(&self) -> impl Iterator<Item = Rule<'a>> + use<'a> {
         let (mut reader, count) = Self::rules_of(self.0).unwrap_or((Reader(&[]), 0));
         (0..count).map_while(move |_| Rule::read(&mut reader).ok())
+    }
+
+    /// Whether a condition lists this key, as a client or an approver.
+    #[must_use]
+    pub fn names(&self, key: &ClientKey) -> bool {
+        self.rules().any(|rule| rule.condition.names(&key.0))
     }
 
     /// The first rule with a strict limit that admits no quorum of these holders.

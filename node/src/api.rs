@@ -3,6 +3,7 @@
 //! | Call | Who |
 //! |---|---|
 //! | `GET /v1/status`, `GET /v1/keys`, `GET /v1/keys/{name or id}` | anybody on this machine |
+//! | `GET /v1/policy/schema` | the same: the JSON schema of policies |
 //! | `POST /v1/keys`, `GET /v1/audit?from=N` | with the operator token |
 //! | `POST /v1/sign` | with a client-signed request |
 //!
@@ -171,8 +172,14 @@ async fn audit(
     shared.handle.audit(from).await.map(Json)
 }
 
+async fn policy_schema() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/schema+json")], policy_file::SCHEMA)
+}
+
 async fn nothing_here() -> ServiceError {
-    ServiceError::bad_request("no such call: see /v1/status, /v1/keys, /v1/sign and /v1/audit")
+    ServiceError::bad_request(
+        "no such call: see /v1/status, /v1/keys, /v1/sign, /v1/policy/schema and /v1/audit",
+    )
 }
 
 async fn another_verb() -> Response {
@@ -188,6 +195,7 @@ pub fn router(handle: Handle, operator_token: &str) -> Router {
         .route("/v1/keys", get(list_keys).post(create_key))
         .route("/v1/keys/{name}", get(show_key))
         .route("/v1/sign", post(sign))
+        .route("/v1/policy/schema", get(policy_schema))
         .route("/v1/audit", get(audit))
         .fallback(nothing_here)
         .method_not_allowed_fallback(another_verb)

@@ -157,6 +157,7 @@ pub fn main() -> ExitCode {
                 eprintln!("{}", error.to_json());
             } else {
                 eprintln!("error: {error}");
+                eprint!("{}", error.verdict());
             }
             ExitCode::from(error.exit_code())
         }

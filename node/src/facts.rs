@@ -32,13 +32,14 @@ pub struct Unavailable(Cow<'static, str>);
 
 impl Unavailable {
     const LATE: Self = Self(Cow::Borrowed("no answer in time"));
-    const REDIRECT: Self =
-        Self(Cow::Borrowed("it redirects, and redirects are not followed"));
+    const REDIRECT: Self = Self(Cow::Borrowed("it redirects, and redirects are not followed"));
     const BUSY: Self = Self(Cow::Borrowed("too many questions wait for this source"));
     const DEFECT: Self = Self(Cow::Borrowed("a defect; please report it"));
     const NOT_ALIKE: Self = Self(Cow::Borrowed("the endpoints do not answer alike"));
-    const TOO_YOUNG: Self = Self(Cow::Borrowed("the chain has no block with so many confirmations"));
-    const TOO_MUCH: Self = Self(Cow::Borrowed("one request would need too much of this to be kept"));
+    const TOO_YOUNG: Self =
+        Self(Cow::Borrowed("the chain has no block with so many confirmations"));
+    const TOO_MUCH: Self =
+        Self(Cow::Borrowed("one request would need too much of this to be kept"));
 
     /// A reason in words; they are shown and must not have an address in them.
     #[must_use]
@@ -122,7 +123,10 @@ impl Sources {
         let (places, mut known) = self.places(questions);
         for Place { source, about, questions } in places {
             let results = self.ask(source, &about, &questions, until);
-            questions.into_iter().zip(results).for_each(|(question, result)| known.add(question, result));
+            questions
+                .into_iter()
+                .zip(results)
+                .for_each(|(question, result)| known.add(question, result));
         }
         known
     }
@@ -181,10 +185,9 @@ impl Sources {
         until: Instant,
     ) -> Vec<Result<Found, Unavailable>> {
         let results = match about {
-            About::State(confirmations) => self
-                .chains
-                .get(source)
-                .map(|chain| chain.ask(*confirmations, questions, until)),
+            About::State(confirmations) => {
+                self.chains.get(source).map(|chain| chain.ask(*confirmations, questions, until))
+            }
             About::Document(url) => source
                 .checked_sub(self.chains.len())
                 .and_then(|index| self.web.get(index))

@@ -193,6 +193,10 @@ pub enum ServiceError {
         reason: String,
         /// Whose policy.
         party: u16,
+        /// The coordinator's own judgement, each rule and condition, as `quorate policy simulate --json`
+        /// has it: only for those whom the policy names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        verdict: Option<Box<serde_json::Value>>,
     },
     /// The operator token is missing or wrong.
     Unauthorised {
@@ -317,7 +321,7 @@ impl ServiceError {
 impl std::fmt::Display for ServiceError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Denied { rule, reason, party } => {
+            Self::Denied { rule, reason, party, .. } => {
                 write!(f, "party {party}'s policy denies the request (rule {rule}): {reason}")
             }
             Self::Unauthorised { reason } => write!(f, "not authorised: {reason}"),

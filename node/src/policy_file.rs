@@ -19,7 +19,10 @@ pub use explain::{explain, moment as moment_text};
 pub use lint::{Doubt, lint};
 pub use recorded::{Recorded, template};
 pub use render::to_json;
-pub use verdict::{Branch, Verdict, judge};
+pub use verdict::{Branch, Verdict, judge, verdict_text};
+
+/// The JSON schema of policy files.
+pub const SCHEMA: &str = include_str!("../../docs/policy.schema.json");
 
 /// Why a policy file is refused: the field, and what is wrong with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +94,11 @@ pub fn from_json(value: &Value) -> Result<PolicyBytes, PolicyFileError> {
     };
     Policy::parse(&bytes)?;
     Ok(PolicyBytes(bytes))
+}
+
+/// The names of all conditions, as a policy file has them.
+pub fn condition_names() -> impl Iterator<Item = &'static str> {
+    compile::members()
 }
 
 /// `"1000"`, `"1000 wei"`, `"30 gwei"` or `"0.5 ether"`, exactly; the space may be left out.

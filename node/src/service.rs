@@ -4,6 +4,7 @@
 mod confirm;
 mod coordinate;
 mod device_log;
+mod explained;
 mod facts;
 mod hsm_calls;
 mod incidents;

@@ -239,7 +239,8 @@ impl Authority {
         let at = |name: &str| folder.path().join(name).display().to_string();
         let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"];
         let (ca, ca_key) = (at("ca.pem"), at("ca.key"));
-        let own = ["req", "-x509", "-days", "30", "-subj", "/CN=test", "-out", &ca, "-keyout", &ca_key];
+        let own =
+            ["req", "-x509", "-days", "30", "-subj", "/CN=test", "-out", &ca, "-keyout", &ca_key];
         openssl(&[&own[..], &key].concat());
         let (wish, leaf_key) = (at("leaf.csr"), at("leaf.key"));
         let ask = ["req", "-subj", "/CN=localhost", "-out", &wish, "-keyout", &leaf_key];

@@ -87,7 +87,10 @@ impl World {
     /// If it is not mined, or reverts.
     pub fn send(&self, to: Address, function: &str, words: &[Word]) {
         let data = call(function, words);
-        mined(&self.chain, json!({ "to": to.to_string(), "data": format!("0x{}", hex::encode(data)) }));
+        mined(
+            &self.chain,
+            json!({ "to": to.to_string(), "data": format!("0x{}", hex::encode(data)) }),
+        );
     }
 
     /// Wei for an account.

@@ -395,6 +395,16 @@ impl<'a> Condition<'a> {
         }
     }
 
+    /// Whether it, or one within, lists this Ed25519 key.
+    pub(super) fn names(&self, key: &[u8; 32]) -> bool {
+        match self {
+            Self::Client(list) | Self::Approvals { of: list, .. } => list.contains(key),
+            _ => self
+                .inner()
+                .is_some_and(|inner| inner.iter().any(|one| one.is_ok_and(|one| one.names(key)))),
+        }
+    }
+
     /// Checks everything within, and counts it into `count`.
     pub(super) fn check(&self, depth: usize, count: &mut usize) -> Result<(), FormError> {
         *count += 1;

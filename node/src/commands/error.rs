@@ -100,6 +100,17 @@ impl CommandError {
         }
     }
 
+    /// The judgement that a denial came with, for people; nothing for other errors.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        match self {
+            Self::Client(ClientError::Refused(ServiceError::Denied { verdict, .. })) => {
+                verdict.as_deref().map(crate::policy_file::verdict_text).unwrap_or_default()
+            }
+            _ => String::new(),
+        }
+    }
+
     /// For programs.
     #[must_use]
     pub fn to_json(&self) -> Value {

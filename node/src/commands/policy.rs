@@ -30,6 +30,8 @@ pub(super) enum PolicyVerb {
         #[arg(long)]
         key: Option<String>,
     },
+    /// Print the JSON schema of policy files, for editors and other tools
+    Schema,
     /// Judge a request as a party would, without its counters, and show each step
     Simulate(simulate::Simulation),
 }
@@ -43,8 +45,16 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
     match verb {
         PolicyVerb::Lint { file, strict } => lint(global, file, *strict),
         PolicyVerb::Explain { file, key } => explain(global, file.as_deref(), key.as_deref()),
+        PolicyVerb::Schema => schema(global),
         PolicyVerb::Simulate(simulation) => simulate::simulate(global, simulation),
     }
+}
+
+fn schema(global: &Global) -> Result<(), CommandError> {
+    let schema = serde_json::from_str(policy_file::SCHEMA)
+        .map_err(|error| CommandError::local("reading the schema", error))?;
+    global.print(&schema, policy_file::SCHEMA);
+    Ok(())
 }
 
 /// A policy file, read and checked.

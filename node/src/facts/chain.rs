@@ -87,7 +87,8 @@ impl Chain {
         until: Instant,
     ) -> Results {
         let (mut why, mut heads) = (Vec::new(), Vec::new());
-        let asked = at_once(&self.endpoints, |endpoint| endpoint.head(until).map_err(Failure::reason));
+        let asked =
+            at_once(&self.endpoints, |endpoint| endpoint.head(until).map_err(Failure::reason));
         for (endpoint, head) in self.endpoints.iter().zip(asked) {
             match head {
                 Ok(head) => heads.push((endpoint, head)),
@@ -113,7 +114,8 @@ impl Chain {
                 Err(reason) => why.push(reason.by(&endpoint.name())),
             }
         }
-        let alike = |block: &Block| seen.iter().filter(|look| look.block == *block).count() >= agree;
+        let alike =
+            |block: &Block| seen.iter().filter(|look| look.block == *block).count() >= agree;
         let Some(block) = seen.iter().map(|look| look.block).find(alike) else {
             why.push(Unavailable::NOT_ALIKE);
             return nobody(questions, &Unavailable::all(&why));
@@ -126,7 +128,8 @@ impl Chain {
 /// The answer to one question that so many have given.
 fn most(looks: &[Look], index: usize, agree: usize) -> Result<Found, Unavailable> {
     let results = || looks.iter().filter_map(|look| look.results.get(index));
-    let alike = |found: &&Found| results().filter(|other| other.as_ref() == Ok(*found)).count() >= agree;
+    let alike =
+        |found: &&Found| results().filter(|other| other.as_ref() == Ok(*found)).count() >= agree;
     let found = results().filter_map(|result| result.as_ref().ok()).find(alike);
     found.cloned().ok_or_else(|| {
         let why: Vec<_> = results().filter_map(|result| result.as_ref().err().cloned()).collect();

@@ -220,7 +220,9 @@ impl WebConfig {
         match check_url(&self.prefix, false) {
             Err(what) => return wrong(what),
             Ok(_) if self.prefix.matches('/').count() < 3 => {
-                return wrong("must go on to a slash after the host, so that no longer name fits it");
+                return wrong(
+                    "must go on to a slash after the host, so that no longer name fits it",
+                );
             }
             Ok(_) => {}
         }
@@ -269,11 +271,20 @@ mod tests {
             (chain("rpc = []"), "facts.chain[0].rpc: must be 1 to 8"),
             (chain("rpc = [\"http://127.0.0.1/\"]"), "facts.chain[0].rpc[0]: is http://"),
             (chain("rpc = [\"https://u:secret@a.example/\"]"), "rpc[0]: has a user name"),
-            (chain("rpc = [\"https://a.example\"]\nagree = 2"), "agree: must be 1, or more than half"),
+            (
+                chain("rpc = [\"https://a.example\"]\nagree = 2"),
+                "agree: must be 1, or more than half",
+            ),
             (chain("rpc = [\"https://a.example\"]\nagree = 0"), "agree: must be 1"),
             (chain("rpc = [\"https://a.example\"]\nextra = 0"), "extra"),
-            (chain("rpc = [\"https://a.example\"]\nauthorization = \"\""), "authorization: must be"),
-            (chain("rpc = [\"https://a.example\", \"https://a.example\"]"), "rpc[1]: is there twice"),
+            (
+                chain("rpc = [\"https://a.example\"]\nauthorization = \"\""),
+                "authorization: must be",
+            ),
+            (
+                chain("rpc = [\"https://a.example\", \"https://a.example\"]"),
+                "rpc[1]: is there twice",
+            ),
             (web("https://api.example"), "web[0].prefix: must go on to a slash"),
             (web("http://api.example/"), "web[0].prefix: is http://"),
             (web("https://api.example/../"), "web[0].prefix: has a . or .."),

@@ -34,7 +34,9 @@ pub(super) fn check_url(text: &str, private: bool) -> Result<Uri, &'static str> 
         return Err("is longer than 2048 bytes");
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"<>^`{|}".contains(&byte)) {
-        return Err("has characters that an address does not have (write other scripts as xn--…, %…)");
+        return Err(
+            "has characters that an address does not have (write other scripts as xn--…, %…)",
+        );
     }
     let (scheme, rest) = text.split_once("://").ok_or("is no address (try https://…)")?;
     match scheme {
@@ -113,7 +115,11 @@ impl Door {
             .accept("application/json")
             .build();
         let connector = ().chain(TcpConnector::default()).chain(RustlsConnector::default());
-        let agent = Agent::with_parts(config, connector, Guard { private, inner: DefaultResolver::default() });
+        let agent = Agent::with_parts(
+            config,
+            connector,
+            Guard { private, inner: DefaultResolver::default() },
+        );
         Ok(Self { agent, authorization, max_bytes })
     }
 
@@ -201,7 +207,8 @@ fn roots(file: &Path) -> Result<RootCerts, FactsError> {
         PemItem::Certificate(certificate) => Some(certificate),
         _ => None,
     };
-    let certificates: Vec<Certificate<'static>> = items.into_iter().filter_map(certificate).collect();
+    let certificates: Vec<Certificate<'static>> =
+        items.into_iter().filter_map(certificate).collect();
     match certificates.is_empty() {
         true => Err(wrong(format!("{shown} has no certificate"))),
         false => Ok(certificates.into()),
@@ -333,7 +340,9 @@ mod tests {
 
     #[test]
     fn addresses_are_checked_by_their_text_too() {
-        for good in ["https://a.example/", "https://a.example:8443/x?y=z", "https://[2606:4700::1]/"] {
+        for good in
+            ["https://a.example/", "https://a.example:8443/x?y=z", "https://[2606:4700::1]/"]
+        {
             assert!(check_url(good, false).is_ok(), "{good}");
         }
         for bad in [

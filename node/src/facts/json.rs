@@ -207,9 +207,10 @@ mod tests {
         }
         assert_eq!(look(text, "/foo/0"), Some(OwnedJson::Text("bar".into())));
         assert_eq!(look(text, "/foo/1"), Some(OwnedJson::Text("baz".into())));
-        for nowhere in
-            ["", "/foo", "/foo/2", "/foo/01", "/foo/-", "/foo/-1", "/foo/0/0", "/bar", "foo", "/m~n", "/m~2n"]
-        {
+        for nowhere in [
+            "", "/foo", "/foo/2", "/foo/01", "/foo/-", "/foo/-1", "/foo/0/0", "/bar", "foo",
+            "/m~n", "/m~2n",
+        ] {
             assert_eq!(look(text, nowhere), None, "{nowhere}");
         }
     }
@@ -219,7 +220,9 @@ mod tests {
         assert_eq!(look(r#"{"a":1,"a":2}"#, "/a"), None);
         assert_eq!(look(r#"{"a":1,"\u0061":2}"#, "/a"), None);
         assert_eq!(look(r#"{"a":1,"b":2,"b":3}"#, "/a"), Some(OwnedJson::Number("1".into())));
-        for broken in ["", "{", "nul", "1 2", "{\"a\":1}x", "[1,]", "\"\u{1}\"", "01", "+1", ".5", "NaN"] {
+        for broken in
+            ["", "{", "nul", "1 2", "{\"a\":1}x", "[1,]", "\"\u{1}\"", "01", "+1", ".5", "NaN"]
+        {
             assert!(document(broken.as_bytes()).is_none(), "{broken}");
         }
         assert!(document(b"\"\xff\"").is_none());
@@ -236,8 +239,13 @@ mod tests {
 
     #[test]
     fn numbers_are_exact() {
-        for same in ["0", "-0", "115792089237316195423570985008687907853269984665640564039457584007913129639935", "0.10", "-1.000000000000000000000000001"]
-        {
+        for same in [
+            "0",
+            "-0",
+            "115792089237316195423570985008687907853269984665640564039457584007913129639935",
+            "0.10",
+            "-1.000000000000000000000000001",
+        ] {
             assert_eq!(number(same).as_deref(), Some(same));
         }
         for (written, out) in [

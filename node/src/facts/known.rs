@@ -206,7 +206,9 @@ impl Known {
 
     /// What is not known, and why.
     pub fn unknown(&self) -> impl Iterator<Item = (&OwnedQuestion, &Unavailable)> {
-        self.entries.iter().filter_map(|(question, result)| Some((question, result.as_ref().err()?)))
+        self.entries
+            .iter()
+            .filter_map(|(question, result)| Some((question, result.as_ref().err()?)))
     }
 
     /// What is known.

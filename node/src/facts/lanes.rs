@@ -46,7 +46,10 @@ struct Gather {
 impl Gather {
     fn add(&self, questions: Vec<OwnedQuestion>, results: Vec<Result<super::Found, Unavailable>>) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        questions.into_iter().zip(results).for_each(|(question, result)| known.add(question, result));
+        questions
+            .into_iter()
+            .zip(results)
+            .for_each(|(question, result)| known.add(question, result));
     }
 }
 

@@ -97,9 +97,7 @@ impl Endpoint {
         let header: Header = self.call("eth_getBlockByNumber", &json!([name, false]), until)?;
         let block = Block {
             number: quantity(&header.number).ok_or_else(garbage)?,
-            hash: data(&header.hash)
-                .and_then(|hash| hash.try_into().ok())
-                .ok_or_else(garbage)?,
+            hash: data(&header.hash).and_then(|hash| hash.try_into().ok()).ok_or_else(garbage)?,
             time: quantity(&header.timestamp).ok_or_else(garbage)?,
         };
         match number.is_none_or(|number| number == block.number) {

@@ -121,6 +121,11 @@ fn together(writer: &mut Writer<'_>, parts: &[Vec<u8>], path: &str) -> Done {
     }
 }
 
+/// What a condition's object may have.
+pub(super) fn members() -> impl Iterator<Item = &'static str> {
+    MEMBERS.iter().map(|(name, _)| *name)
+}
+
 type Parts = Vec<Vec<u8>>;
 type Member = fn(&mut Parts, &Value, &str) -> Done;
 

@@ -191,13 +191,14 @@ fn one(
 }
 
 fn signed(fields: &Fields, path: &str) -> Result<Vec<Vec<u8>>, PolicyFileError> {
-    only(fields, path, &["at_most", "at_least", "equals"])?;
+    only(fields, path, &["at_most", "at_least", "equals", "decimals"])?;
+    let decimals = decimals(fields, path)?;
     let mut tests = Vec::new();
     for (name, comparison) in COMPARISONS {
         let Some(value) = fields.get(name) else { continue };
         let path = format!("{path}.{name}");
         let number = value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
-        let number = twos_complement(&number);
+        let number = twos_complement(&number, decimals.unwrap_or(0));
         let number = number.ok_or_else(|| wrong(path, format!("{value} is no signed number")))?;
         tests.push([&[1, comparison as u8][..], &number].concat());
     }
@@ -207,13 +208,13 @@ fn signed(fields: &Fields, path: &str) -> Result<Vec<Vec<u8>>, PolicyFileError> 
     Ok(tests)
 }
 
-/// −2^255 to 2^255 − 1.
-pub(super) fn twos_complement(text: &str) -> Option<[u8; 32]> {
+/// −2^255 to 2^255 − 1, of so many digits behind the point.
+pub(super) fn twos_complement(text: &str, decimals: usize) -> Option<[u8; 32]> {
     let (negative, digits) = match text.strip_prefix('-') {
         Some(digits) => (true, digits),
         None => (false, text),
     };
-    let mut bytes = Amount::from_decimal(digits)?.to_be_bytes();
+    let mut bytes = parse_decimal(digits, decimals)?.to_be_bytes();
     if negative {
         let mut carry = true;
         for byte in bytes.iter_mut().rev() {

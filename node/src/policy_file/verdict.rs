@@ -83,36 +83,11 @@ pub fn judge<'a>(
     Verdict { result, rules, missing }
 }
 
-fn word(truth: Truth) -> &'static str {
-    match truth {
-        Truth::True => "yes",
-        Truth::False => "no",
-        Truth::Unknown => "unknown",
-    }
-}
-
 impl Verdict<'_> {
     /// For people: one line for each rule and condition.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut text = match &self.result {
-            Ok(digest) => format!("allowed: 0x{} would be signed\n", hex::encode(digest)),
-            Err(denial) => format!("denied: {denial}\n"),
-        };
-        for rule in &self.rules {
-            let end =
-                if rule.allowed { "allows it, within its limits" } else { "does not allow it" };
-            text.push_str(&format!("Rule {:?} {end}\n", rule.text));
-            for condition in &rule.inner {
-                condition.write(1, &mut text);
-            }
-        }
-        if !self.missing.is_empty() {
-            text.push_str("Facts that are missing; give them with --facts FILE:\n");
-            let facts: Vec<String> = self.missing.iter().map(|one| format!("    {one}")).collect();
-            text.push_str(&format!("{{ \"facts\": [\n{}\n] }}\n", facts.join(",\n")));
-        }
-        text
+        verdict_text(&self.json())
     }
 
     /// For programs.
@@ -139,15 +114,6 @@ impl Verdict<'_> {
 }
 
 impl Branch {
-    fn write(&self, depth: usize, text: &mut String) {
-        let indent = "  ".repeat(depth);
-        let why = self.reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-        text.push_str(&format!("{indent}{:<7} {}{why}\n", word(self.truth), self.text));
-        for inner in &self.inner {
-            inner.write(depth + 1, text);
-        }
-    }
-
     fn json(&self) -> Value {
         json!({
             "condition": self.text,
@@ -159,5 +125,53 @@ impl Branch {
             "reason": self.reason,
             "conditions": self.inner.iter().map(Branch::json).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// A judgement that came as JSON, for people: one line for each rule and condition.
+#[must_use]
+pub fn verdict_text(verdict: &Value) -> String {
+    let mut text = match verdict.get("digest").and_then(Value::as_str) {
+        Some(digest) => format!("allowed: 0x{digest} would be signed\n"),
+        None => {
+            let reason = verdict.pointer("/denial/reason").and_then(Value::as_str);
+            format!("denied: {}\n", reason.unwrap_or_default())
+        }
+    };
+    for rule in members(verdict, "rules") {
+        let allowed = rule.get("allowed").and_then(Value::as_bool) == Some(true);
+        let end = if allowed { "allows it, within its limits" } else { "does not allow it" };
+        let name = rule.get("rule").and_then(Value::as_str).unwrap_or_default();
+        text.push_str(&format!("Rule {name:?} {end}\n"));
+        members(rule, "conditions").iter().for_each(|one| branch_text(one, 1, &mut text));
+    }
+    let missing: Vec<String> =
+        members(verdict, "missing_facts").iter().map(|one| format!("    {one}")).collect();
+    if !missing.is_empty() {
+        text.push_str("Facts that are missing, as an entry each of a facts file for simulate:\n");
+        text.push_str(&format!("{{ \"facts\": [\n{}\n] }}\n", missing.join(",\n")));
+    }
+    text
+}
+
+fn members<'v>(value: &'v Value, name: &str) -> &'v [Value] {
+    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// No verdict is deeper than a policy; another's may say what it likes.
+const DEEPEST: usize = quorate_core::policy::condition::MAX_DEPTH;
+
+fn branch_text(branch: &Value, depth: usize, text: &mut String) {
+    let word = match branch.get("holds").and_then(Value::as_bool) {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "unknown",
+    };
+    let name = |name: &str| branch.get(name).and_then(Value::as_str);
+    let why = name("reason").map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let condition = name("condition").unwrap_or_default();
+    text.push_str(&format!("{}{word:<7} {condition}{why}\n", "  ".repeat(depth)));
+    if depth < DEEPEST {
+        members(branch, "conditions").iter().for_each(|one| branch_text(one, depth + 1, text));
     }
 }

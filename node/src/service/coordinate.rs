@@ -69,7 +69,8 @@ pub(super) fn describe(reason: &Rejection) -> String {
 pub(super) fn to_error(reason: &Rejection, party: PartyId) -> ServiceError {
     match reason {
         Rejection::Denied { rule, message } => {
-            ServiceError::Denied { rule: clip(rule), reason: clip(message), party: party.number() }
+            let (rule, reason, party) = (clip(rule), clip(message), party.number());
+            ServiceError::Denied { rule, reason, party, verdict: None }
         }
         Rejection::BadRequest(what) => ServiceError::bad_request(clip(what)),
         Rejection::Failed(what) => {
@@ -169,6 +170,7 @@ impl Service {
                     }
                     _ => to_error(&reason, self.me),
                 };
+                let error = self.explained(error, &asked.request);
                 return answer(asked.replies, &Err(error));
             }
         };

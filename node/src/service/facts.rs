@@ -9,7 +9,7 @@ use quorate_core::curve::EcdsaGroup as _;
 use quorate_core::hash::Digest;
 use quorate_core::party::PartyId;
 use quorate_core::policy::fact::{Answers, NoAnswers};
-use quorate_core::policy::{Facts, Question, ethereum};
+use quorate_core::policy::{Facts, Policy, Question, ethereum};
 use quorate_core::request::{ClientKey, SignedRequest};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -138,8 +138,10 @@ impl Inquiries {
     /// Proposals of one coordinator that wait for facts.
     pub(super) fn proposals_of(&self, coordinator: PartyId) -> usize {
         let all = self.open.values().flat_map(|inquiry| &inquiry.waiting);
-        all.filter(|waiting| matches!(waiting, Waiting::Proposal { from, .. } if *from == coordinator))
-            .count()
+        all.filter(
+            |waiting| matches!(waiting, Waiting::Proposal { from, .. } if *from == coordinator),
+        )
+        .count()
     }
 
     /// The session is over before its facts are there.
@@ -199,26 +201,28 @@ impl Service {
     /// Judges a request. Facts are asked for only if what is known allows nothing that has room: then a rule
     /// that needs them may.
     pub(super) fn weigh(&self, bytes: &[u8], reading: Reading) -> Weighed {
-        let inquire = self.inquire_about(bytes, &reading);
-        match (self.judge_reading(bytes, reading), inquire) {
-            (Ok(judged), Some(inquire)) => match self.has_room(&judged) {
+        match self.judge_reading(bytes, reading) {
+            Ok((Ok(judged), Some(inquire))) => match self.has_room(&judged) {
                 Ok(()) => Weighed::Allowed(judged),
                 Err(_) => Weighed::Asks(inquire),
             },
-            (Ok(judged), None) => Weighed::Allowed(judged),
-            (Err(_), Some(inquire)) => Weighed::Asks(inquire),
-            (Err(reason), None) => Weighed::Refused(reason),
+            Ok((Ok(judged), None)) => Weighed::Allowed(judged),
+            Ok((Err(_), Some(inquire))) => Weighed::Asks(inquire),
+            Ok((Err(reason), None)) | Err(reason) => Weighed::Refused(reason),
         }
     }
 
     /// What would have to be asked; nothing if it was.
-    fn inquire_about(&self, bytes: &[u8], reading: &Reading) -> Option<Inquire> {
-        if self.inquiries.kept.contains_key(&reading.hash) {
+    pub(super) fn inquire_about(
+        &self,
+        policy: &Policy<'_>,
+        request: &SignedRequest<'_>,
+        facts: &Facts<'_>,
+    ) -> Option<Inquire> {
+        let hash = request.hash();
+        if self.inquiries.kept.contains_key(&hash) {
             return None;
         }
-        let request = SignedRequest::parse(bytes).ok()?;
-        let public = Self::public_of(&reading.row).ok()?;
-        let policy = super::records::policy_of(&reading.row, &public).ok()?;
         let mut questions: Vec<OwnedQuestion> = Vec::new();
         let mut note = |question: &Question<'_>| {
             let new = questions.iter().all(|own| own.as_question() != *question);
@@ -226,9 +230,9 @@ impl Service {
                 questions.push(OwnedQuestion::of(question));
             }
         };
-        policy.questions(&request, &self.facts_of(reading), &mut note);
-        let (request, client) = (reading.hash, *request.client());
-        (!questions.is_empty()).then_some(Inquire { request, client, questions })
+        policy.questions(request, facts, &mut note);
+        let client = *request.client();
+        (!questions.is_empty()).then_some(Inquire { request: hash, client, questions })
     }
 
     /// Asks the sources, unless they are being asked, and keeps who waits.

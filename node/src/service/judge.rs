@@ -9,6 +9,7 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::{self, Amount, Denial, Reason, Trace};
 use quorate_core::request::SignedRequest;
 
+use super::facts::Inquire;
 use super::records::policy_of;
 use super::{Curve, Service};
 use crate::handle::ServiceError;
@@ -86,12 +87,12 @@ impl Service {
         Ok(Reading { row, derivation, derived, hash, expires, digest, outcome })
     }
 
-    /// Asks the key's policy, by what is known ([`Service::weigh`]).
+    /// Asks the key's policy, by what is known, and what it would have to know ([`Service::weigh`]).
     pub(super) fn judge_reading(
         &self,
         bytes: &[u8],
         reading: Reading,
-    ) -> Result<Judged, Rejection> {
+    ) -> Result<(Result<Judged, Rejection>, Option<Inquire>), Rejection> {
         let request = SignedRequest::parse(bytes)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         let public = Self::public_of(&reading.row).map_err(|error| fault(&error))?;
@@ -103,10 +104,10 @@ impl Service {
                 allowed.push(Allowed { rule, charges, base: grant.base.to_vec() });
             }
         };
-        policy
-            .judge(&request, &self.facts_of(&reading), &mut watch)
-            .map_err(|denial| denied(&denial))?;
-        Ok(Judged { reading, allowed })
+        let facts = self.facts_of(&reading);
+        let judged = policy.judge(&request, &facts, &mut watch).map_err(|denial| denied(&denial));
+        let inquire = self.inquire_about(&policy, &request, &facts);
+        Ok((judged.map(|_| Judged { reading, allowed }), inquire))
     }
 
     /// Whether one of the rules has room now.

@@ -5,9 +5,11 @@ use quorate_core::key::{Confirmation, ShareRecord};
 use quorate_core::party::PartyId;
 use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{
-    Address, UNSIGNED_OVERHEAD, UnsignedFields, signed_transaction, unsigned_transaction,
+    Address, UNSIGNED_OVERHEAD, UnsignedFields, message, signed_transaction, unsigned_transaction,
 };
-use quorate_core::request::{Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest};
+use quorate_core::request::{
+    Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest, SignedRequest, approval_text,
+};
 use quorate_core::wire;
 use quorate_node::policy_file;
 use rand_chacha::ChaCha20Rng;
@@ -179,6 +181,21 @@ pub(super) fn policy() -> Vec<u8> {
                 { "field": { "at": "value.to", "as": "address", "in": [account(3)] } },
                 { "field": { "at": ["list", 3], "as": "bool", "equals": true } },
                 { "message": { "pattern": "login to * at ?", "starts_with": "login" } },
+                { "signatures": { "at_least": 1, "of": [account(5), account(6)] } },
+                { "block": { "chain": 1, "confirmations": 2, "number": { "at_least": 7 }, "max_age": "5m" } },
+                { "balance": { "chain": 1, "confirmations": 2, "account": "$to", "at_least": "1 ether" } },
+                { "erc20_balance": { "chain": 1, "confirmations": 2, "token": account(7), "owner": "$key", "at_least": 1 } },
+                { "erc721_owner": { "chain": 1, "confirmations": 2, "contract": account(7), "token_id": 5, "is": "$signer" } },
+                { "erc1155_balance": { "chain": 1, "confirmations": 2, "contract": account(7), "owner": account(8), "token_id": 5, "at_least": 1 } },
+                { "evm_call": { "chain": 1, "confirmations": 2, "contract": account(9), "at": [0, 2, 1], "starts_with": "x",
+                    "function": "f(uint8,int16,bool,bytes4,uint256,address) returns ((int8,string)[],bytes)",
+                    "args": [7, -5, true, "0x01020304", "$value", "$to"] } },
+                { "evm_call": { "chain": 1, "confirmations": 2, "contract": account(9), "is": "$key",
+                    "function": "f(uint256[2]) returns (address)", "words": ["$value", "$key"] } },
+                { "http": { "url": "https://a.example/x?y=1", "pointer": "/data/0", "time": "/time", "max_age": "5m",
+                    "as": "number", "at_least": "-2000.5" } },
+                { "http": { "url": "https://a.example", "pointer": "", "max_age": "1h", "as": "text", "pattern": "ok*" } },
+                { "http": { "url": "https://a.example", "pointer": "/ok", "max_age": "1h", "as": "bool", "equals": true } },
             ] },
             "limits": [
                 { "measure": "signatures", "max": 3, "per": "7days", "scope": "key" },
@@ -271,7 +288,23 @@ pub(super) fn requests() -> Seeds {
     });
     let others = kinds.into_iter();
     let others = others.filter_map(|(name, kind)| signed(name, Some(Derivation::Root), kind));
-    transactions.chain(others).collect()
+    let all: Seeds = transactions.chain(others).collect();
+    let approved = all.first().and_then(|(_, bytes)| approved(bytes));
+    all.into_iter().chain(approved.map(|bytes| named("approved", bytes))).collect()
+}
+
+/// The request, approved in both ways.
+fn approved(request: &[u8]) -> Option<Vec<u8>> {
+    let mut buffer = vec![0; MAX_REQUEST];
+    let request = SignedRequest::parse(request).ok()?.approve(&client(), &mut buffer).ok()?;
+    let request = SignedRequest::parse(request).ok()?;
+    let text = message::digest(approval_text(&request.hash()).as_bytes());
+    let key = k256::ecdsa::SigningKey::from_slice(&[0x22; 32]).ok()?;
+    let (numbers, id) = key.sign_prehash_recoverable(&text).ok()?;
+    let signature = [&numbers.to_bytes()[..], &[27 + id.to_byte()]].concat();
+    let mut buffer = vec![0; MAX_REQUEST];
+    let (_, bytes) = request.add_signature(&signature.try_into().ok()?, &mut buffer).ok()?;
+    Some(bytes.to_vec())
 }
 
 /// By the layout that `hsm/src/blob.rs` freezes: a sealed blob itself is random.
@@ -333,7 +366,6 @@ pub(super) fn plans() -> Seeds {
 mod tests {
     use super::*;
     use quorate_core::policy::ethereum::{Transaction, take_apart};
-    use quorate_core::request::SignedRequest;
 
     #[test]
     fn seeds_are_whole() {
@@ -351,7 +383,7 @@ mod tests {
                 _ => assert!(Transaction::parse(&bytes).is_ok(), "{name}"),
             }
         }
-        assert_eq!(requests().len(), 6);
+        assert_eq!(requests().len(), 7);
         for (name, bytes) in requests() {
             assert!(SignedRequest::parse(&bytes).is_ok(), "{name}");
         }

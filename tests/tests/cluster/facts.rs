@@ -237,11 +237,12 @@ fn invented_facts_convince_nobody_else() {
     let balance = |what| json!({ "balance": scene.placed(0, what) });
     let key = scene.key("rich", &[balance(rich), balance(any)]);
     let to = scene.chain();
-    let lie = move |asked: &quorate_tests::web::Asked| {
-        match asked.call().is_some_and(|call| call["method"] == "eth_getBalance") {
-            true => Does::result(asked, &json!(format!("0x{}", "f".repeat(60)))),
-            false => Does::Says(forward(to, asked)),
-        }
+    let lie = move |asked: &quorate_tests::web::Asked| match asked
+        .call()
+        .is_some_and(|call| call["method"] == "eth_getBalance")
+    {
+        true => Does::result(asked, &json!(format!("0x{}", "f".repeat(60)))),
+        false => Does::Says(forward(to, asked)),
     };
     scene.endpoints[0].now(lie);
     let (rule, reason, party) = scene.refuses(1, &key, 0);
@@ -277,7 +278,10 @@ fn sources_that_are_of_no_use_stop_nothing_else() {
     let metadata = "Location: http://169.254.169.254/".to_owned();
     let sick = [
         (Does::Hangs, "no answer in time"),
-        (Does::Drips(b"HTTP/1.1 200 OK\r\n\r\n{".to_vec(), Duration::from_millis(100)), "no answer"),
+        (
+            Does::Drips(b"HTTP/1.1 200 OK\r\n\r\n{".to_vec(), Duration::from_millis(100)),
+            "no answer",
+        ),
         (Does::Answers(200, vec![], b"no JSON".to_vec()), "does not answer as a chain's node"),
         (Does::Answers(200, vec![], vec![b'{'; 9_000_000]), "longer than max_bytes"),
         (Does::Answers(307, vec![location], vec![]), "redirects are not followed"),

@@ -75,7 +75,8 @@ fn what_one_may_not_do_alone_two_may_approve() {
     let bytes = hex::decode(std::fs::read_to_string(&file).unwrap().trim()).unwrap();
     let parsed = SignedRequest::parse(&bytes).unwrap();
     assert_eq!(parsed.approvers().count(), 2);
-    let bare = bytes[..bytes.len() - 2 * 96 - 2].iter().copied().chain([0]).collect::<Vec<u8>>();
+    let start = bytes.len() - 2 * 96 - 3;
+    let bare = bytes[..start].iter().copied().chain([0, 0]).collect::<Vec<u8>>();
     assert_eq!(SignedRequest::parse(&bare).unwrap().hash(), parsed.hash());
     let (again, _) = good(&key, cluster.client(4).sign(&bare));
     assert_eq!(

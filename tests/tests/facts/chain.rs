@@ -65,7 +65,11 @@ fn contracts_answer_as_they_are() {
 
     // What is not, has no answer, and no wrong one.
     unknown(&sources, &holder(8), "eth_call: ");
-    unknown(&sources, &asks(world.vault, 0, "book(uint256)", &[Word::Number(1000)]), "no such book");
+    unknown(
+        &sources,
+        &asks(world.vault, 0, "book(uint256)", &[Word::Number(1000)]),
+        "no such book",
+    );
     unknown(&sources, &asks(world.vault, 0, "flood()", &[]), "more than 8192 bytes");
     let nobody = asks(OWNER, 0, "balanceOf(address)", &[owner]);
     assert_eq!(one(&sources, &nobody), Ok(OwnedAnswer::Call(Vec::new())));
@@ -141,7 +145,8 @@ fn endpoints_that_must_agree_outvote_a_liar() {
     let world = World::start();
     world.mine(20);
     world.pay(OWNER, 1_000);
-    let (rich, poor) = (changed(&world, "eth_getBalance", "0xffffff"), changed(&world, "eth_getBalance", "0x0"));
+    let (rich, poor) =
+        (changed(&world, "eth_getBalance", "0xffffff"), changed(&world, "eth_getBalance", "0x0"));
     let ahead = changed(&world, "eth_blockNumber", "0xffff");
     let (honest, rich, poor) = (world.chain.url(), rich.url(), poor.url());
     let too = format!("{honest}/");

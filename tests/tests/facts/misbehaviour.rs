@@ -140,7 +140,11 @@ fn private_addresses_need_an_explicit_word() {
     public.private = false;
     let config = FactsConfig { timeout_ms: LONG, chain: vec![public], ..FactsConfig::default() };
     let sources = Sources::new(&config, std::path::Path::new("")).unwrap();
-    unknown(&sources, &balance(), "127.0.0.1 is not on the public internet; a source there needs private");
+    unknown(
+        &sources,
+        &balance(),
+        "127.0.0.1 is not on the public internet; a source there needs private",
+    );
     assert_eq!(server.connections(), 0);
 }
 
@@ -158,7 +162,9 @@ fn secrets_go_where_they_belong_and_nothing_is_remembered() {
     let asked = server.asked();
     assert!(asked.len() >= 2, "a chain id, and a block: {asked:?}");
     for Asked { headers, .. } in asked {
-        let has = |wanted: &str| headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str());
+        let has = |wanted: &str| {
+            headers.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+        };
         assert_eq!((has("authorization"), has("cookie")), (Some("Bearer word"), None));
         assert_eq!((has("accept-encoding"), has("accept")), (None, Some("application/json")));
     }

@@ -21,7 +21,8 @@ fn balance(ether: u32) -> (OwnedQuestion, Found) {
 
 /// A key that pays only who has an ether.
 fn to_the_rich(world: &mut World) -> KeyInfo {
-    let rich = json!({ "chain": 31337, "confirmations": 3, "account": "$to", "at_least": "1 ether" });
+    let rich =
+        json!({ "chain": 31337, "confirmations": 3, "account": "$to", "at_least": "1 ether" });
     let when = json!({ "client": [client_name()], "chain": [31337], "balance": rich });
     let policy = json!({ "rules": [{ "name": "rich", "when": when }] });
     world.create_with("rich", policy_file::from_json(&policy).unwrap().into_vec())
@@ -172,7 +173,11 @@ fn links_that_break_while_facts_are_fetched_blame_nobody() {
     let Answer::Done(Ok(_)) = world.await_answer(answer, |_| {}) else { panic!("not signed") };
     for party in world.parties() {
         for peer in world.status(party).peers {
-            assert_eq!(peer.refused, 0, "party {party} blames {}: {:?}", peer.party, peer.last_refusal);
+            assert_eq!(
+                peer.refused, 0,
+                "party {party} blames {}: {:?}",
+                peer.party, peer.last_refusal
+            );
         }
     }
     world.check();

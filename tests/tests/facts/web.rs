@@ -41,7 +41,9 @@ fn documents_are_read_exactly_and_know_their_age() {
         Does::Answers(200, headers.clone(), TEXT.as_bytes().to_vec())
     });
     let sources = web_sources(listed(&authority, &server));
-    let look = |pointer: &str, time: Option<&str>| one(&sources, &ask(&server, "/v1/x?a=b", pointer, time));
+    let look = |pointer: &str, time: Option<&str>| {
+        one(&sources, &ask(&server, "/v1/x?a=b", pointer, time))
+    };
     let served = Some(1_799_999_900);
     assert_eq!(look("/price", None), number("2000.10", served));
     assert_eq!(look("/small", None), number("0.00000015", served));

@@ -133,6 +133,7 @@ fn help_says_what_everything_is() {
         &["policy", "lint"],
         &["policy", "explain"],
         &["policy", "simulate"],
+        &["policy", "schema"],
         &["request"],
         &["request", "show"],
         &["request", "approve"],

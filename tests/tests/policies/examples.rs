@@ -5,29 +5,30 @@ use std::collections::BTreeSet;
 use quorate_core::policy::ethereum::{
     Address, UNSIGNED_OVERHEAD, UnsignedFields, unsigned_transaction,
 };
-use quorate_core::policy::{Amount, Policy};
+use quorate_core::policy::{Amount, Facts, Policy};
 use quorate_core::request::Payload;
-use quorate_node::policy_file;
+use quorate_node::policy_file::{self, Recorded};
 use quorate_node::typed_data::compact_typed_data;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::signers::{account, signed_by};
 use super::{judged, request, request_by};
 
-const ALICE: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
+pub(super) const ALICE: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 const BOB: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
 const VAULT: &str = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65";
 const USDC: &str = "0xA0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48";
 const MILLIETHER: u128 = 1_000_000_000_000_000;
 
 /// Wednesday, 13 January 2027, 10:00 UTC.
-const NOW: u64 = 1_799_834_400;
+pub(super) const NOW: u64 = 1_799_834_400;
 
 fn folder() -> std::path::PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/policies")
 }
 
 /// A transfer of so many thousandths of an ether, with data.
-fn transaction(to: &str, value: u128, data: &[u8]) -> Vec<u8> {
+pub(super) fn transaction(to: &str, value: u128, data: &[u8]) -> Vec<u8> {
     let fields = UnsignedFields {
         chain_id: 1,
         nonce: 0,
@@ -49,19 +50,23 @@ fn token_transfer(to: &str, tokens: u128) -> Vec<u8> {
     [&[0xa9, 0x05, 0x9c, 0xbb][..], &[0; 12], &to, &amount].concat()
 }
 
-struct Example {
-    bytes: Vec<u8>,
+pub(super) struct Example {
+    pub(super) bytes: Vec<u8>,
 }
 
 impl Example {
-    fn read(name: &str) -> Self {
+    pub(super) fn read(name: &str) -> Self {
         let text = std::fs::read_to_string(folder().join(name)).unwrap();
         let policy = policy_file::parse(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
         Self { bytes: policy.into_vec() }
     }
 
-    fn ask(&self, request: &[u8], now: u64) -> Result<String, &'static str> {
-        judged(&Policy::parse(&self.bytes).unwrap(), request, now)
+    pub(super) fn ask(&self, request: &[u8], now: u64) -> Result<String, &'static str> {
+        self.ask_with(request, &Facts::at(now))
+    }
+
+    fn ask_with(&self, request: &[u8], facts: &Facts<'_>) -> Result<String, &'static str> {
+        judged(&Policy::parse(&self.bytes).unwrap(), request, facts)
     }
 
     fn pay(&self, to: &str, value: u128, approvers: &[u8]) -> Result<String, &'static str> {
@@ -80,7 +85,7 @@ impl Example {
     }
 }
 
-fn rule(name: &str) -> Result<String, &'static str> {
+pub(super) fn rule(name: &str) -> Result<String, &'static str> {
     Ok(name.to_owned())
 }
 
@@ -88,9 +93,13 @@ fn rule(name: &str) -> Result<String, &'static str> {
 fn every_example_is_known_here_and_in_the_documents() {
     let known = [
         "emergency.json",
+        "limit-order.json",
         "login.json",
+        "nft-gated.json",
         "payouts.json",
         "permit.json",
+        "reserve.json",
+        "second-key.json",
         "subscription.json",
         "token-payroll.json",
         "two-persons.json",
@@ -240,4 +249,110 @@ fn an_emergency() {
     };
     assert_eq!(by(9, &[2, 4]), rule("to the vault"));
     assert_eq!(by(9, &[2]), Err("approvals"));
+}
+
+/// Facts from a file, as `simulate` takes them.
+fn facts(entries: &[&Value]) -> Recorded {
+    Recorded::from_json(&json!({ "facts": entries })).unwrap()
+}
+
+/// Words of what a contract returns.
+fn words(numbers: &[u128]) -> String {
+    let words = numbers.iter().map(|number| Amount::from_u128(*number).to_be_bytes());
+    format!("0x{}", hex::encode(words.collect::<Vec<_>>().concat()))
+}
+
+#[test]
+fn a_limit_order() {
+    let example = Example::read("limit-order.json");
+    let transaction = transaction(ALICE, 5_000, &[]);
+    let request = request(Payload::EthereumTransaction(&transaction), NOW, &[]);
+    let ask = |entries: &[&Value]| {
+        let answers = facts(entries);
+        example.ask_with(&request, &Facts { answers: &answers, ..Facts::at(NOW) })
+    };
+    let block =
+        |time| json!({ "block": { "chain": 1, "confirmations": 2 }, "number": 1, "time": time });
+    let oracle = |price: u128| {
+        let asked = json!({
+            "chain": 1, "confirmations": 2, "contract": "0x5f4eC3Df9cbd43714FE2740f5E3616155c5b8419",
+            // latestRoundData()
+            "data": "0xfeaf968c",
+        });
+        json!({ "call": asked, "returns": words(&[1, price, NOW.into(), NOW.into(), 1]) })
+    };
+    let web = |price: &str, time| {
+        let asked = json!({
+            "url": "https://prices.example/v1/eth-usd", "pointer": "/price", "time": "/time",
+        });
+        json!({ "http": asked, "value": { "number": price }, "time": time })
+    };
+    let (fresh, high) = (block(NOW - 60), oracle(4_000_0000_0000));
+    assert_eq!(ask(&[&fresh, &high, &web("3990", NOW)]), rule("sell high"));
+    assert_eq!(ask(&[&fresh, &high, &web("3989.99", NOW)]), Err("http"));
+    assert_eq!(ask(&[&fresh, &oracle(3_999_9999_9999), &web("4001", NOW)]), Err("call"));
+    assert_eq!(ask(&[&block(NOW - 121), &high, &web("4001", NOW)]), Err("block-age"));
+    assert_eq!(ask(&[&fresh, &high, &web("4001", NOW - 61)]), Err("fact"), "an old price");
+    assert_eq!(ask(&[&fresh, &high]), Err("fact"));
+    assert_eq!(ask(&[]), Err("fact"));
+}
+
+#[test]
+fn who_holds_the_membership_signs() {
+    let example = Example::read("nft-gated.json");
+    let transaction = transaction(BOB, 100, &[]);
+    // Whoever sends it: the holder's signature counts.
+    let request = request_by(9, Payload::EthereumTransaction(&transaction), NOW, &[]);
+    let owner = |owner: Address| {
+        let asked = json!({
+            "chain": 1, "confirmations": 12, "contract": "0xBC4CA0EdA7647A8aB7C2061c2E118A18a936f13D",
+            "data": format!("0x6352211e{:064x}", 7),
+        });
+        let returned = [&[0; 12][..], &owner.0].concat();
+        json!({ "call": asked, "returns": format!("0x{}", hex::encode(returned)) })
+    };
+    let ask = |request: &[u8], entries: &[&Value]| {
+        let answers = facts(entries);
+        example.ask_with(request, &Facts { answers: &answers, ..Facts::at(NOW) })
+    };
+    let signed = signed_by(&request, 0x22);
+    assert_eq!(ask(&signed, &[&owner(account(0x22))]), rule("whoever holds the membership"));
+    assert_eq!(ask(&request, &[&owner(account(0x22))]), Err("call"));
+    assert_eq!(ask(&signed, &[&owner(account(0x33))]), Err("call"), "it was sold");
+    assert_eq!(ask(&signed, &[]), Err("fact"));
+}
+
+#[test]
+fn a_reserve_stays() {
+    let example = Example::read("reserve.json");
+    let transaction = transaction(ALICE, 1_000, &[]);
+    let request = request(Payload::EthereumTransaction(&transaction), NOW, &[]);
+    let own = account(0x44);
+    let balance = |milliether: u128| {
+        let wei = (milliether * MILLIETHER).to_string();
+        json!({ "balance": { "chain": 1, "confirmations": 6, "account": own.to_string() }, "wei": wei })
+    };
+    let tokens = |amount: u128| {
+        let alice = hex::encode(Address::from_hex(ALICE).unwrap().0);
+        let asked = json!({
+            "chain": 1, "confirmations": 6, "contract": USDC,
+            "data": format!("0x70a08231{:0>64}", alice),
+        });
+        json!({ "call": asked, "returns": words(&[amount]) })
+    };
+    let ask = |entries: &[&Value]| {
+        let answers = facts(entries);
+        example
+            .ask_with(&request, &Facts { account: Some(own), answers: &answers, ..Facts::at(NOW) })
+    };
+    let poor = tokens(500_000_000);
+    assert_eq!(ask(&[&balance(11_010), &poor]), rule("above the reserve"));
+    assert_eq!(ask(&[&balance(11_009), &poor]), Err("balance"));
+    assert_eq!(ask(&[&balance(20_000), &tokens(500_000_001)]), Err("call"));
+    // Of another account nobody asked.
+    let answers = facts(&[&balance(20_000), &poor]);
+    let other = Facts { account: Some(account(0x55)), answers: &answers, ..Facts::at(NOW) };
+    assert_eq!(example.ask_with(&request, &other), Err("fact"));
+    let nobody = Facts { answers: &answers, ..Facts::at(NOW) };
+    assert_eq!(example.ask_with(&request, &nobody), Err("not-there"));
 }

@@ -5,6 +5,8 @@
 
 mod examples;
 mod properties;
+mod schema;
+mod signers;
 
 use ed25519_dalek::SigningKey;
 use quorate_core::policy::{Facts, Policy, Trace};
@@ -41,7 +43,7 @@ fn request_by(client: u8, payload: Payload<'_>, now: u64, approvers: &[u8]) -> V
 }
 
 /// The first rule that allows the request, or the denial's stable name.
-fn judged(policy: &Policy<'_>, request: &[u8], now: u64) -> Result<String, &'static str> {
+fn judged(policy: &Policy<'_>, request: &[u8], facts: &Facts<'_>) -> Result<String, &'static str> {
     let request = SignedRequest::parse(request).unwrap();
     let mut first = None;
     let mut watch = |step: Trace<'_>| {
@@ -49,7 +51,7 @@ fn judged(policy: &Policy<'_>, request: &[u8], now: u64) -> Result<String, &'sta
             first = Some(grant.rule.to_owned());
         }
     };
-    let judged = policy.judge(&request, &Facts::at(now), &mut watch);
+    let judged = policy.judge(&request, facts, &mut watch);
     match (judged, first) {
         (Ok(_), Some(rule)) => Ok(rule),
         (Err(denial), None) => Err(denial.code()),

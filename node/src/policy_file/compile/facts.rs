@@ -280,7 +280,7 @@ fn argument(of_type: Elementary, value: &Value, path: &str) -> Result<Word, Poli
             fits(&word, size, 0).ok_or_else(|| outside(&format!("uint{}", 8 * u16::from(size))))
         }
         Elementary::Int(size) => {
-            let word = value::twos_complement(&number());
+            let word = value::twos_complement(&number(), 0);
             let sign = |word: &[u8; 32]| if word[0] & 0x80 == 0 { 0 } else { 0xff };
             let word = word.filter(|word| {
                 let place = 32 - usize::from(size);

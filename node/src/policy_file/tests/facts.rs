@@ -263,6 +263,19 @@ fn parts_of_one_object_ask_facts_last() {
 }
 
 #[test]
+fn signed_numbers_have_decimals_too() {
+    let price = |test: Value| {
+        let mut fields =
+            json!({ "function": "latestRoundData() returns (uint80,int256)", "at": 1 });
+        fields.as_object_mut().unwrap().extend(test.as_object().unwrap().clone());
+        when(&call(fields))
+    };
+    let scaled = price(json!({ "at_least": "-4000.5", "decimals": 8 })).unwrap();
+    assert_eq!(price(json!({ "at_least": "-400050000000" })), Ok(scaled));
+    assert!(price(json!({ "at_least": "4000.123456789", "decimals": 8 })).is_err());
+}
+
+#[test]
 fn doubts_about_facts() {
     let codes = |condition: &Value| {
         let bytes = when(condition).unwrap();
