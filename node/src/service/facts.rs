@@ -177,7 +177,7 @@ pub(super) struct Inquire {
 
 /// A judgement by what is known.
 pub(super) enum Weighed {
-    Allowed(Judged),
+    Allowed(Box<Judged>),
     Refused(Rejection),
     /// Facts may change it.
     Asks(Inquire),
@@ -203,10 +203,10 @@ impl Service {
     pub(super) fn weigh(&self, bytes: &[u8], reading: Reading) -> Weighed {
         match self.judge_reading(bytes, reading) {
             Ok((Ok(judged), Some(inquire))) => match self.has_room(&judged) {
-                Ok(()) => Weighed::Allowed(judged),
+                Ok(()) => Weighed::Allowed(Box::new(judged)),
                 Err(_) => Weighed::Asks(inquire),
             },
-            Ok((Ok(judged), None)) => Weighed::Allowed(judged),
+            Ok((Ok(judged), None)) => Weighed::Allowed(Box::new(judged)),
             Ok((Err(_), Some(inquire))) => Weighed::Asks(inquire),
             Ok((Err(reason), None)) | Err(reason) => Weighed::Refused(reason),
         }
