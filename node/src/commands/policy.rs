@@ -67,18 +67,20 @@ pub(super) fn policy(global: &Global, verb: &PolicyVerb) -> Result<(), CommandEr
     match verb {
         PolicyVerb::Lint { file, strict } => lint(global, file, *strict),
         PolicyVerb::Explain { file, key } => explain(global, file.as_deref(), key.as_deref()),
-        PolicyVerb::Schema => {
-            let schema = serde_json::from_str(policy_file::SCHEMA)
-                .map_err(|error| CommandError::local("reading the schema", error))?;
-            global.print(&schema, policy_file::SCHEMA);
-            Ok(())
-        }
+        PolicyVerb::Schema => schema(global),
         PolicyVerb::Simulate(simulation) => simulate::simulate(global, simulation),
         PolicyVerb::Propose(args) => ownership::propose(global, args),
         PolicyVerb::Approve { file, key } => ownership::approve(global, file, key),
         PolicyVerb::Set { file } => ownership::set(global, file),
         PolicyVerb::History { key } => ownership::history(global, key),
     }
+}
+
+fn schema(global: &Global) -> Result<(), CommandError> {
+    let schema = serde_json::from_str(policy_file::SCHEMA)
+        .map_err(|error| CommandError::local("reading the schema", error))?;
+    global.print(&schema, policy_file::SCHEMA);
+    Ok(())
 }
 
 /// A policy file, read and checked.

@@ -9,7 +9,7 @@ use quorate_core::curve::EcdsaGroup as _;
 use quorate_core::hash::Digest;
 use quorate_core::party::PartyId;
 use quorate_core::policy::fact::{Answers, NoAnswers};
-use quorate_core::policy::{Facts, Question, ethereum};
+use quorate_core::policy::{Facts, Policy, Question, ethereum};
 use quorate_core::request::{ClientKey, SignedRequest};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -179,7 +179,7 @@ pub(super) struct Inquire {
 
 /// A judgement by what is known.
 pub(super) enum Weighed {
-    Allowed(Judged),
+    Allowed(Box<Judged>),
     Refused(Rejection),
     /// Facts may change it.
     Asks(Inquire),
@@ -205,15 +205,14 @@ impl Service {
     /// Judges a request. Facts are asked for only if what is known allows nothing that has room: then a rule
     /// that needs them may.
     pub(super) fn weigh(&self, bytes: &[u8], reading: Reading) -> Weighed {
-        let inquire = self.inquire_about(bytes, &reading);
-        match (self.judge_reading(bytes, reading), inquire) {
-            (Ok(judged), Some(inquire)) => match self.has_room(&judged) {
-                Ok(()) => Weighed::Allowed(judged),
+        match self.judge_reading(bytes, reading) {
+            Ok((Ok(judged), Some(inquire))) => match self.has_room(&judged) {
+                Ok(()) => Weighed::Allowed(Box::new(judged)),
                 Err(_) => Weighed::Asks(inquire),
             },
-            (Ok(judged), None) => Weighed::Allowed(judged),
-            (Err(_), Some(inquire)) => Weighed::Asks(inquire),
-            (Err(reason), None) => Weighed::Refused(reason),
+            Ok((Ok(judged), None)) => Weighed::Allowed(Box::new(judged)),
+            Ok((Err(_), Some(inquire))) => Weighed::Asks(inquire),
+            Ok((Err(reason), None)) | Err(reason) => Weighed::Refused(reason),
         }
     }
 
@@ -233,13 +232,16 @@ impl Service {
     }
 
     /// What would have to be asked; nothing if it was.
-    fn inquire_about(&self, bytes: &[u8], reading: &Reading) -> Option<Inquire> {
-        if self.inquiries.kept.contains_key(&reading.hash) {
+    pub(super) fn inquire_about(
+        &self,
+        policy: &Policy<'_>,
+        request: &SignedRequest<'_>,
+        facts: &Facts<'_>,
+    ) -> Option<Inquire> {
+        let hash = request.hash();
+        if self.inquiries.kept.contains_key(&hash) {
             return None;
         }
-        let request = SignedRequest::parse(bytes).ok()?;
-        let public = Self::public_of(&reading.row).ok()?;
-        let policy = self.policy_of(&reading.row, &public).ok()?;
         let mut questions: Vec<OwnedQuestion> = Vec::new();
         let mut note = |question: &Question<'_>| {
             let new = questions.iter().all(|own| own.as_question() != *question);
@@ -247,14 +249,13 @@ impl Service {
                 questions.push(OwnedQuestion::of(question));
             }
         };
-        let facts = self.facts_of(reading);
-        policy.questions(&request, &facts, &mut note);
+        policy.questions(request, facts, &mut note);
         // What a delay holds back asks nothing yet; whether it is worth waiting, the facts tell.
         if policy.longest_delay() > 0 {
-            policy.questions(&request, &Facts { known_since: Some(0), ..facts }, &mut note);
+            policy.questions(request, &Facts { known_since: Some(0), ..*facts }, &mut note);
         }
-        let (request, client) = (reading.hash, *request.client());
-        (!questions.is_empty()).then_some(Inquire { request, client, questions })
+        let client = *request.client();
+        (!questions.is_empty()).then_some(Inquire { request: hash, client, questions })
     }
 
     /// Asks the sources, unless they are being asked, and keeps who waits.

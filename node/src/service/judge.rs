@@ -9,6 +9,7 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::{self, Amount, Denial, Reason, Trace};
 use quorate_core::request::{ClientKey, SignedRequest};
 
+use super::facts::Inquire;
 use super::{Curve, Service};
 use crate::handle::ServiceError;
 use crate::message::{Outcome, Rejection};
@@ -91,13 +92,14 @@ impl Service {
         Ok(Reading { row, derivation, derived, hash, expires, digest, outcome, since, vetoes })
     }
 
-    /// Asks the key's policy, by what is known ([`Service::weigh`]). [`Rejection::Waiting`] if delays alone
-    /// stand in the way, and end before the request does; nothing is recorded of it here.
+    /// Asks the key's policy, by what is known, and what it would have to know ([`Service::weigh`]).
+    /// [`Rejection::Waiting`] if delays alone stand in the way, and end before the request does; nothing is
+    /// recorded of it here.
     pub(super) fn judge_reading(
         &self,
         bytes: &[u8],
         reading: Reading,
-    ) -> Result<Judged, Rejection> {
+    ) -> Result<(Result<Judged, Rejection>, Option<Inquire>), Rejection> {
         let request = SignedRequest::parse(bytes)
             .map_err(|error| Rejection::BadRequest(error.to_string()))?;
         let public = Self::public_of(&reading.row).map_err(|error| fault(&error))?;
@@ -111,18 +113,23 @@ impl Service {
             }
         };
         let facts = self.facts_of(&reading);
-        let Err(denial) = policy.judge(&request, &facts, &mut watch) else {
-            return Ok(Judged { reading, allowed });
-        };
-        let expires = reading.expires;
-        match policy.opens_at(&request, &facts) {
-            Some(until) if until < expires => Err(Rejection::Waiting { until }),
-            Some(until) => {
-                let reason = Reason::ExpiresFirst { expires, until };
-                Err(denied(&Denial { reason, ..denial }))
+        let inquire = self.inquire_about(&policy, &request, &facts);
+        let refused = policy.judge(&request, &facts, &mut watch).err().map(|denial| {
+            let expires = reading.expires;
+            match policy.opens_at(&request, &facts) {
+                Some(until) if until < expires => Rejection::Waiting { until },
+                Some(until) => {
+                    let reason = Reason::ExpiresFirst { expires, until };
+                    denied(&Denial { reason, ..denial })
+                }
+                None => denied(&denial),
             }
-            None => Err(denied(&denial)),
-        }
+        });
+        let judged = match refused {
+            Some(reason) => Err(reason),
+            None => Ok(Judged { reading, allowed }),
+        };
+        Ok((judged, inquire))
     }
 
     /// Whether one of the rules has room now.
