@@ -7,7 +7,9 @@ use quorate_core::policy::Amount;
 use quorate_core::policy::ethereum::{
     Address, UNSIGNED_OVERHEAD, UnsignedFields, signed_transaction, unsigned_transaction,
 };
-use quorate_core::request::{Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest};
+use quorate_core::request::{
+    Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest, Veto,
+};
 use quorate_core::wire;
 use quorate_node::policy_file;
 use rand_chacha::ChaCha20Rng;
@@ -272,7 +274,8 @@ pub(super) fn requests() -> Seeds {
     });
     let others = kinds.into_iter();
     let others = others.filter_map(|(name, kind)| signed(name, Some(Derivation::Root), kind));
-    transactions.chain(others).collect()
+    let veto = Veto::sign(KeyId([2; 16]), [3; 32], EXPIRES, &client()).encode().to_vec();
+    transactions.chain(others).chain([named("veto", veto)]).collect()
 }
 
 /// By the layout that `hsm/src/blob.rs` freezes: a sealed blob itself is random.
@@ -301,6 +304,8 @@ pub(super) fn node() -> Seeds {
     let rows = [
         named("row-key", encoded(&node_values::key_row())),
         named("row-request", encoded(&node_values::request_row())),
+        named("row-waiting", encoded(&node_values::waiting_row())),
+        named("row-veto", encoded(&node_values::veto_row())),
     ];
     messages.chain(frames).chain(rows).collect()
 }
