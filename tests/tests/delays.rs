@@ -22,6 +22,8 @@ use quorate_tests::nodes::{Wanted, World, client};
 use serde_json::{Value, json};
 
 const HOUR: u64 = 3600;
+/// When simulated worlds begin, and vetoes are made.
+const EPOCH: u64 = 1_800_000_000;
 
 fn key_of(seed: u8) -> SigningKey {
     SigningKey::from_bytes(&[seed; 32])
@@ -61,7 +63,7 @@ fn request(world: &World, key: &KeyInfo, number: u64) -> Vec<u8> {
 
 fn veto(request: &[u8], by: u8) -> Veto {
     let parsed = SignedRequest::parse(request).unwrap();
-    Veto::sign(KeyId(*parsed.key().as_bytes()), parsed.hash(), &key_of(by))
+    Veto::sign(KeyId(*parsed.key().as_bytes()), parsed.hash(), EPOCH, &key_of(by))
 }
 
 #[track_caller]

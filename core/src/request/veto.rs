@@ -10,8 +10,8 @@ use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
 use crate::wire::{self, Bytes64, DecodeError};
 
-/// An encoded veto has so many bytes: version, key, request, vetoer, signature.
-pub const VETO: usize = 1 + 16 + 32 + 32 + 64;
+/// An encoded veto has so many bytes: version, key, request, time, vetoer, signature.
+pub const VETO: usize = 1 + 16 + 32 + 8 + 32 + 64;
 
 /// A veto whose signature was checked. Whether anybody cares is the policy's business:
 /// [`crate::policy::Policy::names_vetoer`].
@@ -20,6 +20,8 @@ pub struct Veto {
     version: u8,
     key: KeyId,
     request: Digest,
+    /// Big-endian, so that every veto is as long.
+    time: [u8; 8],
     vetoer: ClientKey,
     signature: Bytes64,
 }
@@ -44,20 +46,23 @@ impl fmt::Display for VetoError {
 
 impl core::error::Error for VetoError {}
 
-/// H("veto", key, request, vetoer): what a vetoer signs. The request's hash binds the key too; it is here
-/// so that a party that has not seen the request knows whose policy to ask.
+/// H("veto", key, request, time, vetoer): what a vetoer signs. The request's hash binds the key too; it is
+/// here so that a party that has not seen the request knows whose policy to ask. The time is the vetoer's,
+/// Unix seconds: it ends how long parties pass on a veto of what none of them has seen.
 #[must_use]
-pub fn veto_digest(key: &KeyId, request: &Digest, vetoer: &ClientKey) -> Digest {
-    Transcript::new("veto").bytes(&key.0).bytes(request).bytes(&vetoer.0).finish()
+pub fn veto_digest(key: &KeyId, request: &Digest, time: u64, vetoer: &ClientKey) -> Digest {
+    let start = Transcript::new("veto").bytes(&key.0).bytes(request);
+    start.u64(time).bytes(&vetoer.0).finish()
 }
 
 impl Veto {
-    /// Vetoes the request of that hash for that key.
+    /// Vetoes the request of that hash for that key; `time` is now, Unix seconds.
     #[must_use]
-    pub fn sign(key: KeyId, request: Digest, by: &SigningKey) -> Self {
+    pub fn sign(key: KeyId, request: Digest, time: u64, by: &SigningKey) -> Self {
         let vetoer = ClientKey(by.verifying_key().to_bytes());
-        let signature = Bytes64(by.sign(&veto_digest(&key, &request, &vetoer)).to_bytes());
-        Self { version: wire::VERSION, key, request, vetoer, signature }
+        let signature = Bytes64(by.sign(&veto_digest(&key, &request, time, &vetoer)).to_bytes());
+        let (version, time) = (wire::VERSION, time.to_be_bytes());
+        Self { version, key, request, time, vetoer, signature }
     }
 
     /// Reads and checks a veto.
@@ -72,7 +77,7 @@ impl Veto {
             None => return Err(VetoError::Decode(DecodeError::Malformed)),
         }
         let veto: Self = wire::decode(bytes).map_err(VetoError::Decode)?;
-        let digest = veto_digest(&veto.key, &veto.request, &veto.vetoer);
+        let digest = veto_digest(&veto.key, &veto.request, veto.time(), &veto.vetoer);
         if !Identity::Ed25519(veto.vetoer.0).verify(&digest, &veto.signature) {
             return Err(VetoError::Signature(veto.vetoer));
         }
@@ -100,6 +105,12 @@ impl Veto {
         &self.request
     }
 
+    /// When it was made, by the vetoer's clock, Unix seconds.
+    #[must_use]
+    pub fn time(&self) -> u64 {
+        u64::from_be_bytes(self.time)
+    }
+
     /// Who vetoes.
     #[must_use]
     pub fn vetoer(&self) -> &ClientKey {
@@ -115,10 +126,13 @@ mod tests {
     #[test]
     fn a_veto_is_for_one_request_of_one_key_by_one_vetoer() {
         let by = SigningKey::from_bytes(&[7; 32]);
-        let veto = Veto::sign(KeyId([1; 16]), [2; 32], &by);
+        let veto = Veto::sign(KeyId([1; 16]), [2; 32], 5, &by);
         let bytes = veto.encode();
         assert_eq!(Veto::parse(&bytes), Ok(veto));
-        assert_eq!(bytes[..49], [&[1][..], &[1; 16], &[2; 32]].concat()[..]);
+        assert_eq!(
+            bytes[..57],
+            [&[1][..], &[1; 16], &[2; 32], &[0, 0, 0, 0, 0, 0, 0, 5]].concat()[..]
+        );
         for bit in 0..bytes.len() * 8 {
             let mut altered = bytes;
             altered[bit / 8] ^= 1 << (bit % 8);
@@ -137,7 +151,7 @@ mod tests {
     fn an_approval_is_no_veto() {
         use super::super::approval_digest;
         let by = SigningKey::from_bytes(&[7; 32]);
-        let mut veto = Veto::sign(KeyId([1; 16]), [2; 32], &by);
+        let mut veto = Veto::sign(KeyId([1; 16]), [2; 32], 5, &by);
         veto.signature = Bytes64(by.sign(&approval_digest(&[2; 32], &veto.vetoer)).to_bytes());
         assert_eq!(Veto::parse(&veto.encode()), Err(VetoError::Signature(veto.vetoer)));
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::{CommandError, Global};
 use crate::client::read_client_key;
+use crate::clock::{Clock as _, SystemClock};
 use crate::handle::WaitingRequest;
 use crate::policy_file::moment_text;
 use crate::sealing::replace_private;
@@ -161,7 +162,7 @@ fn veto(
         (Some(hash), Some(key)) => (key_id(&client.show_key(key)?.key)?, hash),
         (Some(hash), None) => (key_id(&client.waiting_request(&hash)?.key)?, hash),
     };
-    let vetoed = client.veto(&Veto::sign(key, request, &by))?;
+    let vetoed = client.veto(&Veto::sign(key, request, SystemClock.unix().as_secs(), &by))?;
     let parties = vetoed.told.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let mut text = format!(
         "vetoed by {}: this party will not sign it by a delay that names this vetoer\n",

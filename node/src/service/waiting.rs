@@ -22,8 +22,8 @@ use crate::store::{AwaitOutcome, Full, StoreError, VetoOutcome, VetoRow, Waiting
 
 /// Requests that a party is told of again, in one tick of the clock.
 const TOLD_PER_TICK: usize = 4;
-/// A veto of a request that nobody here has seen is kept a day beyond the latest expiry that it can have
-/// if it comes today.
+/// A veto of a request that nobody here has seen is kept a day beyond the latest expiry that a request of
+/// its time can have.
 const UNSEEN_MARGIN: u64 = 24 * 60 * 60;
 /// Requests of one page; nobody else is served while it is made.
 const PAGE: usize = 64;
@@ -174,9 +174,16 @@ impl Service {
             });
         }
         let memory = self.store.memory(request).map_err(ServiceError::local)?;
-        let released = memory.request.is_some_and(|row| row.counted);
+        let released = memory.request.as_ref().is_some_and(|row| row.counted);
         let at = self.now();
-        let until = at.saturating_add(policy.max_expiry()).saturating_add(UNSEEN_MARGIN);
+        // By the vetoer's time, so that parties that tell each other again do not keep it for ever.
+        let latest = veto.time().min(at).saturating_add(policy.max_expiry());
+        let until = latest.saturating_add(UNSEEN_MARGIN);
+        if until <= at && memory.since.is_none() {
+            return Err(ServiceError::bad_request(
+                "the veto is older than any request that it could stop: make it anew",
+            ));
+        }
         let record = serde_json::json!({
             "event": "vetoed", "at": at, "key": hex::encode(key), "request": hex::encode(request),
             "vetoer": vetoer.to_string(), "from": from.number(), "released": released,

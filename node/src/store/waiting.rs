@@ -133,7 +133,8 @@ impl Store {
     }
 
     /// Keeps a veto, and appends the audit record. `row` says until when it is kept if the request is not
-    /// on record here; a request that is keeps its vetoes for as long as it could be signed.
+    /// on record here, and the later of two vetoes says it; a request that is on record keeps its vetoes for
+    /// as long as it could be signed.
     ///
     /// # Errors
     /// [`StoreError::TooLarge`], or the disk's.
@@ -148,8 +149,18 @@ impl Store {
         bounded("an audit record", audit.len(), MAX_AUDIT_RECORD)?;
         self.write(|transaction| {
             let mut vetoes = transaction.open_table(VETOES)?;
-            if vetoes.get((request, vetoer))?.is_some() {
-                return Ok(End::Unchanged(VetoOutcome::Known));
+            let place = (request, vetoer);
+            let old = match vetoes.get(place)? {
+                Some(bytes) => Some(VetoRow::decode(&request, bytes.value())?),
+                None => None,
+            };
+            match old {
+                Some(old) if !old.seen && row.until > old.until => {
+                    vetoes.insert(place, encode(&VetoRow { seen: false, ..row }).as_slice())?;
+                    return Ok(End::Commit(VetoOutcome::Known));
+                }
+                Some(_) => return Ok(End::Unchanged(VetoOutcome::Known)),
+                None => {}
             }
             let waiting = find(&transaction.open_table(WAITING)?, &request)?;
             let known = spend::find(&transaction.open_table(REQUESTS)?, &request)?;
@@ -162,7 +173,7 @@ impl Store {
                 }
                 None => {}
             }
-            vetoes.insert((request, vetoer), encode(&row).as_slice())?;
+            vetoes.insert(place, encode(&row).as_slice())?;
             audit::append(transaction, audit)?;
             Ok(End::Commit(VetoOutcome::Stored))
         })
@@ -408,6 +419,8 @@ mod tests {
         };
         assert_eq!(by(8, 200), VetoOutcome::Stored);
         assert_eq!(by(8, 300), VetoOutcome::Known);
+        assert_eq!(by(8, 250), VetoOutcome::Known);
+        assert_eq!(store.vetoes().unwrap()[0].until, 300, "the later of them");
         assert_eq!(store.memory(hash(1)).unwrap().vetoers, [[8; 32]]);
         add(&store, 1, &row(1, 100, 900));
         assert_eq!(by(9, 200), VetoOutcome::Stored);

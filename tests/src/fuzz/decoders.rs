@@ -10,13 +10,13 @@ use quorate_core::key::{
 use quorate_core::nonce::{Inspected, inspect};
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::{Amount, Facts, Policy};
-use quorate_core::request::{PayloadKind, SignedRequest};
+use quorate_core::request::{PayloadKind, SignedRequest, Veto};
 use quorate_core::session::Header;
 use quorate_core::wire;
 use quorate_node::message::PeerMessage;
 use quorate_node::network::frame::{Frame, check_kind, check_length};
 use quorate_node::policy_file;
-use quorate_node::store::{KeyRow, RequestRow};
+use quorate_node::store::{KeyRow, RequestRow, VetoRow, WaitingRow};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -102,8 +102,11 @@ pub(super) fn policy(input: &[u8]) {
     }
 }
 
-/// A client's request, judged by the policy of the seeds.
+/// A veto; or a client's request, judged by the policy of the seeds.
 pub(super) fn request(input: &[u8]) {
+    if let Ok(veto) = Veto::parse(input) {
+        assert_eq!(veto.encode(), input);
+    }
     let Ok(request) = SignedRequest::parse(input) else { return };
     let bytes = super::seeds::policy();
     let Ok(policy) = Policy::parse(&bytes) else { return };
@@ -128,6 +131,8 @@ pub(super) fn node(input: &[u8]) {
     }
     canonical::<KeyRow>(input);
     canonical::<RequestRow>(input);
+    canonical::<WaitingRow>(input);
+    canonical::<VetoRow>(input);
     let Some((head, [kind, body @ ..])) = input.split_first_chunk() else { return };
     let whole = check_length(*head).is_ok_and(|length| length == body.len() + 1);
     if let (true, Ok(kind)) = (whole, check_kind(*kind, body.len()))

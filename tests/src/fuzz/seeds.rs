@@ -8,7 +8,8 @@ use quorate_core::policy::ethereum::{
     Address, UNSIGNED_OVERHEAD, UnsignedFields, message, signed_transaction, unsigned_transaction,
 };
 use quorate_core::request::{
-    Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest, SignedRequest, approval_text,
+    Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest, SignedRequest, Veto,
+    approval_text,
 };
 use quorate_core::wire;
 use quorate_node::policy_file;
@@ -291,7 +292,10 @@ pub(super) fn requests() -> Seeds {
     let others = others.filter_map(|(name, kind)| signed(name, Some(Derivation::Root), kind));
     let all: Seeds = transactions.chain(others).collect();
     let approved = all.first().and_then(|(_, bytes)| approved(bytes));
-    all.into_iter().chain(approved.map(|bytes| named("approved", bytes))).collect()
+    let veto = Veto::sign(KeyId([2; 16]), [3; 32], EXPIRES, &client()).encode().to_vec();
+    let more =
+        approved.map(|bytes| named("approved", bytes)).into_iter().chain([named("veto", veto)]);
+    all.into_iter().chain(more).collect()
 }
 
 /// The request, approved in both ways.
@@ -334,6 +338,8 @@ pub(super) fn node() -> Seeds {
     let rows = [
         named("row-key", encoded(&node_values::key_row())),
         named("row-request", encoded(&node_values::request_row())),
+        named("row-waiting", encoded(&node_values::waiting_row())),
+        named("row-veto", encoded(&node_values::veto_row())),
     ];
     messages.chain(frames).chain(rows).collect()
 }

@@ -75,7 +75,7 @@ fn a_coordinator_cannot_shorten_a_delay_nor_take_a_veto_back() {
 
     // A veto that it brings to one party alone, that one tells the others.
     let parsed = SignedRequest::parse(&wish).unwrap();
-    let veto = Veto::sign(KeyId(*parsed.key().as_bytes()), parsed.hash(), &vetoer());
+    let veto = Veto::sign(KeyId(*parsed.key().as_bytes()), parsed.hash(), now, &vetoer());
     let mut forged = veto.encode().to_vec();
     forged[100] ^= 1;
     scene.refuses(1, "did not sign this veto", |evil| {

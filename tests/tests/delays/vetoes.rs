@@ -79,7 +79,7 @@ fn a_stranger_vetoes_nothing_and_a_forged_veto_is_its_senders_fault() {
         world.say(1, 2, &PeerMessage::Vetoes(vec![veto(&wish, by).encode().to_vec()]));
     }
     let mut forged = veto(&wish, 1).encode().to_vec();
-    forged[140] ^= 1;
+    forged[148] ^= 1;
     let refused = |world: &mut World| {
         let peers = world.status(2).peers;
         peers.into_iter().find(|peer| peer.party == 1).unwrap()
@@ -92,7 +92,7 @@ fn a_stranger_vetoes_nothing_and_a_forged_veto_is_its_senders_fault() {
     let peer = refused(&mut world);
     assert_eq!(peer.refused, 3, "{peer:?}");
     assert!(vetoed_by(&mut world, 2).is_empty());
-    let other_key = Veto::sign(KeyId([9; 16]), [1; 32], &key_of(1));
+    let other_key = Veto::sign(KeyId([9; 16]), [1; 32], EPOCH, &key_of(1));
     assert!(matches!(world.veto(2, &other_key), Err(ServiceError::UnknownKey { .. })));
     world.sleep(HOUR + 5);
     world.sign(1, &wish).unwrap();
@@ -125,7 +125,7 @@ fn a_vetoer_of_one_key_has_no_say_over_another() {
     let slow = KeyId(hex::decode(&slow.key).unwrap().try_into().unwrap());
     let hash = SignedRequest::parse(&wish).unwrap().hash();
     // Vetoer 1 of the key "slow" names it, and the request of the other key.
-    world.veto(1, &Veto::sign(slow, hash, &key_of(1))).unwrap();
+    world.veto(1, &Veto::sign(slow, hash, EPOCH, &key_of(1))).unwrap();
     world.sleep(HOUR + 5);
     world.sign(1, &wish).unwrap();
 }
@@ -236,4 +236,28 @@ fn a_veto_races_a_session_and_whoever_has_it_first_releases_nothing() {
     }
     println!("{signed} signed, {stopped} stopped, {between} vetoes after a release");
     assert!(signed > 5 && stopped > 5, "{signed} {stopped}");
+}
+
+/// What parties tell each other again and again ends: a veto of a request that never came is dropped by
+/// all, and a peer that still has it cannot bring it back.
+#[test]
+fn a_veto_of_what_never_came_ends_everywhere() {
+    let (mut world, key) = scene(27);
+    let wish = request(&world, &key, 1);
+    let veto = veto(&wish, 1);
+    world.veto(1, &veto).unwrap();
+    world.wait(1);
+    // A day, an hour of delay, and a day of margin.
+    world.sleep(49 * HOUR);
+    let bytes = veto.encode().to_vec();
+    world.say(2, 1, &PeerMessage::Vetoes(vec![bytes]));
+    match world.veto(1, &veto) {
+        Err(ServiceError::BadRequest { reason }) => assert!(reason.contains("older"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    // Made anew it counts again, and before the request as well.
+    let parsed = SignedRequest::parse(&wish).unwrap();
+    let anew =
+        Veto::sign(KeyId(*parsed.key().as_bytes()), parsed.hash(), world.time(1), &key_of(1));
+    assert!(world.veto(1, &anew).is_ok());
 }

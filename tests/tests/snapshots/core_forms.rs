@@ -10,7 +10,7 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::Policy;
 use quorate_core::policy::ethereum::TypedData;
 use quorate_core::policy::ethereum::abi::{Signature, Types};
-use quorate_core::request::SignedRequest;
+use quorate_core::request::{KeyId, SignedRequest, Veto};
 use quorate_core::schnorr::Tweak;
 use quorate_core::session::{Header, Protocol};
 use quorate_tests::fuzz::TARGETS;
@@ -189,6 +189,11 @@ fn requests() -> Vec<Form> {
             SignedRequest::parse(bytes).ok().map(|_| bytes.to_vec())
         })
     };
+    let by = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+    let veto = Veto::sign(KeyId([2; 16]), [3; 32], 1_800_000_000, &by).encode().to_vec();
+    let veto = Form::new("core-veto", veto, |bytes| {
+        Veto::parse(bytes).ok().map(|veto| veto.encode().to_vec())
+    });
     let transaction = |wanted: &str| {
         let name = format!("core-transaction-{wanted}");
         Form::new(name, seed("ethereum", wanted), |bytes| {
@@ -218,6 +223,7 @@ fn requests() -> Vec<Form> {
         request("typed-data"),
         request("digest"),
         request("approved"),
+        veto,
         typed_data("mail"),
         typed_data("all"),
         types,
