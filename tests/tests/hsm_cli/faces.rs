@@ -104,7 +104,7 @@ fn wrong_usage_is_told_in_the_asked_for_language() {
 
 #[test]
 fn help_says_what_everything_is() {
-    let verbs: [&[&str]; 37] = [
+    let verbs: [&[&str]; 41] = [
         &[],
         &["init"],
         &["identity"],
