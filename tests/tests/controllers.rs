@@ -391,7 +391,7 @@ fn whatever_happens_all_end_alike() {
                 }
             }
             let request = transfer(&world, &key, round);
-            let _ = world.start_sign(party, request);
+            drop(world.start_sign(party, request));
             world.wait(1);
         }
         world.check();

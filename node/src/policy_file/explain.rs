@@ -27,7 +27,7 @@ pub fn explain(policy: &Policy<'_>) -> String {
     }
     match policy.controllers() {
         Some(controllers) => self::controllers(&mut lines, &controllers),
-        None => lines.add(0, "Nobody can ever change this policy.".to_owned()),
+        None => lines.add(0, "Nobody can ever change this policy."),
     }
     lines.0
 }

@@ -110,7 +110,7 @@ fn a_liar_who_claims_to_be_ahead_stops_nobody() {
     let signs = world.changes(&key);
     let state = PolicyState { key: signs.key, version: 99, announced: 99, holds: 7, held: 7 };
     for to in [2, 3, 4] {
-        let states = vec![state; 3];
+        let states = vec![state];
         world.say(1, to, &PeerMessage::PolicyStates { states, more: false });
     }
     // Three others are left, and a quorum needs two besides each.
@@ -118,6 +118,10 @@ fn a_liar_who_claims_to_be_ahead_stops_nobody() {
     assert_eq!(signed.signers.len(), 3);
     let unknown = PolicyState { key: [7; 16], ..state };
     world.say(1, 2, &PeerMessage::PolicyStates { states: vec![unknown], more: true });
+    assert_eq!(refused(&mut world).0, 0);
+    // Nobody is answered twice for one key.
+    world.say(1, 2, &PeerMessage::PolicyStates { states: vec![state; 2], more: true });
+    assert!(refused(&mut world).1.contains("out of order"));
     world.check();
 }
 

@@ -8,11 +8,13 @@ use quorate_core::frost::{PublicRecord, SecretRecord};
 use quorate_core::key::{Confirmation, KeyTerms, PublicKey, ShareRecord};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::Policy;
+use quorate_core::policy::control::SignedChange;
 use quorate_core::policy::ethereum::TypedData;
 use quorate_core::policy::ethereum::abi::{Signature, Types};
 use quorate_core::request::{KeyId, SignedRequest, Veto};
 use quorate_core::schnorr::Tweak;
 use quorate_core::session::{Header, Protocol};
+use quorate_tests::controllers::Changes;
 use quorate_tests::fuzz::TARGETS;
 use quorate_tests::simulator::forge::{
     Commit, Complaint, Deal, Forged, Nonce, Open, Response, Share, kind,
@@ -214,8 +216,19 @@ fn requests() -> Vec<Form> {
         Types::parse(bytes).ok().map(|types| types.as_bytes().to_vec())
     });
     let parties: PartySet = [1u16, 8, 255].into_iter().filter_map(PartyId::new).collect();
+    let signs = Changes { network: [1; 16], key: [2; 16], expires: 1_800_000_000 };
+    let change = |name: &str, bytes: Vec<u8>| {
+        Form::new(format!("core-policy-change-{name}"), bytes, |bytes| {
+            SignedChange::parse(bytes).ok().map(|_| bytes.to_vec())
+        })
+    };
+    let small = seed("policy", "policy");
     vec![
         policy,
+        change("create", signs.create("pay", &small, &[1, 2])),
+        change("replace", signs.replace(2, &small, &small, &[1, 2])),
+        change("freeze", signs.hold(1, &[3])),
+        change("unfreeze", signs.hold(2, &[1, 3])),
         request("root"),
         request("path"),
         request("context"),

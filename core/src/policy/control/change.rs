@@ -213,7 +213,9 @@ impl Change<'_> {
             }
             Action::Replace { .. } => of_key && builds && self.number > 1,
             Action::Freeze => of_key && !builds && self.number % 2 == 1,
-            Action::Unfreeze => of_key && !builds && self.number % 2 == 0 && self.number > 0,
+            Action::Unfreeze => {
+                of_key && !builds && self.number.is_multiple_of(2) && self.number > 0
+            }
         };
         if !fits {
             return Err(ChangeFormError::Fields);

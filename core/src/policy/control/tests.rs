@@ -277,7 +277,14 @@ fn signatures_are_added_once_and_bounded() {
     for wrong in [[head, one, one].concat(), [head, other, one].concat()] {
         assert_eq!(SignedChange::parse(&wrong).err(), Some(ChangeFormError::Signatures));
     }
-    assert!(MAX_CHANGE >= MAX_POLICY + 8 * 96);
+    let policy = [7; MAX_POLICY];
+    let most = Change {
+        expires: u64::MAX,
+        ..change(u32::MAX, [1; 32], Action::Replace { policy: &policy })
+    };
+    let longest = most.encode(&mut buffer).unwrap().len() + MAX_SIGNATURES * 96;
+    // Behind the length of the signatures, which takes a byte more then.
+    assert!(longest < MAX_CHANGE);
 }
 
 #[test]

@@ -65,6 +65,12 @@ impl Service {
         states: &[PolicyState],
         more: bool,
     ) {
+        // Each is answered from the store, with up to two changes: once for each key.
+        if states.len() > STATES || !states.is_sorted_by(|a, b| a.key < b.key) {
+            return self
+                .incidents
+                .add(from, "states of policies that are too many, or out of order");
+        }
         for state in states {
             let holder = |owned: &super::Owned| owned.holders.parties().contains(from);
             if !self.policies.keys.get(&state.key).is_some_and(holder) {
