@@ -25,12 +25,13 @@ pub(crate) struct Books {
 
 impl Books {
     /// A signature is judged by others' code; an error must be of a kind that kills and limits cause.
+    /// In a word.
     pub(crate) fn answer(
         &mut self,
         keys: &Keys,
         asked: Asked,
         answer: Result<Signed, ClientError>,
-    ) {
+    ) -> String {
         let (kind, key) = (asked.kind, keys.of(asked.kind));
         let came = match answer {
             Ok(signed) => {
@@ -65,7 +66,8 @@ impl Books {
             },
             Err(other) => panic!("{kind:?}: {other}"),
         };
-        self.outcomes.push((kind, came));
+        self.outcomes.push((kind, came.clone()));
+        came
     }
 
     fn of(&self, kinds: &[Kind]) -> impl Iterator<Item = &Asked> {
