@@ -53,6 +53,11 @@ fn the_schema_has_the_compilers_names() {
         let listed: BTreeSet<String> = listed.split(", ").map(str::to_owned).collect();
         assert_eq!(names(&schema["$defs"][part]["properties"]), listed, "{part}");
     }
+    let error = policy_file::from_json(&json!({ "rules": [], "controllers": { "nothing": 1 } }));
+    let listed = error.unwrap_err().what;
+    let listed = listed.split_once("there are ").unwrap().1;
+    let listed: BTreeSet<String> = listed.split(", ").map(str::to_owned).collect();
+    assert_eq!(names(&schema["$defs"]["controllers"]["properties"]), listed);
     for part in
         ["block", "balance", "erc20_balance", "erc721_owner", "erc1155_balance", "evm_call", "http"]
     {
