@@ -1,6 +1,7 @@
 //! Decoders that need no session around them.
 
 use std::str;
+use std::sync::LazyLock;
 
 use quorate_core::curve::{Ed25519, Group, P256, PointBytes, Secp256k1};
 use quorate_core::derive::{Context, Path};
@@ -9,7 +10,8 @@ use quorate_core::key::{
 };
 use quorate_core::nonce::{Inspected, inspect};
 use quorate_core::policy::ethereum::Address;
-use quorate_core::policy::{Amount, Facts, Policy};
+use quorate_core::policy::fact::{Answer, Answers, JsonValue};
+use quorate_core::policy::{Amount, Facts, Policy, Question};
 use quorate_core::request::{PayloadKind, SignedRequest, Veto};
 use quorate_core::session::Header;
 use quorate_core::wire;
@@ -77,9 +79,53 @@ pub(super) fn key_records(input: &[u8]) {
     }
 }
 
+/// The input as the answer to every question.
+struct Echo<'i>(&'i [u8]);
+
+impl Answers for Echo<'_> {
+    fn answer(&self, question: &Question<'_>) -> Option<Answer<'_>> {
+        let Self(input) = *self;
+        let number = input.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+        let text = str::from_utf8(input).unwrap_or("17.5");
+        Some(match question {
+            Question::Call { .. } => Answer::Call(input),
+            Question::Balance { .. } => Answer::Balance(Amount::from_u128(number.into())),
+            Question::Block { .. } => Answer::Block { number, time: NOW.wrapping_add(number) },
+            Question::Json { .. } if input.len().is_multiple_of(2) => {
+                Answer::Json { value: JsonValue::Number(text), time: Some(NOW) }
+            }
+            Question::Json { .. } => Answer::Json { value: JsonValue::Text(text), time: Some(NOW) },
+        })
+    }
+}
+
+/// The clock at which the seeds' requests are judged.
+const NOW: u64 = 1_800_000_000;
+
+/// Whatever a policy says: what is allowed without facts stays allowed with them, and where nothing is asked
+/// they change nothing.
+fn judged(policy: &Policy<'_>, input: &[u8]) {
+    static REQUESTS: LazyLock<super::seeds::Seeds> = LazyLock::new(super::seeds::requests);
+    for (_, bytes) in REQUESTS.iter() {
+        let Ok(request) = SignedRequest::parse(bytes) else { continue };
+        let without = Facts { account: Some(Address([7; 20])), ..Facts::at(NOW) };
+        let mut asks = false;
+        policy.questions(&request, &without, &mut |_| asks = true);
+        let echo = Echo(input);
+        let with = Facts { answers: &echo, ..without };
+        let [before, after] = [without, with].map(|facts| {
+            let verdict = policy.judge(&request, &facts, &mut |_| {});
+            verdict.map_err(|denial| denial.to_string())
+        });
+        assert!(after.is_ok() || before.is_err());
+        assert!(asks || before.is_ok() == after.is_ok());
+    }
+}
+
 /// A policy, and what people write in one.
 pub(super) fn policy(input: &[u8]) {
     if let Ok(policy) = Policy::parse(input) {
+        judged(&policy, input);
         let json = policy_file::to_json(&policy);
         // Texts of the binary form may be longer than people may write them.
         if let Ok(again) = policy_file::from_json(&json) {
@@ -110,7 +156,7 @@ pub(super) fn request(input: &[u8]) {
     let Ok(request) = SignedRequest::parse(input) else { return };
     let bytes = super::seeds::policy();
     let Ok(policy) = Policy::parse(&bytes) else { return };
-    let verdict = policy.judge(&request, &Facts::at(1_800_000_000), &mut |_| {});
+    let verdict = policy.judge(&request, &Facts::at(NOW), &mut |_| {});
     // Only the client of the seeds can sign, and it signed no other request. By the policy of the seeds,
     // transactions alone pass without an approval.
     let transaction = request.payload().kind() == PayloadKind::EthereumTransaction;

@@ -18,6 +18,12 @@ fn names(value: &Value) -> BTreeSet<String> {
     value.as_object().unwrap().keys().cloned().collect()
 }
 
+/// The names that the compiler knows in the place of another.
+fn listed(error: &policy_file::PolicyFileError) -> BTreeSet<String> {
+    let listed = error.what.split_once("there are ").unwrap().1;
+    listed.split(", ").map(str::to_owned).collect()
+}
+
 /// What an independent validator says of documents, each before a part of the schema.
 fn validated(documents: &[(&str, Value)]) -> Vec<String> {
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -49,25 +55,22 @@ fn the_schema_has_the_compilers_names() {
         object["nothing"] = json!(1);
         let error = policy_file::from_json(&json!({ "rules": [rule] })).unwrap_err();
         assert_eq!(error.field, format!("rules[0]{within}.nothing"));
-        let listed = error.what.split_once("there are ").unwrap().1;
-        let listed: BTreeSet<String> = listed.split(", ").map(str::to_owned).collect();
-        assert_eq!(names(&schema["$defs"][part]["properties"]), listed, "{part}");
+        assert_eq!(names(&schema["$defs"][part]["properties"]), listed(&error), "{part}");
     }
-    let error = policy_file::from_json(&json!({ "rules": [], "controllers": { "nothing": 1 } }));
-    let listed = error.unwrap_err().what;
-    let listed = listed.split_once("there are ").unwrap().1;
-    let listed: BTreeSet<String> = listed.split(", ").map(str::to_owned).collect();
-    assert_eq!(names(&schema["$defs"]["controllers"]["properties"]), listed);
-    for part in
-        ["block", "balance", "erc20_balance", "erc721_owner", "erc1155_balance", "evm_call", "http"]
-    {
+    let control = json!({ "rules": [], "nothing": 1 });
+    let error = policy_file::from_json(&control).unwrap_err();
+    assert_eq!(names(&schema["$defs"]["rules"]["properties"]), listed(&error));
+    let control = json!({ "rules": [], "controllers": { "nothing": 1 } });
+    let error = policy_file::from_json(&control).unwrap_err();
+    assert_eq!(error.field, "controllers.nothing");
+    assert_eq!(names(&schema["$defs"]["controllers"]["properties"]), listed(&error));
+    let facts = ["block", "balance", "erc20_balance", "erc721_owner", "erc1155_balance"];
+    for part in ["delay", "evm_call", "http"].into_iter().chain(facts) {
         let when = json!({ "client": [key], part: { "nothing": 1 } });
         let rules = json!({ "rules": [{ "name": "r", "when": when }] });
         let error = policy_file::from_json(&rules).unwrap_err();
         assert_eq!(error.field, format!("rules[0].when.{part}.nothing"));
-        let listed = error.what.split_once("there are ").unwrap().1;
-        let listed: BTreeSet<String> = listed.split(", ").map(str::to_owned).collect();
-        assert_eq!(names(&schema["$defs"][part]["properties"]), listed, "{part}");
+        assert_eq!(names(&schema["$defs"][part]["properties"]), listed(&error), "{part}");
     }
 }
 
@@ -95,11 +98,20 @@ fn examples_and_random_policies_are_valid() {
 
 /// Blocks of JSON in the document, and conditions in its tables: whole but for what anybody can fill in.
 fn documented() -> Vec<Value> {
-    let key = "ed25519:".to_owned() + &"01".repeat(32);
     let account = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
     let document = include_str!("../../../docs/POLICY.md");
     let cells = document.lines().filter_map(|line| line.strip_prefix("| `\"")?.split_once("` |"));
-    let whole = |text: &str| text.replace("ed25519:…", &key).replace("0x…", account);
+    // Each key is another, and so a list of them has none twice.
+    let whole = |text: &str| {
+        let text = text
+            .replace("0x…", account)
+            .replace("[ … ]", r#"[{ "name": "r", "when": { "chain": [1] } }]"#);
+        let mut parts = text.split("ed25519:…").enumerate();
+        let (_, start) = parts.next().unwrap();
+        parts.fold(start.to_owned(), |whole, (number, part)| {
+            format!("{whole}ed25519:{number:064x}{part}")
+        })
+    };
     let inline = cells
         .map(|(cell, _)| whole(&format!("{{ \"{cell} }}")))
         // Some only say that there is more.
