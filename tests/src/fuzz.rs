@@ -2,12 +2,14 @@
 //! libFuzzer; `tests/tests/fuzz.rs` runs them briefly with any compiler, over `fuzz/corpus` and mutations of it.
 //!
 //! A target panics where an invariant breaks. Decoders: no input panics, and what decodes encodes to the
-//! same bytes. Evidence: nobody is convicted whose key did not sign. Sessions: whatever one corrupt party sends and whatever the network does, no honest party is
-//! blamed, and all outputs are equal and valid.
+//! same bytes. Judgement: whatever policy, payload and facts, it ends, and less never allows more. Evidence:
+//! nobody is convicted whose key did not sign. Sessions: whatever one corrupt party sends and whatever the
+//! network does, no honest party is blamed, and all outputs are equal and valid.
 
 mod decoders;
 mod evidence;
 mod frost;
+mod judgement;
 mod payloads;
 mod plan;
 mod seeds;
@@ -26,7 +28,7 @@ pub struct Target {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 20] = [
     Target { name: "header", run: decoders::header, seeds: seeds::messages, inputs: 100_000 },
     Target { name: "dkg_message", run: sessions::dkg_message, seeds: seeds::dkg, inputs: 6_000 },
     Target {
@@ -52,6 +54,12 @@ pub const TARGETS: [Target; 19] = [
     Target { name: "frost_message", run: frost::message, seeds: frost::messages, inputs: 2_000 },
     Target { name: "node", run: decoders::node, seeds: seeds::node, inputs: 100_000 },
     Target { name: "policy", run: decoders::policy, seeds: seeds::policies, inputs: 100_000 },
+    Target {
+        name: "judgement",
+        run: judgement::judgement,
+        seeds: judgement::seeds,
+        inputs: 10_000,
+    },
     Target { name: "request", run: decoders::request, seeds: seeds::requests, inputs: 20_000 },
     Target {
         name: "ethereum",

@@ -132,6 +132,7 @@ targets! {
     frost_message
     node
     policy
+    judgement
     request
     ethereum
     typed_data
