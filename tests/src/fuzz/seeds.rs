@@ -390,9 +390,12 @@ mod tests {
                 _ => assert!(Transaction::parse(&bytes).is_ok(), "{name}"),
             }
         }
-        assert_eq!(requests().len(), 7);
+        assert_eq!(requests().len(), 8);
         for (name, bytes) in requests() {
-            assert!(SignedRequest::parse(&bytes).is_ok(), "{name}");
+            match name.as_str() {
+                "veto" => assert!(Veto::parse(&bytes).is_ok()),
+                _ => assert!(SignedRequest::parse(&bytes).is_ok(), "{name}"),
+            }
         }
         assert!(quorate_core::policy::Policy::parse(&policies()[0].1).is_ok());
         assert!(quorate_hsm::inspect(&blobs()[0].1).is_ok());
