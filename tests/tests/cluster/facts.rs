@@ -83,7 +83,7 @@ impl Scene {
     fn refuses(&self, coordinator: u16, key: &KeyInfo, place: u64) -> (String, String, u16) {
         let error = refused(self.cluster.client(coordinator).sign(&self.request(key, place)));
         match error {
-            ServiceError::Denied { rule, reason, party } => (rule, reason, party),
+            ServiceError::Denied { rule, reason, party, .. } => (rule, reason, party),
             other => panic!("not denied: {other:?}"),
         }
     }
