@@ -87,7 +87,8 @@ fn flipped_bits_are_an_error_or_harmless_and_never_a_panic() {
             met.open(damaged, &lived, &format!("orderly {orderly}, seed {seed}"));
         }
         println!("orderly {orderly}, at random: {met:?}");
-        assert!(met.refused > 100 && met.whole > 500, "{met:?}");
+        // Most bits are in pages that nothing uses.
+        assert!(met.refused > 150 && met.whole > 500, "{met:?}");
 
         let mut header = Met::default();
         for bit in 0..320 * 8 {

@@ -150,7 +150,14 @@ impl Model {
         let expires = expires.or(self.requests.get(&hash).map(|row| row.expires));
         let mut unseen = self.vetoes.values().filter(|veto| veto.key == row.key && !veto.seen);
         let room = expires.is_some() || unseen.by_ref().count() < MAX_VETOES_UNSEEN;
-        if self.vetoes.contains_key(&hash) || !room {
+        if let Some(old) = self.vetoes.get_mut(&hash) {
+            // The later of the two says until when.
+            if !old.seen && row.until > old.until {
+                *old = row;
+            }
+            return;
+        }
+        if !room {
             return;
         }
         row.seen = expires.is_some();
