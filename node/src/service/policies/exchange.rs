@@ -17,6 +17,9 @@ impl Service {
             owned.problem.is_none() && owned.holders.parties().contains(party)
         });
         let states: Vec<PolicyState> = shared.map(|(key, owned)| owned.state(*key)).collect();
+        if states.is_empty() {
+            return;
+        }
         let mut parts = states.chunks(STATES).peekable();
         loop {
             let states = parts.next().unwrap_or_default().to_vec();
@@ -46,9 +49,13 @@ impl Service {
         }
     }
 
-    /// A key became active here: what was said of it meanwhile could not be used.
+    /// A key became active here: what was said of it meanwhile could not be used, and with a peer it may be
+    /// the first that has controllers.
     pub(in crate::service) fn tell_of_new_key(&mut self, key: &[u8; 16]) {
-        self.tell_how_it_stands(key);
+        let Some(owned) = self.policies.keys.get(key) else { return };
+        for to in owned.holders.parties().without(self.me).iter() {
+            self.tell_policies(to);
+        }
     }
 
     /// Passes a change on to all other holders.
