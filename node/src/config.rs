@@ -1,6 +1,8 @@
-//! `quorate.toml`: who this party is, where it listens and what seals its shares. No secrets.
+//! `quorate.toml`: who this party is, where it listens, what seals its shares, and whom it asks for facts. No
+//! secrets but those that its sources of facts ask for: then it must be its owner's alone.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -344,6 +346,12 @@ impl Config {
         let config: Self = toml::from_str(&text)
             .map_err(|error| ConfigError::Syntax { path, reason: error.to_string() })?;
         config.check()?;
+        // Addresses of endpoints often hold a key, and `authorization` does.
+        let mode = std::fs::metadata(folder.config()).map(|metadata| metadata.mode());
+        if config.facts.is_some() && mode.is_ok_and(|mode| mode & 0o077 != 0) {
+            let what = "holds secrets, and others can read the file: chmod 600 quorate.toml";
+            return Err(ConfigError::Field { field: "facts", what });
+        }
         Ok(config)
     }
 
@@ -495,6 +503,24 @@ mod tests {
         std::fs::write(place.config(), unknown).unwrap();
         let error = Config::load(&place).unwrap_err().to_string();
         assert!(error.contains("extra"), "{error}");
+    }
+
+    #[test]
+    fn sources_of_facts_are_nobody_elses_to_read() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let place = Folder::new(folder.path());
+        let facts = "[[facts.chain]]\nid = 1\nrpc = [\"https://a.example/KEY\"]\n";
+        for (text, mode, good) in
+            [(facts, 0o600, true), (facts, 0o640, false), (facts, 0o604, false), ("", 0o644, true)]
+        {
+            let written = format!("{}\n{text}", config().to_toml().unwrap());
+            std::fs::write(place.config(), written).unwrap();
+            let permissions = std::fs::Permissions::from_mode(mode);
+            std::fs::set_permissions(place.config(), permissions).unwrap();
+            let loaded = Config::load(&place);
+            assert_eq!(loaded.is_ok(), good, "{mode:o}: {loaded:?}");
+        }
     }
 
     #[test]
