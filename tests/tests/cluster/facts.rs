@@ -24,6 +24,8 @@ struct Scene {
     endpoints: Vec<Server>,
     web: Server,
     cluster: Cluster,
+    /// Its certificate is read whenever a command begins.
+    _authority: Authority,
 }
 
 impl Scene {
@@ -43,7 +45,7 @@ impl Scene {
                  [[facts.web]]\nprefix = \"{web}/\"\nca_file = \"{ca}\"\nprivate = true\n"
             )
         });
-        Self { world, endpoints, web, cluster }
+        Self { world, endpoints, web, cluster, _authority: authority }
     }
 
     fn chain(&self) -> SocketAddr {
