@@ -414,7 +414,7 @@ fn whatever_happens_all_end_alike() {
         }
         let found = standings(&mut world, &key);
         assert!(found.iter().all(|one| *one == found[0]), "seed {seed}: {found:?}");
-        assert!(found[0].0 == found[0].1 && found[0].2 % 2 == 0, "seed {seed}: {found:?}");
+        assert!(found[0].0 == found[0].1 && found[0].2.is_multiple_of(2), "seed {seed}: {found:?}");
         let report = world.check();
         assert!(report.unexplained.is_empty(), "seed {seed}: {report:?}");
     }

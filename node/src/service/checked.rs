@@ -9,22 +9,27 @@ use quorate_core::policy::Policy;
 /// So many are remembered; a policy has 32 KiB at most.
 const MAX_POLICIES: usize = 256;
 
-/// By key: the policy's bytes, and their hash.
+/// By key.
 #[derive(Default)]
-pub(super) struct PolicyHashes(RefCell<BTreeMap<[u8; 16], (Vec<u8>, Digest)>>);
+pub(super) struct PolicyHashes(RefCell<BTreeMap<[u8; 16], Hashed>>);
+
+struct Hashed {
+    policy: Vec<u8>,
+    hash: Digest,
+}
 
 impl PolicyHashes {
     /// The policy's hash. That it is remembered for the same key only saves time: the bytes are compared.
     pub(super) fn of(&self, key: &[u8; 16], policy: &Policy<'_>) -> Digest {
         let mut known = self.0.borrow_mut();
-        if let Some((_, hash)) = known.get(key).filter(|(bytes, _)| bytes == policy.bytes()) {
-            return *hash;
+        if let Some(same) = known.get(key).filter(|same| same.policy == policy.bytes()) {
+            return same.hash;
         }
         let hash = policy.hash();
         if known.len() >= MAX_POLICIES && !known.contains_key(key) {
             known.pop_first();
         }
-        known.insert(*key, (policy.bytes().to_vec(), hash));
+        known.insert(*key, Hashed { policy: policy.bytes().to_vec(), hash });
         hash
     }
 }

@@ -4,7 +4,7 @@
 use quorate_core::hash::Digest;
 use quorate_core::party::PartyId;
 use quorate_core::request::SignedRequest;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::Service;
 use super::coordinate::describe;
@@ -21,7 +21,9 @@ impl Service {
         reason: &Rejection,
     ) {
         tracing::info!(coordinator = %from, "refused a proposal: {}", describe(reason));
-        let whole = json!({ "coordinator": from.number(), "session": hex::encode(session) });
+        let mut whole = Map::new();
+        whole.insert("coordinator".to_owned(), from.number().into());
+        whole.insert("session".to_owned(), hex::encode(session).into());
         self.record_refusal(Asker::Party(from), whole, request, reason);
     }
 
@@ -29,35 +31,38 @@ impl Service {
     pub(super) fn audit_denial(&mut self, request: &[u8], reason: &Rejection) {
         let Ok(parsed) = SignedRequest::parse(request) else { return };
         tracing::info!(client = %parsed.client(), "refused a request: {}", describe(reason));
-        let whole = json!({ "coordinator": self.me.number() });
+        let mut whole = Map::new();
+        whole.insert("coordinator".to_owned(), self.me.number().into());
         self.record_refusal(Asker::Client(*parsed.client()), whole, Some(request), reason);
     }
 
     fn record_refusal(
         &mut self,
         asker: Asker,
-        mut record: Value,
+        whole: Map<String, Value>,
         request: Option<&[u8]>,
         reason: &Rejection,
     ) {
         let Some(left_out) = self.incidents.may_audit(asker, self.now()) else { return };
-        record["event"] = "refused".into();
-        record["reason"] = describe(reason).into();
+        let mut record = whole;
+        let mut add = |name: &str, value: Value| drop(record.insert(name.to_owned(), value));
+        add("event", "refused".into());
+        add("reason", describe(reason).into());
         if let Rejection::Denied { rule, .. } = reason {
-            record["rule"] = super::incidents::clip(rule).into();
+            add("rule", super::incidents::clip(rule).into());
         }
         if left_out > 0 {
-            record["left_out_before"] = left_out.into();
+            add("left_out_before", left_out.into());
         }
         if let Some(parsed) = request.and_then(|bytes| SignedRequest::parse(bytes).ok()) {
             let hash = parsed.hash();
-            record["request"] = hex::encode(hash).into();
-            record["key"] = hex::encode(parsed.key().as_bytes()).into();
-            record["client"] = parsed.client().to_string().into();
+            add("request", hex::encode(hash).into());
+            add("key", hex::encode(parsed.key().as_bytes()).into());
+            add("client", parsed.client().to_string().into());
             if let Some(facts) = self.record_of_facts(&hash) {
-                record["facts"] = facts;
+                add("facts", facts);
             }
         }
-        self.audit(record);
+        self.audit(record.into());
     }
 }

@@ -35,7 +35,7 @@ fn a_denial_shows_the_judgement_to_whom_the_policy_names() {
         assert!(reason.contains("5 wei is more than the limit of 1 wei"), "{reason}");
         verdict.map(|verdict| *verdict)
     };
-    let shown = by(&cluster.client_name(), "named").unwrap();
+    let shown = by(cluster.client_name(), "named").unwrap();
     assert_eq!((&shown["allowed"], &shown["denial"]["rule"]), (&json!(false), &json!("value")));
     let conditions = &shown["rules"][0]["conditions"][0]["conditions"];
     let holds: Vec<&Value> =

@@ -13,12 +13,14 @@ fn with_list(request: &[u8], approvals: &[u8]) -> Vec<u8> {
         left >>= 7;
     }
     length.push(left as u8);
-    [&request[..request.len() - 1], &length, approvals].concat()
+    // Behind it the empty list of accounts' signatures stays.
+    [&request[..request.len() - 2], &length, approvals, &[0]].concat()
 }
 
 /// The list at the end of a request with `count` of them.
 fn list_of(request: &[u8], count: usize) -> Vec<u8> {
-    request[request.len() - count * APPROVAL..].to_vec()
+    let end = request.len() - 1;
+    request[end - count * APPROVAL..end].to_vec()
 }
 
 #[test]

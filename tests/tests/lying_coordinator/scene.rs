@@ -26,8 +26,8 @@ use serde_json::{Value, json};
 use crate::evil::id;
 use crate::liar::{Answer, HONEST, LIAR, Liar};
 
-/// The client's key, its signature, and the empty list of approvals.
-const TAIL: usize = 32 + 64 + 1;
+/// The client's key, its signature, and two empty lists: of approvals, and of accounts' signatures.
+const TAIL: usize = 32 + 64 + 2;
 /// One approval.
 pub const APPROVAL: usize = 32 + 64;
 

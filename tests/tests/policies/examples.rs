@@ -305,10 +305,10 @@ fn a_limit_order() {
         });
         json!({ "http": asked, "value": { "number": price }, "time": time })
     };
-    let (fresh, high) = (block(NOW - 60), oracle(4_000_0000_0000));
+    let (fresh, high) = (block(NOW - 60), oracle(400_000_000_000));
     assert_eq!(ask(&[&fresh, &high, &web("3990", NOW)]), rule("sell high"));
     assert_eq!(ask(&[&fresh, &high, &web("3989.99", NOW)]), Err("http"));
-    assert_eq!(ask(&[&fresh, &oracle(3_999_9999_9999), &web("4001", NOW)]), Err("call"));
+    assert_eq!(ask(&[&fresh, &oracle(399_999_999_999), &web("4001", NOW)]), Err("call"));
     assert_eq!(ask(&[&block(NOW - 121), &high, &web("4001", NOW)]), Err("block-age"));
     assert_eq!(ask(&[&fresh, &high, &web("4001", NOW - 61)]), Err("fact"), "an old price");
     assert_eq!(ask(&[&fresh, &high]), Err("fact"));

@@ -37,7 +37,7 @@ impl Vault {
         assert_eq!(rows.len(), 1);
         let (row, party) = (&rows[0], PartyId::new(node.party).unwrap());
         let public: Public = wire::decode(&row.public).unwrap();
-        let context = row_context(public.terms.network, party, &public, &row);
+        let context = row_context(public.terms.network, party, &public, row);
         let plaintext = quorate_hsm::open(&*hsm.protector, &context, &row.sealed).unwrap();
         let record: Record = wire::decode(&plaintext).unwrap();
         let mut secrets = Vec::new();

@@ -76,7 +76,9 @@ pub(super) fn simulate(global: &Global, simulation: &Simulation) -> Result<(), C
     let verdict = policy_file::judge(&policy, &request, &facts);
     let (mut object, mut text) = (verdict.json(), verdict.text());
     if let (Err(_), Some(opens)) = (&verdict.result, policy.opens_at(&request, &facts)) {
-        object["opens_at"] = opens.into();
+        if let Some(fields) = object.as_object_mut() {
+            fields.insert("opens_at".to_owned(), opens.into());
+        }
         let opens_text = policy_file::moment_text(opens);
         text.push_str(&format!("it waits for delays alone, until {opens_text}\n"));
         if opens >= request.expires() {
