@@ -153,8 +153,7 @@ fn sign(board: &mut Board, key: &Key) -> Result<(), Failed> {
             counted = Some(grant.charges);
         }
     };
-    let digest =
-        policy.judge(&request, &Facts::at(board.now()), &mut watch).map_err(|_| Failed)?;
+    let digest = policy.judge(&request, &Facts::at(board.now()), &mut watch).map_err(|_| Failed)?;
     black_box(counted);
     let quorum: PartySet = wire::decode(board.load()).map_err(|_| Failed)?;
     let derivation = *request.derivation();
