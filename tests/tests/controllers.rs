@@ -272,6 +272,31 @@ fn changes_that_expired_are_followed_when_enough_others_have_them() {
     world.check();
 }
 
+/// Nobody has it in force yet, so nobody vouches for it: the time alone says that the old policy is over.
+#[test]
+fn what_is_due_by_the_clock_ends_the_old_policy() {
+    let (mut world, key) = world(9, "10m");
+    let (old, new) = policies("10m");
+    world.set_policy(1, world.changes(&key).replace(2, &old, &new, &[1, 2])).unwrap();
+    world.wait(1);
+    assert_eq!(standings(&mut world, &key), [(1, 2, 0); 4]);
+    assert!(sign(&mut world, 1, &key, 1).is_ok(), "not due yet");
+    for party in 1..=4 {
+        world.set_hsm(party, HsmWeather::Held);
+    }
+    world.sleep(601);
+    for party in 1..=4 {
+        assert_eq!(denied(&mut world, party, &key, 1 + u64::from(party)).0, "policy-change");
+    }
+    assert_eq!(standings(&mut world, &key), [(1, 2, 0); 4]);
+    for party in 1..=4 {
+        world.set_hsm(party, HsmWeather::AtOnce);
+    }
+    world.wait(30);
+    assert_eq!(standings(&mut world, &key), [(2, 2, 0); 4]);
+    assert_eq!(denied(&mut world, 2, &key, 9).0, "value");
+}
+
 #[test]
 fn while_the_hsm_is_silent_nothing_is_signed_under_the_old_policy() {
     let (mut world, key) = world(6, "0s");
