@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::Unavailable;
 
 /// A [`Question`] with its own memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum OwnedQuestion {
     /// What a contract answers.
     Call {
@@ -133,6 +133,24 @@ pub enum OwnedAnswer {
 }
 
 impl OwnedAnswer {
+    /// A copy.
+    #[must_use]
+    pub fn of(answer: &Answer<'_>) -> Self {
+        match *answer {
+            Answer::Call(data) => Self::Call(data.to_vec()),
+            Answer::Balance(wei) => Self::Balance(wei),
+            Answer::Block { number, time } => Self::Block { number, time },
+            Answer::Json { value, time } => {
+                let value = match value {
+                    JsonValue::Flag(flag) => OwnedJson::Flag(flag),
+                    JsonValue::Number(text) => OwnedJson::Number(text.to_owned()),
+                    JsonValue::Text(text) => OwnedJson::Text(text.to_owned()),
+                };
+                Self::Json { value, time }
+            }
+        }
+    }
+
     /// As the core reads it.
     #[must_use]
     pub fn as_answer(&self) -> Answer<'_> {

@@ -2,58 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::policy::ethereum::Address;
-use quorate_core::policy::fact::{Answer, Answers, At, JsonValue, Question};
-use quorate_core::policy::{Amount, fact};
+use quorate_core::policy::fact::{self, Answer, Answers, At, Question};
 use serde_json::{Map, Value, json};
 
 use super::compile::fields::{Fields, address, array, need, object, only, text};
 use super::{PolicyFileError, value, wrong};
-
-/// A question, owned.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Asked {
-    Call { at: At, contract: Address, data: Vec<u8> },
-    Balance { at: At, account: Address },
-    Block { at: At },
-    Json { url: String, pointer: String, time: Option<String> },
-}
-
-/// An answer, owned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Found {
-    Call(Vec<u8>),
-    Balance(Amount),
-    Block { number: u64, time: u64 },
-    Json { value: Scalar, time: Option<u64> },
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Scalar {
-    Flag(bool),
-    Number(String),
-    Text(String),
-}
+use crate::facts::{OwnedAnswer, OwnedJson, OwnedQuestion};
 
 /// Answers to questions, as a file keeps them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recorded(BTreeMap<Asked, Found>);
+pub struct Recorded(BTreeMap<OwnedQuestion, OwnedAnswer>);
 
 impl Answers for Recorded {
     fn answer(&self, question: &Question<'_>) -> Option<Answer<'_>> {
-        Some(match self.0.get(&Asked::from(question))? {
-            Found::Call(returned) => Answer::Call(returned),
-            Found::Balance(wei) => Answer::Balance(*wei),
-            Found::Block { number, time } => Answer::Block { number: *number, time: *time },
-            Found::Json { value, time } => {
-                let value = match value {
-                    Scalar::Flag(flag) => JsonValue::Flag(*flag),
-                    Scalar::Number(number) => JsonValue::Number(number),
-                    Scalar::Text(text) => JsonValue::Text(text),
-                };
-                Answer::Json { value, time: *time }
-            }
-        })
+        self.0.get(&OwnedQuestion::of(question)).map(OwnedAnswer::as_answer)
     }
 }
 
@@ -96,23 +58,16 @@ impl Recorded {
     /// One answer more; it takes the place of an earlier one. An answer of another kind than the question
     /// is left out.
     pub fn insert(&mut self, question: &Question<'_>, answer: &Answer<'_>) {
-        let found = match (question, answer) {
-            (Question::Call { .. }, Answer::Call(returned)) => Found::Call(returned.to_vec()),
-            (Question::Balance { .. }, Answer::Balance(wei)) => Found::Balance(*wei),
-            (Question::Block { .. }, Answer::Block { number, time }) => {
-                Found::Block { number: *number, time: *time }
-            }
-            (Question::Json { .. }, Answer::Json { value, time }) => {
-                let value = match *value {
-                    JsonValue::Flag(flag) => Scalar::Flag(flag),
-                    JsonValue::Number(number) => Scalar::Number(number.to_owned()),
-                    JsonValue::Text(text) => Scalar::Text(text.to_owned()),
-                };
-                Found::Json { value, time: *time }
-            }
-            _ => return,
-        };
-        self.0.insert(Asked::from(question), found);
+        let fits = matches!(
+            (question, answer),
+            (Question::Call { .. }, Answer::Call(_))
+                | (Question::Balance { .. }, Answer::Balance(_))
+                | (Question::Block { .. }, Answer::Block { .. })
+                | (Question::Json { .. }, Answer::Json { .. })
+        );
+        if fits {
+            self.0.insert(OwnedQuestion::of(question), OwnedAnswer::of(answer));
+        }
     }
 }
 
@@ -125,29 +80,12 @@ pub fn template(question: &Question<'_>) -> Value {
         Question::Block { .. } => json!({ "number": "…", "time": "…" }),
         Question::Json { .. } => json!({ "value": { "number": "…" }, "time": "…" }),
     };
-    let mut entry = named(&Asked::from(question));
+    let mut entry = named(&OwnedQuestion::of(question));
     entry.extend(blank.as_object().cloned().unwrap_or_default());
     entry.into()
 }
 
-impl From<&Question<'_>> for Asked {
-    fn from(question: &Question<'_>) -> Self {
-        match *question {
-            Question::Call { at, contract, data } => {
-                Self::Call { at, contract, data: data.to_vec() }
-            }
-            Question::Balance { at, account } => Self::Balance { at, account },
-            Question::Block { at } => Self::Block { at },
-            Question::Json { url, pointer, time } => Self::Json {
-                url: url.to_owned(),
-                pointer: pointer.to_owned(),
-                time: time.map(str::to_owned),
-            },
-        }
-    }
-}
-
-fn named(asked: &Asked) -> Map<String, Value> {
+fn named(asked: &OwnedQuestion) -> Map<String, Value> {
     let place = |at: &At| json!({ "chain": at.chain, "confirmations": at.confirmations });
     let with = |at: &At, more: Value| {
         let mut fields = place(at);
@@ -157,34 +95,34 @@ fn named(asked: &Asked) -> Map<String, Value> {
         fields
     };
     let (kind, fields) = match asked {
-        Asked::Call { at, contract, data } => {
+        OwnedQuestion::Call { at, contract, data } => {
             let data = format!("0x{}", hex::encode(data));
             ("call", with(at, json!({ "contract": contract.to_string(), "data": data })))
         }
-        Asked::Balance { at, account } => {
+        OwnedQuestion::Balance { at, account } => {
             ("balance", with(at, json!({ "account": account.to_string() })))
         }
-        Asked::Block { at } => ("block", place(at)),
-        Asked::Json { url, pointer, time: None } => {
+        OwnedQuestion::Block { at } => ("block", place(at)),
+        OwnedQuestion::Json { url, pointer, time: None } => {
             ("http", json!({ "url": url, "pointer": pointer }))
         }
-        Asked::Json { url, pointer, time } => {
+        OwnedQuestion::Json { url, pointer, time } => {
             ("http", json!({ "url": url, "pointer": pointer, "time": time }))
         }
     };
     Map::from_iter([(kind.to_owned(), fields)])
 }
 
-fn written(asked: &Asked, found: &Found) -> Value {
+fn written(asked: &OwnedQuestion, found: &OwnedAnswer) -> Value {
     let answer = match found {
-        Found::Call(returned) => json!({ "returns": format!("0x{}", hex::encode(returned)) }),
-        Found::Balance(wei) => json!({ "wei": wei.to_string() }),
-        Found::Block { number, time } => json!({ "number": number, "time": time }),
-        Found::Json { value, time } => {
+        OwnedAnswer::Call(returned) => json!({ "returns": format!("0x{}", hex::encode(returned)) }),
+        OwnedAnswer::Balance(wei) => json!({ "wei": wei.to_string() }),
+        OwnedAnswer::Block { number, time } => json!({ "number": number, "time": time }),
+        OwnedAnswer::Json { value, time } => {
             let value = match value {
-                Scalar::Flag(flag) => json!({ "flag": flag }),
-                Scalar::Number(number) => json!({ "number": number }),
-                Scalar::Text(text) => json!({ "text": text }),
+                OwnedJson::Flag(flag) => json!({ "flag": flag }),
+                OwnedJson::Number(number) => json!({ "number": number }),
+                OwnedJson::Text(text) => json!({ "text": text }),
             };
             json!({ "value": value, "time": time })
         }
@@ -194,7 +132,7 @@ fn written(asked: &Asked, found: &Found) -> Value {
     entry.into()
 }
 
-fn read(entry: &Fields, path: &str) -> Result<(Asked, Found), PolicyFileError> {
+fn read(entry: &Fields, path: &str) -> Result<(OwnedQuestion, OwnedAnswer), PolicyFileError> {
     const KINDS: [&str; 4] = ["call", "balance", "block", "http"];
     let kind = KINDS.into_iter().find(|kind| entry.contains_key(*kind));
     let kind = kind.ok_or_else(|| wrong(path, "needs call, balance, block or http"))?;
@@ -209,14 +147,20 @@ fn read(entry: &Fields, path: &str) -> Result<(Asked, Found), PolicyFileError> {
                 address(need(fields, &inner, "contract")?, &format!("{inner}.contract"))?;
             let data = bytes(need(fields, &inner, "data")?, &format!("{inner}.data"))?;
             let returned = bytes(need(entry, path, "returns")?, &at("returns"))?;
-            Ok((Asked::Call { at: place(fields, &inner)?, contract, data }, Found::Call(returned)))
+            Ok((
+                OwnedQuestion::Call { at: place(fields, &inner)?, contract, data },
+                OwnedAnswer::Call(returned),
+            ))
         }
         "balance" => {
             only(entry, path, &["balance", "wei"])?;
             only(fields, &inner, &["chain", "confirmations", "account"])?;
             let account = address(need(fields, &inner, "account")?, &format!("{inner}.account"))?;
             let wei = value::amount(need(entry, path, "wei")?, None, &at("wei"))?;
-            Ok((Asked::Balance { at: place(fields, &inner)?, account }, Found::Balance(wei)))
+            Ok((
+                OwnedQuestion::Balance { at: place(fields, &inner)?, account },
+                OwnedAnswer::Balance(wei),
+            ))
         }
         "block" => {
             only(entry, path, &["block", "number", "time"])?;
@@ -224,7 +168,10 @@ fn read(entry: &Fields, path: &str) -> Result<(Asked, Found), PolicyFileError> {
             let number = need(entry, path, "number")?.as_u64();
             let number = number.ok_or_else(|| wrong(at("number"), "must be a number"))?;
             let time = value::moment(need(entry, path, "time")?, &at("time"))?;
-            Ok((Asked::Block { at: place(fields, &inner)? }, Found::Block { number, time }))
+            Ok((
+                OwnedQuestion::Block { at: place(fields, &inner)? },
+                OwnedAnswer::Block { number, time },
+            ))
         }
         _ => {
             only(entry, path, &["http", "value", "time"])?;
@@ -240,7 +187,10 @@ fn read(entry: &Fields, path: &str) -> Result<(Asked, Found), PolicyFileError> {
                 None | Some(Value::Null) => None,
                 Some(time) => Some(value::moment(time, &at("time"))?),
             };
-            Ok((Asked::Json { url, pointer, time: own_time }, Found::Json { value, time }))
+            Ok((
+                OwnedQuestion::Json { url, pointer, time: own_time },
+                OwnedAnswer::Json { value, time },
+            ))
         }
     }
 }
@@ -261,15 +211,15 @@ fn bytes(value: &Value, path: &str) -> Result<Vec<u8>, PolicyFileError> {
     bytes.ok_or_else(|| wrong(path, "must be 0x and hexadecimal bytes"))
 }
 
-fn scalar(value: &Value, path: &str) -> Result<Scalar, PolicyFileError> {
+fn scalar(value: &Value, path: &str) -> Result<OwnedJson, PolicyFileError> {
     let wanted =
         || wrong(path, "must be {\"number\": \"…\"}, {\"text\": \"…\"} or {\"flag\": true}");
     let fields = value.as_object().filter(|fields| fields.len() == 1).ok_or_else(wanted)?;
     let (name, value) = fields.iter().next().ok_or_else(wanted)?;
     match (name.as_str(), value) {
-        ("flag", Value::Bool(flag)) => Ok(Scalar::Flag(*flag)),
-        ("number", Value::String(number)) => Ok(Scalar::Number(number.clone())),
-        ("text", Value::String(text)) => Ok(Scalar::Text(text.clone())),
+        ("flag", Value::Bool(flag)) => Ok(OwnedJson::Flag(*flag)),
+        ("number", Value::String(number)) => Ok(OwnedJson::Number(number.clone())),
+        ("text", Value::String(text)) => Ok(OwnedJson::Text(text.clone())),
         _ => Err(wanted()),
     }
 }

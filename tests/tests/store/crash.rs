@@ -164,7 +164,7 @@ impl<'a> Run<'a> {
 #[test]
 fn whatever_was_acknowledged_survives_power_cuts_and_nothing_is_half_done() {
     let mut met = Met::default();
-    for seed in 0..500 {
+    for seed in 0..1200 {
         let mut run = Run::new(seed, &mut met);
         for life in 0..5 {
             // Opening takes a dozen changes of the disk; a life is worth a hundred or two.
@@ -184,7 +184,7 @@ fn whatever_was_acknowledged_survives_power_cuts_and_nothing_is_half_done() {
     let Met { crashes_in_changes, in_flight_kept, in_flight_gone, .. } = met;
     assert!(crashes_in_changes > 500 && in_flight_kept > 20 && in_flight_gone > 100, "{met:?}");
     assert!(met.crashes_while_opening > 100 && met.active > 500, "{met:?}");
-    assert!(met.counted > 500 && met.over_limit > 10 && met.already_counted > 300, "{met:?}");
+    assert!(met.counted > 500 && met.over_limit > 50 && met.already_counted > 500, "{met:?}");
 }
 
 /// Without this, the test above might be blind.
