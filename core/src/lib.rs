@@ -94,6 +94,8 @@ extern crate alloc;
 
 pub mod curve;
 pub mod derive;
+#[cfg(feature = "device")]
+pub mod device;
 pub mod dkg;
 pub mod ecdsa;
 #[cfg(all(target_pointer_width = "32", not(debug_assertions)))]

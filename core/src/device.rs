@@ -1,0 +1,6 @@
+//! Parties whose share lives in a device: what the device and its host say to each other ([`link`]).
+//!
+//! The host is a node that relays frames between the device and the other parties. It is not trusted: what
+//! parties say to each other is sealed end to end, and the device judges every request by itself.
+
+pub mod link;

@@ -1,0 +1,328 @@
+//! The device link: requests of the host, and answers of the device, over a serial line.
+//!
+//! The host asks, the device answers each request exactly once, in order, under the request's id; ids grow
+//! from 1 after each [`Request::Hello`]. The host has at most [`WINDOW`] requests without an answer under way,
+//! so a device needs room for one frame. What the device says unasked ([`Answer::Send`], [`Answer::Event`]) has the
+//! id 0, and may come at any time.
+
+use heapless::Vec;
+use serde::{Deserialize, Serialize};
+
+use crate::hash::Digest;
+use crate::identity::Identity;
+use crate::party::PartyId;
+
+/// The versions of this link that this build speaks, the oldest and the newest.
+pub const VERSIONS: (u8, u8) = (1, 1);
+/// Requests that may be under way without an answer.
+pub const WINDOW: u8 = 1;
+/// No message between a device and another party is longer, before it is sealed. The longest of a key
+/// generation of seven has 1,920 bytes; requests and policies take what is left.
+pub const MAX_MESSAGE: usize = 2560;
+/// No frame is longer, decoded: a sealed message with all that is around it.
+pub const MAX_FRAME: usize = MAX_MESSAGE + 128;
+/// Members of a network that a device has room for, itself among them.
+pub const MAX_MEMBERS: usize = 8;
+/// A PIN has so many bytes.
+pub const PIN_LENGTHS: core::ops::RangeInclusive<usize> = 6..=32;
+
+/// What a firmware can do, as bits of [`Hello::features`].
+pub mod features {
+    /// Stateless ECDSA over secp256k1.
+    pub const ECDSA: u32 = 1;
+    /// Stateless Schnorr, BIP-340.
+    pub const BIP340: u32 = 1 << 1;
+    /// Stateless Schnorr, Ed25519.
+    pub const ED25519: u32 = 1 << 2;
+    /// FROST, with a ledger of nonces.
+    pub const FROST: u32 = 1 << 3;
+    /// Peers whose identity keys are on P-256.
+    pub const P256_IDENTITY: u32 = 1 << 4;
+    /// EIP-712 typed data.
+    pub const TYPED_DATA: u32 = 1 << 5;
+}
+
+/// Another party of the network, as the device pins it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Who.
+    pub party: PartyId,
+    /// Its identity key.
+    pub identity: Identity,
+}
+
+/// A frame from the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToDevice<'a> {
+    /// Greater than that of the request before; [`Request::Hello`] begins anew.
+    pub id: u32,
+    /// What is asked.
+    #[serde(borrow)]
+    pub request: Request<'a>,
+}
+
+/// What a host asks. A new kind gets a new variant at the end.
+// No allocator here: the larger variant is the price.
+#[expect(clippy::large_enum_variant)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request<'a> {
+    /// First on every connection: the device locks itself and drops all channels.
+    Hello {
+        /// The oldest version that the host speaks.
+        min: u8,
+        /// The newest.
+        max: u8,
+        /// From the host's own generator, mixed in with the device's: never instead of it.
+        entropy: [u8; 32],
+    },
+    /// A device without an identity makes one, and gets its first PIN.
+    Initialize {
+        /// See [`PIN_LENGTHS`].
+        pin: &'a [u8],
+    },
+    /// Until the link ends, or [`Request::Lock`].
+    Unlock {
+        /// The PIN.
+        pin: &'a [u8],
+    },
+    /// Drops all that was opened.
+    Lock,
+    /// Needs the old PIN, and counts as a try of it.
+    ChangePin {
+        /// The PIN that holds now.
+        old: &'a [u8],
+        /// The one that shall.
+        new: &'a [u8],
+    },
+    /// Joins a network as one of its parties. The person at the device compares
+    /// [`membership_digest`] and presses the button.
+    Join {
+        /// The network.
+        network: [u8; 16],
+        /// Which party the device is.
+        party: PartyId,
+        /// All parties, the device among them, in increasing order.
+        members: Vec<Member, MAX_MEMBERS>,
+    },
+    /// There is a way to this party now: a channel may begin.
+    PeerUp(PartyId),
+    /// There is none any more: its channel is dropped.
+    PeerDown(PartyId),
+    /// A frame of the channel from another party.
+    Relay {
+        /// Which way it came. Who sent it, the channel tells.
+        from: PartyId,
+        /// The frame.
+        bytes: &'a [u8],
+    },
+    /// How it stands.
+    Status,
+    /// The operator accepts that the device was put back to an earlier state, and what it had counted
+    /// since is lost. The person at the device presses the button.
+    Readmit,
+    /// Erases everything. No PIN is needed, the button is.
+    Wipe,
+}
+
+impl core::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Hello { .. } => "Hello",
+            Self::Initialize { .. } => "Initialize",
+            Self::Unlock { .. } => "Unlock",
+            Self::Lock => "Lock",
+            Self::ChangePin { .. } => "ChangePin",
+            Self::Join { .. } => "Join",
+            Self::PeerUp(_) => "PeerUp",
+            Self::PeerDown(_) => "PeerDown",
+            Self::Relay { .. } => "Relay",
+            Self::Status => "Status",
+            Self::Readmit => "Readmit",
+            Self::Wipe => "Wipe",
+        })
+    }
+}
+
+/// A frame from the device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromDevice<'a> {
+    /// That of the request that is answered, or 0.
+    pub id: u32,
+    /// What the device says.
+    #[serde(borrow)]
+    pub answer: Answer<'a>,
+}
+
+/// What a device says. A new kind gets a new variant at the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer<'a> {
+    /// To [`Request::Hello`].
+    Hello(Hello),
+    /// It is done.
+    Done,
+    /// It is not done, and nothing has changed but what the error says.
+    Refused(Refused),
+    /// To [`Request::Status`].
+    Status(Status),
+    /// A frame of the channel to another party.
+    Send {
+        /// To whom.
+        to: PartyId,
+        /// The frame.
+        bytes: &'a [u8],
+    },
+    /// What a host may want to show to a person.
+    Event(Event),
+}
+
+/// Who answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The version of the link that holds from now on.
+    pub version: u8,
+    /// [`MAX_FRAME`] of the device.
+    pub max_frame: u16,
+    /// [`WINDOW`] of the device.
+    pub window: u8,
+    /// [`features`].
+    pub features: u32,
+    /// SHA-256 of the firmware's image in flash.
+    pub firmware: Digest,
+    /// Who it is, once it is initialized.
+    pub identity: Option<Identity>,
+    /// As which party of which network, once it has joined one.
+    pub joined: Option<([u8; 16], PartyId)>,
+}
+
+/// How a device stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether it has an identity and a PIN.
+    pub initialized: bool,
+    /// Whether the PIN was entered.
+    pub unlocked: bool,
+    /// Wrong PINs before it wipes itself.
+    pub pin_tries: u8,
+    /// Keys that it holds shares of, active and pending.
+    pub keys: u8,
+    /// Parties that it has a channel to, as a bitmap by identifier, bit 0 for party 1.
+    pub channels: u32,
+    /// Whether peers have shown that it was put back to an earlier state.
+    pub rolled_back: bool,
+    /// Its log: generation and number of the last entry.
+    pub log: (u32, u64),
+    /// The most that any page of its flash has been erased.
+    pub erases: u32,
+    /// The clock that it judges by, Unix seconds, once enough peers have told it.
+    pub now: Option<u64>,
+    /// Bytes of stack that were ever used, where the board knows.
+    pub stack: u32,
+}
+
+/// What happens in the device, for people; nothing depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    /// The person is asked, for at most so many seconds.
+    Asking {
+        /// How long.
+        seconds: u16,
+    },
+    /// The person has agreed.
+    Agreed,
+    /// The person has refused, or did nothing.
+    Declined,
+    /// A key generation has come to this round.
+    KeyRound(u8),
+    /// A key is active.
+    KeyActive([u8; 16]),
+    /// This party's share of a signature has left.
+    Signed(Digest),
+    /// It has locked itself.
+    Locked,
+    /// A peer did what the protocol does not allow.
+    Misbehaved(PartyId),
+}
+
+/// Why a device does not do what was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refused {
+    /// The frame is not one: the next zero byte begins anew.
+    Frame(FrameFault),
+    /// No version in common: what the device speaks.
+    Version {
+        /// The oldest.
+        min: u8,
+        /// The newest.
+        max: u8,
+    },
+    /// [`Request::Hello`] comes first.
+    HelloFirst,
+    /// The id is not greater than the last one's.
+    OldId {
+        /// The last one.
+        last: u32,
+    },
+    /// It has no identity yet.
+    NotInitialized,
+    /// It has one already; wipe it first.
+    Initialized,
+    /// It belongs to a network already; wipe it first.
+    Joined,
+    /// It belongs to none yet.
+    NotJoined,
+    /// The PIN comes first.
+    Locked,
+    /// The PIN is wrong.
+    WrongPin {
+        /// Tries that are left.
+        left: u8,
+    },
+    /// The PIN was wrong too often: everything has been erased.
+    Wiped,
+    /// After wrong PINs the next try must wait.
+    PinTooSoon {
+        /// How long.
+        seconds: u16,
+    },
+    /// A PIN is too short or too long.
+    PinLength,
+    /// No such party, or the device itself.
+    Stranger(PartyId),
+    /// The members are not in order, do not include the device with its identity, or have bad keys.
+    Members,
+    /// The channel to this party is not there, or not for this frame: it was dropped, and must begin anew.
+    Channel(PartyId),
+    /// The person has refused, or did nothing.
+    Declined,
+    /// The person is being asked already, or a key is being made.
+    Busy,
+    /// The source of randomness fails its tests: no keys are made, and nothing that needs randomness is done.
+    Entropy,
+    /// The flash cannot be written or read.
+    Storage,
+    /// Peers have shown that the device was put back to an earlier state.
+    RolledBack,
+    /// This firmware does not do that.
+    Unsupported,
+}
+
+/// What is wrong with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FrameFault {
+    /// Longer than [`MAX_FRAME`].
+    TooLong,
+    /// Not COBS.
+    Stuffing,
+    /// The checksum does not fit.
+    Checksum,
+    /// Not a request, or one of a version that this build does not know.
+    Malformed,
+}
+
+/// What a person compares before a device joins a network: of all identifiers and identity keys.
+#[must_use]
+pub fn membership_digest(network: &[u8; 16], party: PartyId, members: &[Member]) -> Digest {
+    use crate::hash::Transcript;
+    let start = Transcript::new("device-members").bytes(network).party(party);
+    members.iter().fold(start, |t, m| t.party(m.party).bytes(m.identity.as_bytes())).finish()
+}
