@@ -1,6 +1,7 @@
 //! One party's mind: which proposals it takes part in, which requests its policy allows, and what
 //! each message means. It runs on one thread; [`crate::run`] feeds it.
 
+mod asking;
 mod checked;
 mod confirm;
 mod coordinate;
@@ -63,6 +64,7 @@ use signing::{Early, Participation};
 use waiting::Announcements;
 use witness::Witness;
 
+pub use asking::PATIENCE;
 pub use facts::{FETCHES, FactsDone, FactsJob, FactsRunner};
 pub use hsm_calls::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner, SILENCE};
 pub use open_keys::Keeping;
@@ -456,6 +458,9 @@ impl Service {
             PeerMessage::Countersigned(given) => self.handle_countersigned(from, &given),
             PeerMessage::Await { request } => self.handle_await(from, request),
             PeerMessage::Vetoes(vetoes) => self.handle_vetoes(from, &vetoes),
+            PeerMessage::Asking { session, seconds } => {
+                self.handle_asking(from, session, seconds);
+            }
         }
     }
 

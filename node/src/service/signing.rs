@@ -22,6 +22,8 @@ use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 pub(super) struct Participation {
     pub(super) coordinator: PartyId,
     pub(super) deadline: Instant,
+    /// The deadline never gets later than this.
+    pub(super) patience: Instant,
     /// Of the request.
     pub(super) hash: Digest,
     request: Vec<u8>,
@@ -209,9 +211,11 @@ impl Service {
         let mut rng = self.rng(&session).map_err(|_| Rejection::Fault)?;
         let mut salt = [0; 32];
         rand_core::RngCore::fill_bytes(&mut rng, &mut salt);
+        let deadline = self.clock.instant() + self.deadlines.accept + self.deadlines.sign;
         let participation = Participation {
             coordinator: from,
-            deadline: self.clock.instant() + self.deadlines.accept + self.deadlines.sign,
+            deadline,
+            patience: deadline + super::PATIENCE,
             hash: judged.hash,
             request: request.to_vec(),
             salt,

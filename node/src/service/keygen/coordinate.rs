@@ -33,12 +33,24 @@ pub(in crate::service) struct KeyCoordination {
     /// Holders that have the key active.
     pub(in crate::service) active: PartySet,
     pub(in crate::service) deadline: Instant,
+    pub(in crate::service) proposed: Instant,
+    /// Until when a person may be asked at some holder.
+    pub(in crate::service) asking: Option<Instant>,
     reply: Option<KeyReply>,
 }
 
 impl KeyCoordination {
     pub(in crate::service) fn holders(&self) -> PartySet {
         self.terms.holders.parties()
+    }
+
+    /// Whether it has not started, for want of this holder's answer among others.
+    pub(in crate::service) fn awaits(&self, party: PartyId) -> bool {
+        !self.started && self.holders().contains(party) && !self.accepted.contains_key(&party)
+    }
+
+    pub(in crate::service) fn accepted(&self) -> Vec<PartyId> {
+        self.accepted.keys().copied().collect()
     }
 
     fn not_enough(&self, reasons: Vec<(u16, String)>) -> ServiceError {
@@ -135,6 +147,8 @@ impl Service {
             reports: Vec::new(),
             active: PartySet::EMPTY,
             deadline: self.clock.instant() + self.deadlines.accept,
+            proposed: self.clock.instant(),
+            asking: None,
             reply: None,
         };
         Ok((session, coordination))
@@ -204,7 +218,7 @@ impl Service {
         let Some(coordination) = self.key_coordinations.get_mut(&session) else { return };
         coordination.accepted.insert(from, certificate);
         if coordination.accepted.len() < holders.len() {
-            return;
+            return self.pass_asking_on(from, session);
         }
         coordination.started = true;
         coordination.deadline = self.clock.instant() + self.deadlines.key;
