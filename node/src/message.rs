@@ -2,11 +2,12 @@
 //! and the core's own messages, which travel opaque.
 
 use quorate_core::hash::{Digest, Transcript};
-use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::wire::{self, Bytes64, DecodeError};
 use serde::{Deserialize, Serialize};
+
+pub use quorate_core::identity::SessionKeyCertificate;
 
 use crate::audit::{Countersignature, IdentityHead};
 
@@ -18,19 +19,6 @@ pub const MAX_VETOES: usize = 256;
 
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
-
-/// A party's session key of this boot, certified by its identity key for one session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionKeyCertificate {
-    /// Whose.
-    pub party: PartyId,
-    /// Random per boot.
-    pub boot: [u8; 16],
-    /// The public key.
-    pub key: Identity,
-    /// The identity key's signature on `session_key_digest`.
-    pub signature: Bytes64,
-}
 
 /// Why a party does not take part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@ mod confirm;
 mod coordinate;
 mod countersign;
 mod device_log;
+mod distrust;
 mod explained;
 mod facts;
 mod hsm_calls;
@@ -235,6 +236,7 @@ impl Service {
         let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
         let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
+        let rolled_back_peers = parts.store.rolled_back_peers().map_err(ServiceError::local)?;
         let policies = Policies::load(&parts.store, network_id).map_err(ServiceError::local)?;
         let head = HeadSigning::new(IdentityHead::newest(&parts.store)?);
         Ok(Self {
@@ -270,7 +272,7 @@ impl Service {
             strikes: BTreeMap::new(),
             remembered: Remembered::default(),
             incidents: Incidents::default(),
-            witness: Witness::new(certificate, rolled_back),
+            witness: Witness::new(certificate, rolled_back, rolled_back_peers),
             announcements: Announcements::default(),
             head,
             last_confirm: None,
@@ -475,6 +477,8 @@ impl Service {
                 last_error: peer.last_error,
                 refused,
                 last_refusal,
+                rolled_back: PartyId::new(peer.party)
+                    .is_some_and(|party| self.witness.distrusts(party)),
             }
         };
         Status {

@@ -354,6 +354,9 @@ impl Service {
         if c.running.is_some() || !c.holders.contains(from) {
             return;
         }
+        if self.witness.distrusts(from) {
+            return self.refuse_part(from, session);
+        }
         c.accepted.entry(from).or_insert(salt);
         self.pass_asking_on(from, session);
         self.decide(&session);

@@ -224,6 +224,9 @@ impl Service {
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
         }
+        if let Some((_, message)) = self.distrusted_among(&terms.holders.parties()) {
+            return Err(Rejection::Denied { rule: "rolled-back".to_owned(), message });
+        }
         let taken = self.list_keys().map_err(|_| Rejection::Fault)?;
         if taken.iter().filter(|key| key.state == "pending").count() >= MAX_PENDING {
             return Err(Rejection::Busy);

@@ -119,6 +119,11 @@ impl Service {
                  needs as many parties as a quorum has"
             )));
         }
+        if let Some((party, why)) = self.distrusted_among(&parties) {
+            let have = parties.without(party).iter().map(PartyId::number).collect();
+            let reasons = vec![(party.number(), why)];
+            return Err(ServiceError::NotEnoughParties { need: parties.len(), have, reasons });
+        }
         let key: [u8; 16] = self.fresh_bytes("key-id")?;
         let terms = KeyTerms {
             suite: Suite::EcdsaSecp256k1,
