@@ -121,3 +121,6 @@ fn finish(hash: &mut Sha256) -> SecretBytes {
     digest.zeroize();
     secret
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod entropy;
+#[cfg(test)]
+mod flash_simulator;
 pub mod journal;
 pub mod pin;
 pub mod platform;

@@ -332,7 +332,10 @@ impl<F: NorFlash> Store<F> {
         }
         // Also what another firmware may have left.
         self.wipe()?;
-        root::save(&mut self.flash, self.layout.root(), root)?;
+        let (flash, layout) = (&mut self.flash, self.layout);
+        Bank::create(&mut Opened { flash, keys: &Keys::new(root), layout })?;
+        // Last: where it is, the rest is.
+        root::save(&mut self.flash, layout.root(), root)?;
         self.start(root)
     }
 
@@ -418,3 +421,6 @@ impl<F: NorFlash> Store<F> {
         self.changed(|opened, bank, _| bank.save(opened, slot, Some(record)))
     }
 }
+
+#[cfg(test)]
+mod tests;

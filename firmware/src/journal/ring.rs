@@ -71,6 +71,15 @@ impl Ring {
             }
             next = Some(ring.read_page(on, number, first)?);
         }
+        // Nor was the last page: what a cut leaves where the next one goes are no new entries.
+        let area = on.layout.ring(ring.last.checked_add(1).ok_or(StoreError::Damaged)?);
+        let mut at = area.start;
+        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut 0)? {
+            at = record.end::<F>();
+            if record.slot == slots::ENTRY && record.number >= next.unwrap_or(1) {
+                return Err(StoreError::Damaged);
+            }
+        }
         Ok(ring)
     }
 

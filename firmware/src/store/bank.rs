@@ -17,7 +17,7 @@ pub(crate) struct Bank {
     generation: u32,
     erases: [u32; 2],
     /// Where the next record goes, and its number.
-    end: u32,
+    pub(super) end: u32,
     next: u32,
     places: [u32; slots::COUNT],
 }
@@ -33,7 +33,12 @@ impl Bank {
         first.max(second)
     }
 
-    /// Finds the newer bank and reads it through. Without one, begins with the first.
+    /// Begins with an empty bank; both are blank before.
+    pub(super) fn create<F: Flash>(on: &mut Opened<'_, F>) -> Result<(), StoreError> {
+        Self { second: true, ..Self::new() }.compact(on)
+    }
+
+    /// Finds the newer bank and reads it through.
     pub(super) fn open<F: Flash>(on: &mut Opened<'_, F>) -> Result<Self, StoreError> {
         let first = Self::committed(on, false)?;
         let second = Self::committed(on, true)?;
@@ -41,11 +46,7 @@ impl Bank {
             (Some(first), Some(second)) if first.generation > second.generation => Some(first),
             (first, second) => second.or(first),
         };
-        let Some(mut bank) = newest else {
-            let mut bank = Self { second: true, ..Self::new() };
-            bank.compact(on)?;
-            return Ok(bank);
-        };
+        let mut bank = newest.ok_or(StoreError::Damaged)?;
         bank.read(on)?;
         // Half a copy, or what a copy was made of.
         let other = on.layout.bank(!bank.second);

@@ -30,6 +30,11 @@ impl Keys {
         Self { seal: key("store-seal"), nonce: key("store-nonce"), pin: key("store-pin") }
     }
 
+    #[cfg(test)]
+    pub(super) fn all(&self) -> [[u8; 32]; 3] {
+        [&self.seal, &self.nonce, &self.pin].map(|key| *key.expose())
+    }
+
     pub(super) fn pin(&self) -> &SecretBytes {
         &self.pin
     }
