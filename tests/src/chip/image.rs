@@ -105,7 +105,9 @@ fn build(machine: Machine, full: bool) -> Image {
     };
     let target = target.join("tmp").join(if full { "boards-full" } else { "boards" });
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--locked", "--release", "--bin", machine.name()]);
+    // Its package, or cargo would build it with the features that other boards ask of what they share.
+    build.args(["build", "--locked", "--release", "-p", "quorate-board-qemu"]);
+    build.args(["--bin", machine.name()]);
     build.args(["--target", machine.target(), "--target-dir"]).arg(&target);
     if full {
         build.args(["--features", "full"]);

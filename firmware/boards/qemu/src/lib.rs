@@ -15,6 +15,8 @@ pub mod clock;
 pub mod fault;
 pub mod flash;
 mod greet;
+#[cfg(feature = "full")]
+mod heap;
 pub mod image;
 pub mod person;
 pub mod uart;
@@ -50,6 +52,8 @@ impl quorate_firmware::platform::Platform for Board {
 /// Runs the firmware.
 pub fn run(map: &Map) -> ! {
     let uart = |number: usize| map.uarts + 0x1000 * number;
+    #[cfg(feature = "full")]
+    heap::start();
     fault::tell_over(uart(3));
     clock::wake_by_interrupts();
     if let Some(mut core) = cortex_m::Peripherals::take() {
