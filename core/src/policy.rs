@@ -156,6 +156,7 @@ impl<'a> Policy<'a> {
     ///
     /// # Errors
     /// [`Denial`] with the nearest rule and its reason, if no rule allows the request.
+    #[inline(never)]
     pub fn judge(
         &self,
         request: &SignedRequest<'_>,
@@ -212,6 +213,7 @@ impl<'a> Policy<'a> {
         }
     }
 
+    #[inline(never)]
     fn check_expiry(&self, request: &SignedRequest<'_>, now: u64) -> Result<(), Reason<'static>> {
         let expires = request.expires();
         if expires <= now {
@@ -225,6 +227,7 @@ impl<'a> Policy<'a> {
     }
 
     /// How many of the rule's conditions held, and why it does not allow the request.
+    #[inline(never)]
     fn ask(
         &self,
         rule: &Rule<'a>,
@@ -279,6 +282,7 @@ struct Read<'p> {
 }
 
 impl<'p> Read<'p> {
+    #[inline(never)]
     fn of(payload: &Payload<'p>) -> Self {
         match (Subject::parse(payload), payload) {
             (Ok(subject), _) => Self {
