@@ -4,4 +4,8 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod entropy;
+pub mod journal;
+pub mod pin;
 pub mod platform;
+pub mod store;

@@ -6,7 +6,7 @@ use super::amount::Amount;
 use super::condition::{Argument, Condition, Conditions, FieldPath, MAX_PATH, Step};
 use super::denial::{Asked, Reason};
 use super::ethereum::{Address, Transaction, TypedData, abi};
-use super::fact::Question;
+use super::fact::{Confirmation, Here, Question};
 use super::matcher::{Bound, Test};
 use super::payload::{PathStep, Subject, Value};
 use super::{Facts, Grant, Rule};
@@ -82,6 +82,7 @@ impl<'a> Evaluation<'_, 'a> {
             Condition::Any(inner) => (self.at_least(1, inner), None),
             Condition::AtLeast(least, inner) => (self.at_least(*least, inner), None),
             Condition::Not(inner) => self.not(inner),
+            Condition::Elsewhere(inner) => (self.elsewhere(inner), None),
             leaf => self.leaf(leaf),
         };
         (self.trace)(Trace::Leave(truth, reason));
@@ -148,6 +149,14 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    /// On a device it holds because the policy says so, and is not looked into.
+    fn elsewhere(&mut self, inner: &Conditions<'a>) -> Truth {
+        match self.facts.here {
+            Here::Device(_) => Truth::True,
+            Here::Node => self.all(inner),
+        }
+    }
+
     #[inline(never)]
     fn leaf(&mut self, condition: &Condition<'a>) -> Answer<'a> {
         let now = self.facts.now;
@@ -172,9 +181,17 @@ impl<'a> Evaluation<'_, 'a> {
                     answer(delay.is_over(self.facts), Reason::Waiting { until })
                 }
             },
+            Condition::Confirm => match self.facts.here {
+                Here::Node | Here::Device(Confirmation::Confirmed) => (Truth::True, None),
+                Here::Device(Confirmation::NotAsked) => (Truth::Unknown, Some(Reason::Unconfirmed)),
+                Here::Device(Confirmation::Refused) => (Truth::False, Some(Reason::Refused)),
+            },
             Condition::Domain { .. } | Condition::Type(_) | Condition::Field { .. } => {
                 match self.subject {
-                    Some(Subject::TypedData(data)) => typed(condition, data),
+                    // None is ever read without the feature.
+                    Some(Subject::TypedData(data)) if cfg!(feature = "typed-data") => {
+                        typed(condition, data)
+                    }
                     _ => unknown(Asked::TypedData),
                 }
             }
@@ -186,6 +203,15 @@ impl<'a> Evaluation<'_, 'a> {
                 let have = self.request.signers().filter(|signer| of.contains(&signer.0)).count();
                 let (have, need) = (have.min(255) as u8, *at_least);
                 answer(have >= need, Reason::Signatures { have, need })
+            }
+            Condition::Call(_)
+            | Condition::Balance { .. }
+            | Condition::BlockNumber { .. }
+            | Condition::BlockAge { .. }
+            | Condition::Json(_)
+                if !cfg!(feature = "network-facts") =>
+            {
+                (Truth::Unknown, None)
             }
             Condition::Call(call) => self.call(call),
             Condition::Balance { at, account, bound } => self.balance(*at, *account, bound),
