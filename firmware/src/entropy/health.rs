@@ -59,10 +59,7 @@ impl Health {
         self.steps =
             if self.known > 1 && step == self.step { self.steps.saturating_add(1) } else { 1 };
         self.step = step;
-        self.last.rotate_right(1);
-        if let Some(newest) = self.last.first_mut() {
-            *newest = sample;
-        }
+        self.last = (u64::from_be_bytes(self.last) >> 8 | u64::from(sample) << 56).to_be_bytes();
         self.known = (self.known + 1).min(LAGS);
         let [of_one, of_more] = longest;
         if of_one >= REPETITION_CUTOFF {
