@@ -74,7 +74,7 @@ impl Ring {
         // Nor was the last page: what a cut leaves where the next one goes are no new entries.
         let area = on.layout.ring(ring.last.checked_add(1).ok_or(StoreError::Damaged)?);
         let mut at = area.start;
-        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut 0)? {
+        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut 0, &mut [])? {
             at = record.end::<F>();
             if record.slot == slots::ENTRY && record.number >= next.unwrap_or(1) {
                 return Err(StoreError::Damaged);
@@ -109,13 +109,12 @@ impl Ring {
     ) -> Result<Option<(u32, u32, u32)>, StoreError> {
         let area = on.layout.ring(position);
         let end = area.start.saturating_add(size::<F>(PAGE));
-        let found = on.find(Area { start: area.start, end }, &mut 0)?;
+        let mut text = [0; PAGE];
+        let found = on.find(Area { start: area.start, end }, &mut 0, &mut text)?;
         let Some(record) = found.filter(|found| found.slot == slots::PAGE) else { return Ok(None) };
         if on.layout.ring(record.number).start != area.start {
             return Ok(None);
         }
-        let mut text = [0; PAGE];
-        on.load(&record, &mut text)?;
         let (erases, first) = pair(text);
         Ok(Some((record.number, erases, first)))
     }
@@ -140,12 +139,15 @@ impl Ring {
         let mut at = area.start.saturating_add(size::<F>(PAGE));
         let mut end = at;
         let mut buffer = [0; MAX_ENTRY];
-        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut end)? {
+        while let Some(record) =
+            on.find(Area { start: at, end: area.end }, &mut end, &mut buffer)?
+        {
             at = record.end::<F>();
             if record.slot != slots::ENTRY {
                 return Err(StoreError::Damaged);
             }
-            show(&Entry::parse(record.number.into(), on.load(&record, &mut buffer)?)?);
+            let text = buffer.get(..record.length.into()).ok_or(StoreError::Damaged)?;
+            show(&Entry::parse(record.number.into(), text)?);
         }
         Ok(end)
     }
