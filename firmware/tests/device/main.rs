@@ -1,0 +1,8 @@
+//! One device on a board in memory, against a host and three other parties that core drives.
+
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod board;
+mod node;
+mod provisioning;
+mod world;
