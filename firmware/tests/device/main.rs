@@ -3,6 +3,9 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod board;
+mod group;
+mod keys;
 mod node;
+mod policies;
 mod provisioning;
 mod world;
