@@ -4,4 +4,10 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod entropy;
+#[cfg(test)]
+mod flash_simulator;
+pub mod journal;
+pub mod pin;
 pub mod platform;
+pub mod store;

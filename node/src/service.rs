@@ -1,11 +1,13 @@
 //! One party's mind: which proposals it takes part in, which requests its policy allows, and what
 //! each message means. It runs on one thread; [`crate::run`] feeds it.
 
+mod asking;
 mod checked;
 mod confirm;
 mod coordinate;
 mod countersign;
 mod device_log;
+mod distrust;
 mod explained;
 mod facts;
 mod hsm_calls;
@@ -33,7 +35,7 @@ use quorate_core::curve::Secp256k1;
 use quorate_core::dkg::SessionSigner;
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::identity::{Identity, session_key_digest};
-use quorate_core::party::PartyId;
+use quorate_core::party::{PartyId, PartySet};
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire::Bytes64;
 use quorate_hsm::KeyProtector;
@@ -63,6 +65,7 @@ use signing::{Early, Participation};
 use waiting::Announcements;
 use witness::Witness;
 
+pub use asking::PATIENCE;
 pub use facts::{FETCHES, FactsDone, FactsJob, FactsRunner};
 pub use hsm_calls::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner, SILENCE};
 pub use open_keys::Keeping;
@@ -233,6 +236,7 @@ impl Service {
         let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
         let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
+        let rolled_back_peers = parts.store.rolled_back_peers().map_err(ServiceError::local)?;
         let policies = Policies::load(&parts.store, network_id).map_err(ServiceError::local)?;
         let head = HeadSigning::new(IdentityHead::newest(&parts.store)?);
         Ok(Self {
@@ -268,7 +272,7 @@ impl Service {
             strikes: BTreeMap::new(),
             remembered: Remembered::default(),
             incidents: Incidents::default(),
-            witness: Witness::new(certificate, rolled_back),
+            witness: Witness::new(certificate, rolled_back, rolled_back_peers),
             announcements: Announcements::default(),
             head,
             last_confirm: None,
@@ -456,6 +460,9 @@ impl Service {
             PeerMessage::Countersigned(given) => self.handle_countersigned(from, &given),
             PeerMessage::Await { request } => self.handle_await(from, request),
             PeerMessage::Vetoes(vetoes) => self.handle_vetoes(from, &vetoes),
+            PeerMessage::Asking { session, seconds } => {
+                self.handle_asking(from, session, seconds);
+            }
         }
     }
 
@@ -470,6 +477,8 @@ impl Service {
                 last_error: peer.last_error,
                 refused,
                 last_refusal,
+                rolled_back: PartyId::new(peer.party)
+                    .is_some_and(|party| self.witness.distrusts(party)),
             }
         };
         Status {
@@ -490,6 +499,23 @@ impl Service {
             signed_head: self.head.info(),
             countersigned_by: self.countersigned(),
         }
+    }
+
+    /// The first of these that lives in a device which has no room for this message, and why.
+    fn too_long_for(
+        &self,
+        parties: &PartySet,
+        message: &PeerMessage,
+        what: &str,
+    ) -> Option<(PartyId, String)> {
+        let party = parties.iter().find(|party| self.membership.is_device(party.number()))?;
+        let (length, most) = (message.encode().len(), quorate_core::device::link::MAX_MESSAGE);
+        let why = || {
+            format!(
+                "{what} is too long for the device of party {party}: it has {length} bytes on the way there, and there is room for {most}"
+            )
+        };
+        (length > most).then(|| (party, why()))
     }
 
     fn identity_of(&self, party: PartyId) -> Option<Identity> {

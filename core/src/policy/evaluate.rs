@@ -6,7 +6,7 @@ use super::amount::Amount;
 use super::condition::{Argument, Condition, Conditions, FieldPath, MAX_PATH, Step};
 use super::denial::{Asked, Reason};
 use super::ethereum::{Address, Transaction, TypedData, abi};
-use super::fact::Question;
+use super::fact::{Confirmation, Here, Question};
 use super::matcher::{Bound, Test};
 use super::payload::{PathStep, Subject, Value};
 use super::{Facts, Grant, Rule};
@@ -24,6 +24,7 @@ pub enum Truth {
 }
 
 impl Truth {
+    #[inline(never)]
     fn not(self) -> Self {
         match self {
             Self::False => Self::True,
@@ -81,6 +82,7 @@ impl<'a> Evaluation<'_, 'a> {
             Condition::Any(inner) => (self.at_least(1, inner), None),
             Condition::AtLeast(least, inner) => (self.at_least(*least, inner), None),
             Condition::Not(inner) => self.not(inner),
+            Condition::Elsewhere(inner) => (self.elsewhere(inner), None),
             leaf => self.leaf(leaf),
         };
         (self.trace)(Trace::Leave(truth, reason));
@@ -97,6 +99,7 @@ impl<'a> Evaluation<'_, 'a> {
         condition.map_or(Truth::Unknown, |condition| self.truth(&condition))
     }
 
+    #[inline(never)]
     fn all(&mut self, inner: &Conditions<'a>) -> Truth {
         let mut truth = Truth::True;
         for condition in inner.iter() {
@@ -109,6 +112,7 @@ impl<'a> Evaluation<'_, 'a> {
         truth
     }
 
+    #[inline(never)]
     fn at_least(&mut self, least: u8, inner: &Conditions<'a>) -> Truth {
         let before = self.failure;
         let mut last = None;
@@ -132,6 +136,7 @@ impl<'a> Evaluation<'_, 'a> {
         if holding + unknown >= least { Truth::Unknown } else { Truth::False }
     }
 
+    #[inline(never)]
     fn not(&mut self, inner: &Conditions<'a>) -> Answer<'a> {
         let before = self.failure;
         let truth = inner.iter().next().map_or(Truth::Unknown, |one| self.each(one)).not();
@@ -144,6 +149,15 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    /// On a device it holds because the policy says so, and is not looked into.
+    fn elsewhere(&mut self, inner: &Conditions<'a>) -> Truth {
+        match self.facts.here {
+            Here::Device(_) => Truth::True,
+            Here::Node => self.all(inner),
+        }
+    }
+
+    #[inline(never)]
     fn leaf(&mut self, condition: &Condition<'a>) -> Answer<'a> {
         let now = self.facts.now;
         match condition {
@@ -166,6 +180,11 @@ impl<'a> Evaluation<'_, 'a> {
                     let until = delay.until(self.facts);
                     answer(delay.is_over(self.facts), Reason::Waiting { until })
                 }
+            },
+            Condition::Confirm => match self.facts.here {
+                Here::Node | Here::Device(Confirmation::Confirmed) => (Truth::True, None),
+                Here::Device(Confirmation::NotAsked) => (Truth::Unknown, Some(Reason::Unconfirmed)),
+                Here::Device(Confirmation::Refused) => (Truth::False, Some(Reason::Refused)),
             },
             Condition::Domain { .. } | Condition::Type(_) | Condition::Field { .. } => {
                 match self.subject {
@@ -203,6 +222,7 @@ fn unknown(asked: Asked) -> Answer<'static> {
     (Truth::Unknown, Some(Reason::NotThere(asked)))
 }
 
+#[inline(never)]
 fn transaction(condition: &Condition<'_>, seen: &Transaction<'_>) -> Answer<'static> {
     let bound = |bound: &Bound, amount: Amount, reason: fn(Amount, Bound) -> Reason<'static>| {
         answer(bound.holds(&amount), reason(amount, *bound))
@@ -236,6 +256,7 @@ fn transaction(condition: &Condition<'_>, seen: &Transaction<'_>) -> Answer<'sta
     }
 }
 
+#[inline(never)]
 fn called(argument: &Argument<'_>, seen: &Transaction<'_>) -> Answer<'static> {
     let Some(data) = seen.data.strip_prefix(argument.selector.as_slice()) else {
         // Of another call nobody can say what this argument is.
@@ -247,6 +268,7 @@ fn called(argument: &Argument<'_>, seen: &Transaction<'_>) -> Answer<'static> {
     }
 }
 
+#[inline(never)]
 fn typed(condition: &Condition<'_>, data: &TypedData<'_>) -> Answer<'static> {
     match condition {
         Condition::Type(name) => {

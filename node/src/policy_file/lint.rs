@@ -1,5 +1,8 @@
 //! What a policy allows that its author may not have meant.
 
+use std::collections::BTreeSet;
+
+use quorate_core::party::PartyId;
 use quorate_core::policy::condition::{Account, Condition, Conditions, Wanted, Word};
 use quorate_core::policy::{Delay, Kinds, Policy, Rule, Strict};
 
@@ -32,6 +35,7 @@ pub fn lint(policy: &Policy<'_>) -> Vec<Doubt> {
         granted(rule, &mut add);
         limited(rule, &mut add);
         facts(&rule.condition, &mut add);
+        device(rule, &mut add);
         delayed(&rule.condition, &mut add);
         let earlier = rules.iter().take(index);
         let same = |other: &&Rule<'_>| {
@@ -153,6 +157,44 @@ fn facts(condition: &Condition<'_>, add: Add<'_>) {
     }
 }
 
+/// Doubts about rules that are made for devices.
+fn device(rule: &Rule<'_>, add: Add<'_>) {
+    let has = |such| within(&rule.condition, such);
+    let confirms = has(|one| matches!(one, Condition::Confirm));
+    let left = has(|one| matches!(one, Condition::Elsewhere(_)));
+    let always = |least: usize| {
+        let parties: BTreeSet<_> = rule.limits().filter_map(|limit| named(limit.strict)).collect();
+        parties.len() >= least || rule.limits().any(|limit| limit.strict == Strict::All)
+    };
+    if confirms && !always(1) {
+        let what = "asks the person at a device, but a quorum without the device asks nobody; a \
+                    \"strict\" limit makes it take part";
+        add("unconfirmed-quorum", what.to_owned());
+    }
+    // Who confirms is a device, and so not who looks.
+    if left && !always(1 + usize::from(confirms)) {
+        let what = "takes facts as checked elsewhere, but devices, and parties that lie, may be a \
+                    quorum; a \"strict\" limit makes a node that looks take part";
+        add("unchecked-quorum", what.to_owned());
+    }
+    if (confirms || left) && must_ask(&rule.condition, |one| one.asks_the_world()) {
+        let what = "is never allowed by a device: it asks the world outside of an elsewhere";
+        add("never-on-device", what.to_owned());
+    }
+}
+
+fn named(strict: Strict) -> Option<PartyId> {
+    match strict {
+        Strict::Party(party) => Some(party),
+        Strict::No | Strict::All => None,
+    }
+}
+
+/// Whether the condition, or one within, is such.
+fn within(condition: &Condition<'_>, such: fn(&Condition<'_>) -> bool) -> bool {
+    such(condition) || condition.inner().iter().flat_map(each).any(|one| within(&one, such))
+}
+
 fn delayed(condition: &Condition<'_>, add: Add<'_>) {
     if let Condition::Delay(Delay { seconds, veto }) = condition {
         let length = duration(*seconds);
@@ -218,7 +260,8 @@ fn must_ask(condition: &Condition<'_>, such: fn(&Condition<'_>) -> bool) -> bool
             let without = each(inner).filter(|one| !must_ask(one, such)).count();
             without < usize::from(*least)
         }
-        Condition::Not(_) => false,
+        // On a device nothing of it is asked.
+        Condition::Not(_) | Condition::Elsewhere(_) => false,
         leaf => such(leaf),
     }
 }
@@ -227,7 +270,9 @@ fn must_ask(condition: &Condition<'_>, such: fn(&Condition<'_>) -> bool) -> bool
 fn can_hold(condition: &Condition<'_>, kind: Kinds) -> bool {
     let transaction = Kinds::PLAIN.with(Kinds::BLOB).with(Kinds::SET_CODE).contains(kind);
     match condition {
-        Condition::All(inner) => each(inner).all(|one| can_hold(&one, kind)),
+        Condition::All(inner) | Condition::Elsewhere(inner) => {
+            each(inner).all(|one| can_hold(&one, kind))
+        }
         Condition::Any(inner) | Condition::Not(inner) => {
             each(inner).any(|one| can_hold(&one, kind))
         }
@@ -240,6 +285,7 @@ fn can_hold(condition: &Condition<'_>, kind: Kinds) -> bool {
         | Condition::Time { .. }
         | Condition::Schedule(_)
         | Condition::Delay(_)
+        | Condition::Confirm
         | Condition::BlockNumber { .. }
         | Condition::BlockAge { .. }
         | Condition::Json(_) => true,

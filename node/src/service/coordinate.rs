@@ -47,6 +47,9 @@ pub(super) struct Coordination {
     pub(super) attempt: u32,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
+    pub(super) proposed: Instant,
+    /// Until when a person may be asked at some holder.
+    pub(super) asking: Option<Instant>,
     pub(super) replies: Vec<SignReply>,
 }
 
@@ -103,6 +106,11 @@ impl Coordination {
                 || self.unreachable.contains(*party)
         };
         self.holders.iter().filter(|party| !answered(party)).collect()
+    }
+
+    /// Whether the session has not started, for want of this holder's answer among others.
+    pub(super) fn awaits(&self, party: PartyId) -> bool {
+        self.running.is_none() && self.undecided().contains(party)
     }
 
     /// Whether those that accepted can be, or contain, a quorum.
@@ -267,9 +275,12 @@ impl Service {
         let session = sign_session(&self.network_id, self.me, &nonce, &asked.request);
         let holders = public.terms.holders;
         let proposal = PeerMessage::ProposeSign { nonce, request: asked.request.clone() };
-        let mut unreachable = PartySet::EMPTY;
+        let (mut unreachable, mut rejected) = (PartySet::EMPTY, BTreeMap::new());
         for to in holders.parties().iter() {
-            if !self.send(to, proposal.clone()) {
+            let alone = PartySet::EMPTY.with(to);
+            if let Some((_, why)) = self.too_long_for(&alone, &proposal, "the request") {
+                rejected.insert(to, Rejection::BadRequest(why));
+            } else if !self.send(to, proposal.clone()) {
                 unreachable = unreachable.with(to);
             }
         }
@@ -279,7 +290,7 @@ impl Service {
             hash: judged.hash,
             holders: holders.parties(),
             accepted: BTreeMap::new(),
-            rejected: BTreeMap::new(),
+            rejected,
             unreachable,
             running: None,
             need: holders.quorum(),
@@ -288,6 +299,8 @@ impl Service {
             attempt: asked.attempt,
             started: asked.started,
             deadline: self.clock.instant() + self.deadlines.accept,
+            proposed: self.clock.instant(),
+            asking: None,
             replies: asked.replies,
         };
         self.coordinations.insert(session, coordination);
@@ -344,7 +357,11 @@ impl Service {
         if c.running.is_some() || !c.holders.contains(from) {
             return;
         }
+        if self.witness.distrusts(from) {
+            return self.refuse_part(from, session);
+        }
         c.accepted.entry(from).or_insert(salt);
+        self.pass_asking_on(from, session);
         self.decide(&session);
     }
 

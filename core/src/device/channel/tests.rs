@@ -210,6 +210,20 @@ fn a_relay_that_repeats_a_frame_is_detected() {
 }
 
 #[test]
+fn a_frame_that_was_put_back_opens_again_and_no_other_does() {
+    let (mut a, mut b) = pair();
+    let (first, second) = (seal(&mut a, b"first"), seal(&mut a, b"second"));
+    for _ in 0..3 {
+        opens(&mut b, &first, b"first");
+        b.put_back();
+    }
+    opens(&mut b, &first, b"first");
+    opens(&mut b, &second, b"second");
+    b.put_back();
+    fails(&mut b, &first, ChannelError::Sealed);
+}
+
+#[test]
 fn a_relay_that_reorders_frames_is_detected() {
     let (mut a, mut b) = pair();
     let (_first, second) = (seal(&mut a, b"first"), seal(&mut a, b"second"));
