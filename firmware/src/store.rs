@@ -68,6 +68,8 @@ pub enum Slot {
     Identity,
     /// The network, its parties, and which of them the device is.
     Membership,
+    /// The newest head of another member's log, by the member's place, below 8.
+    Head(u8),
     /// A part of one of the keys, by the key's number, below [`MAX_KEYS`].
     Key(u8, Part),
 }
@@ -113,8 +115,14 @@ pub(crate) mod slots {
 
 impl Slot {
     fn number(self) -> Result<u8, StoreError> {
-        let Self::Key(key, part) = self else {
-            return Ok(if self == Self::Identity { 8 } else { 9 });
+        let (key, part) = match self {
+            Self::Identity => return Ok(8),
+            Self::Membership => return Ok(9),
+            Self::Head(place @ 0..=5) => return Ok(10 + place),
+            Self::Head(6) => return Ok(6),
+            Self::Head(7) => return Ok(7),
+            Self::Head(_) => return Err(StoreError::Slot),
+            Self::Key(key, part) => (key, part),
         };
         let part = match part {
             Part::State => 0,

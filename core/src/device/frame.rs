@@ -180,6 +180,12 @@ impl Decoder {
         None
     }
 
+    /// The whole buffer, the content of the frame that just came at its start. Until the next byte comes, its
+    /// holder may use it for something else.
+    pub fn buffer(&mut self) -> &mut [u8] {
+        &mut self.content
+    }
+
     /// Erases what the last frame has left: it may have been a PIN, or a share of a key in the making.
     pub fn wipe(&mut self) {
         self.content.zeroize();
