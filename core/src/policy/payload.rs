@@ -46,6 +46,7 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// [`PayloadError`].
+    #[inline(never)]
     pub fn parse(payload: &Payload<'a>) -> Result<Self, PayloadError> {
         match *payload {
             Payload::EthereumTransaction(bytes) => {
@@ -61,6 +62,7 @@ impl<'a> Subject<'a> {
 
     /// What is signed, computed here.
     #[must_use]
+    #[inline(never)]
     pub fn digest(&self) -> Digest {
         match self {
             Self::Transaction(transaction) => transaction.digest(),

@@ -30,6 +30,7 @@ pub fn approval_text(request: &Digest) -> heapless::String<96> {
 }
 
 /// Whose signature it is: r ‖ s ‖ v, s low, v 27 or 28.
+#[inline(never)]
 fn recovered(digest: &Digest, signature: &[u8; SIGNATURE]) -> Option<Address> {
     let (numbers, [v]) = signature.split_first_chunk::<64>()? else { return None };
     let odd = match v {
@@ -57,6 +58,7 @@ fn entries(signatures: &[u8]) -> impl Iterator<Item = (Address, &[u8; SIGNATURE]
 }
 
 impl<'a> SignedRequest<'a> {
+    #[inline(never)]
     pub(super) fn check_signatures(&self) -> Result<(), RequestError> {
         let signatures = self.0.signatures;
         let whole = signatures.len().is_multiple_of(ENTRY);
