@@ -11,7 +11,7 @@ use super::suite::FrostSuite;
 use super::{CommitmentList, MAX_LIST, Prepared, SignError, SignTerms, SignatureShare};
 use crate::hash::{Digest, Transcript};
 use crate::nonce::Failure;
-use crate::party::PartyId;
+use crate::party::{PartyId, PartySet};
 use crate::schnorr::Target;
 use crate::secret::SecretScalar;
 use crate::session::{Abort, Fault, Header, Refusal};
@@ -111,6 +111,12 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
         let prepared = Prepared::new(public, &terms)?;
         let (me, context) = (key.party(), *public.context());
         Ok(Self { terms, me, context, prepared, seen: None, over: false })
+    }
+
+    /// S.
+    #[must_use]
+    pub fn quorum(&self) -> PartySet {
+        self.terms.quorum
     }
 
     /// Takes R2, the coordinator's encoded list.
