@@ -16,6 +16,7 @@
 //! and sealing, wear and wipe would come besides.
 
 mod bank;
+mod ledger;
 mod record;
 mod root;
 mod seal;
@@ -24,6 +25,7 @@ use embedded_storage::nor_flash::NorFlash;
 use quorate_core::secret::SecretBytes;
 
 pub(crate) use bank::Bank;
+pub use ledger::{MAX_ANSWER, MAX_POOL};
 pub(crate) use record::{Area, Flash, Record};
 use seal::Keys;
 
@@ -60,6 +62,8 @@ pub enum StoreError {
     Geometry,
     /// No such slot.
     Slot,
+    /// The pool of nonces is not the one that is stored: another copy of it was used.
+    Stale,
 }
 
 /// Where a record is kept.
@@ -90,10 +94,8 @@ pub enum Part {
     Confirmation,
     /// A piece of the certificate, below 4.
     Certificate(u8),
-    /// FROST: the pool of nonces.
+    /// FROST: the pool of nonces and the last answer, by [`Store::consume`] and its like alone.
     Pool,
-    /// FROST: the last answer.
-    Answer,
 }
 
 /// Slots as they are numbered in flash; 0 to 7 are the store's own.
@@ -132,7 +134,6 @@ impl Slot {
             Part::Policy => 3,
             Part::Confirmation => 4,
             Part::Pool => 5,
-            Part::Answer => 6,
             Part::Certificate(piece @ 0..=3) => 8 + piece,
             Part::Certificate(_) => return Err(StoreError::Slot),
         };

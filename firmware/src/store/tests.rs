@@ -1,5 +1,6 @@
 //! The store alone; with the journal, cuts and a model, see `model.rs`.
 
+mod ledger;
 mod model;
 
 use std::collections::HashMap;
@@ -63,7 +64,7 @@ fn slots_hold_what_was_saved_last() {
 fn every_slot_has_a_place_of_its_own() {
     let mut flash = FlashSimulator::<4>::new(PAGES, 1);
     let parts = [Part::State, Part::Public, Part::Share, Part::Policy, Part::Confirmation];
-    let more = [Part::Pool, Part::Answer].into_iter().chain((0..4).map(Part::Certificate));
+    let more = [Part::Pool].into_iter().chain((0..4).map(Part::Certificate));
     let parts: Vec<Part> = parts.into_iter().chain(more).collect();
     let keys = (0..MAX_KEYS).flat_map(|key| parts.iter().map(move |part| Slot::Key(key, *part)));
     let slots: Vec<Slot> = [Slot::Identity, Slot::Membership].into_iter().chain(keys).collect();
