@@ -145,6 +145,7 @@ impl<G: Group> ExtendedKey<G> {
     ///
     /// # Errors
     /// [`DeriveError::NoPaths`] or [`DeriveError::Invalid`].
+    #[inline(never)]
     pub fn derive(&self, derivation: &Derivation) -> Result<DerivedKey<G>, DeriveError> {
         let root = DerivedKey { tweak: G::Scalar::default(), key: *self };
         match derivation {
@@ -227,6 +228,7 @@ impl<G: Group> DerivedKey<G> {
     }
 
     /// CKDpub of BIP-32.
+    #[inline(never)]
     fn child(&self, index: u32) -> Result<Self, DeriveError> {
         let mut mac = Hmac::<Sha512>::new_from_slice(&self.key.chain_code)
             .map_err(|_| DeriveError::Invalid)?;
@@ -240,6 +242,7 @@ impl<G: Group> DerivedKey<G> {
         self.shifted(&tweak, *right)
     }
 
+    #[inline(never)]
     fn shifted(&self, tweak: &G::Scalar, chain_code: Digest) -> Result<Self, DeriveError> {
         let point = self.key.point + G::mul_base(tweak);
         // The identity has no encoding.

@@ -208,6 +208,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     ///
     /// # Errors
     /// [`StartError`] says what does not fit.
+    #[inline(never)]
     pub fn new(
         terms: KeyTerms,
         session: Digest,
@@ -285,6 +286,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// # Errors
     /// [`Refusal`] drops the message and changes nothing; [`Refusal::Early`] asks for it again, see
     /// [`Early`]. Misbehaviour does not show here but as [`Output::Failed`].
+    #[inline(never)]
     pub fn handle_message(
         &mut self,
         from: PartyId,
@@ -361,6 +363,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     ///
     /// # Errors
     /// [`NoRoom`] if `buffer` is too short ([`Self::MAX_MESSAGE`] is always enough).
+    #[inline(never)]
     pub fn poll_output<'b>(
         &mut self,
         signer: &impl SessionSigner,
@@ -408,6 +411,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         Ok(None)
     }
 
+    #[inline(never)]
     fn write_commit<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let slot = self.slot(self.me).ok_or(NoRoom)?;
         let signature = slot.seen.commit.ok_or(NoRoom)?.signature;
@@ -415,6 +419,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         wire::encode(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
     }
 
+    #[inline(never)]
     fn write_open<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let slot = self.slot(self.me).ok_or(NoRoom)?;
         let signature = slot.seen.open.ok_or(NoRoom)?.signature;
@@ -424,6 +429,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         wire::encode(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
     }
 
+    #[inline(never)]
     fn write_deal<'b>(
         &self,
         to: PartyId,
@@ -436,6 +442,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         wire::encode(&signed, buffer).map(|bytes| &*bytes)
     }
 
+    #[inline(never)]
     fn write_echo<'b>(
         &self,
         signer: &impl SessionSigner,
@@ -450,6 +457,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         wire::encode(&signed, buffer).map(|bytes| &*bytes)
     }
 
+    #[inline(never)]
     fn write_accusation<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let Some(Evidence::Complaint { complaint, signature, .. }) = &self.evidence else {
             return Err(NoRoom);
@@ -462,6 +470,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// The finished key, after [`Output::Persist`]; once. The run itself is large and stays where it
     /// is; it keeps no copy of the key, and its own secrets until it is dropped.
     #[must_use]
+    #[inline(never)]
     pub fn take_key(&mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
         let public = self.made.take()?;
         self.share = SecretScalar::new(G::Scalar::default());
@@ -480,6 +489,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// H("dkg-sid", ctx0, session, all (j, n_j, com_j)): an equivocation in R1 makes sids differ.
+    #[inline(never)]
     fn session_binding(&self) -> Digest {
         let start = Transcript::new("dkg-sid").bytes(&self.context).bytes(&self.session);
         let commits =
@@ -490,6 +500,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// th = H("dkg-th", sid, everything of R2).
+    #[inline(never)]
     fn opening_binding(&self, sid: &Digest) -> Digest {
         let opens = self.slots.iter().filter_map(|slot| Some((slot.peer.party, slot.seen.open?)));
         opens
@@ -499,6 +510,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 }
 
 impl<G: Group, const N: usize> Slot<G, N> {
+    #[inline(never)]
     fn new(peer: &Peer) -> Self {
         Self {
             peer: *peer,

@@ -53,6 +53,7 @@ impl SignTerms {
     }
 
     /// D0. X, ε and Y are among the inputs, so that no two descendants share a nonce.
+    #[inline(never)]
     fn inputs<G: Group>(
         &self,
         key: (&Digest, &KeyTerms),
@@ -115,6 +116,7 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
     ///
     /// # Errors
     /// [`SignError`] names the broken rule.
+    #[inline(never)]
     pub fn guarded<const N: usize, const K: usize>(
         key: &OpenedKey<G, N, K>,
         terms: SignTerms,
@@ -139,6 +141,7 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
     const PROTOCOL: Protocol = Protocol::Ecdsa;
     type Response = Response;
 
+    #[inline(never)]
     fn respond<const N: usize, const K: usize>(
         &self,
         key: &OpenedKey<G, N, K>,

@@ -25,6 +25,7 @@ impl Identity {
     /// The verdict is that of `verify_strict`, which decodes R to see that its order is not small. Here
     /// the signature is verified first: then R is the one encoding of a point, and its bytes tell.
     #[must_use]
+    #[inline(never)]
     pub fn verify(&self, message: &[u8], signature: &Bytes64) -> bool {
         match self {
             Self::Ed25519(bytes) => verify_ed25519(bytes, message, signature),
@@ -51,6 +52,7 @@ impl Identity {
     }
 }
 
+#[inline(never)]
 fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> bool {
     let signature = Signature::from_bytes(&signature.0);
     VerifyingKey::from_bytes(key).is_ok_and(|key| {

@@ -38,6 +38,7 @@ pub struct KeyTerms {
 impl KeyTerms {
     /// ctx0 (`docs/PROTOCOL.md` §1.4): the context without quorum and coordinator.
     #[must_use]
+    #[inline(never)]
     pub fn context(&self) -> Digest {
         Transcript::new("ctx")
             .bytes(&[wire::VERSION, self.suite.into()])
@@ -65,6 +66,7 @@ pub struct PublicKey<const N: usize> {
 impl<const N: usize> PublicKey<N> {
     /// The points of Φ, or `None` if the record does not belong to this group or is malformed.
     #[must_use]
+    #[inline(never)]
     pub fn points<G: Group>(&self) -> Option<Vec<G::Point, N>> {
         if self.terms.suite != G::SUITE || self.commitment.len() != self.terms.holders.threshold() {
             return None;
@@ -115,6 +117,7 @@ pub struct ShareRecord<const N: usize, const K: usize> {
 }
 
 /// H("pair-com", th, min, max, ζ): both ends of a pair must commit to the same seed.
+#[inline(never)]
 pub(crate) fn pair_commitment(th: &Digest, a: PartyId, b: PartyId, seed: &SecretBytes) -> Digest {
     let (low, high) = if a < b { (a, b) } else { (b, a) };
     let transcript = Transcript::new("pair-com").bytes(th).party(low).party(high);
@@ -122,6 +125,7 @@ pub(crate) fn pair_commitment(th: &Digest, a: PartyId, b: PartyId, seed: &Secret
 }
 
 /// H("prss-com", th, A, r_A): all members of A must commit to the same nonce key.
+#[inline(never)]
 pub(crate) fn nonce_commitment(
     th: &Digest,
     set: crate::party::PartySet,

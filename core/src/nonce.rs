@@ -196,6 +196,7 @@ pub(crate) fn check_salts(quorum: &PartySet, salts: &[(PartyId, Salt)]) -> Resul
 }
 
 /// What a member checks besides: it is in S, there is room, and its own salt is there, unchanged.
+#[inline(never)]
 pub(crate) fn check_member<const S: usize>(
     quorum: &PartySet,
     me: PartyId,
@@ -216,6 +217,7 @@ pub(crate) fn check_member<const S: usize>(
 }
 
 /// ρ = H(all salts, by member).
+#[inline(never)]
 pub(crate) fn salt_digest(salts: &[(PartyId, Salt)]) -> Digest {
     salts
         .iter()

@@ -156,6 +156,7 @@ impl<'a> Policy<'a> {
     ///
     /// # Errors
     /// [`Denial`] with the nearest rule and its reason, if no rule allows the request.
+    #[inline(never)]
     pub fn judge(
         &self,
         request: &SignedRequest<'_>,
@@ -235,6 +236,7 @@ impl<'a> Policy<'a> {
         rules.any(|rule| self.ask(&rule, request, read, facts, &mut |_| {}).is_ok())
     }
 
+    #[inline(never)]
     fn check_expiry(&self, request: &SignedRequest<'_>, now: u64) -> Result<(), Reason<'static>> {
         let expires = request.expires();
         if expires <= now {
@@ -248,6 +250,7 @@ impl<'a> Policy<'a> {
     }
 
     /// How many of the rule's conditions held, and why it does not allow the request.
+    #[inline(never)]
     fn ask(
         &self,
         rule: &Rule<'a>,
@@ -302,6 +305,7 @@ struct Read<'p> {
 }
 
 impl<'p> Read<'p> {
+    #[inline(never)]
     fn of(payload: &Payload<'p>) -> Self {
         match (Subject::parse(payload), payload) {
             (Ok(subject), _) => Self {

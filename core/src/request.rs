@@ -233,6 +233,7 @@ impl SignRequest<'_> {
     /// H("request", …): what the client signs, and the idempotency key. It covers the client's key but
     /// not the signature, so that nobody can make two requests of one.
     #[must_use]
+    #[inline(never)]
     pub fn hash(&self, client: &ClientKey) -> Digest {
         let start = Transcript::new("request")
             .bytes(&[wire::VERSION])
@@ -267,6 +268,7 @@ impl<'a> SignedRequest<'a> {
     ///
     /// # Errors
     /// [`RequestError`].
+    #[inline(never)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RequestError> {
         match bytes.first() {
             Some(&wire::VERSION) if bytes.len() <= MAX_REQUEST => {}
@@ -290,6 +292,7 @@ impl<'a> SignedRequest<'a> {
 
     /// The idempotency key.
     #[must_use]
+    #[inline(never)]
     pub fn hash(&self) -> Digest {
         self.0.request.hash(&self.0.client)
     }

@@ -129,6 +129,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M
     ///
     /// # Errors
     /// [`SignError`] names the broken rule.
+    #[inline(never)]
     pub fn guarded<const N: usize, const K: usize>(
         key: &OpenedKey<G, N, K>,
         terms: SignTerms<M>,
@@ -154,6 +155,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
     const PROTOCOL: Protocol = Protocol::Schnorr;
     type Response = Response;
 
+    #[inline(never)]
     fn respond<const N: usize, const K: usize>(
         &self,
         key: &OpenedKey<G, N, K>,

@@ -39,6 +39,7 @@ impl<G: Group, const N: usize> Polynomial<G, N> {
 
 /// Σ id^m·`Φ[m]`, by Horner's rule with the small identifier: variable time, public data.
 #[must_use]
+#[inline(never)]
 pub fn evaluate_commitment<G: Group>(commitment: &[G::Point], id: PartyId) -> G::Point {
     let x = i128::from(id.number());
     commitment.iter().rev().fold(G::Point::default(), |sum, phi| G::mul_small(&sum, x) + *phi)
@@ -68,15 +69,16 @@ impl Fraction {
     /// The product with `a/b`. Identifiers have 8 bits and there are at most [`MAX_SIGNERS`], so 2^88
     /// bounds both parts.
     fn times(self, a: i128, b: i128) -> Self {
-        let numerator = self.numerator.saturating_mul(a);
-        let denominator = self.denominator.saturating_mul(b);
-        let common = gcd(numerator, denominator).max(1) * denominator.signum();
-        Self { numerator: numerator / common, denominator: denominator / common }
+        let product = |a, b| product(a, b).unwrap_or(i128::MAX);
+        let (numerator, denominator) = (product(self.numerator, a), product(self.denominator, b));
+        let common = gcd(numerator, denominator).max(1);
+        let common = if denominator < 0 { -common } else { common };
+        Self { numerator: quotient(numerator, common), denominator: quotient(denominator, common) }
     }
 
     /// Λ times the fraction, for a Λ from [`common_denominator`].
     fn scaled(self, common: i128) -> i128 {
-        (common / self.denominator).saturating_mul(self.numerator)
+        product(quotient(common, self.denominator), self.numerator).unwrap_or(i128::MAX)
     }
 
     fn scalar<G: Group>(self) -> G::Scalar {
@@ -90,22 +92,53 @@ impl Fraction {
     }
 }
 
+// On a chip, arithmetic of 128 bits takes hundreds of bytes wherever it stands: it stands here alone.
+
+#[inline(never)]
+fn product(a: i128, b: i128) -> Option<i128> {
+    a.checked_mul(b)
+}
+
+/// `a / b`, towards 0; 0 if `b` is 0.
+fn quotient(a: i128, b: i128) -> i128 {
+    let magnitude = divided(a.unsigned_abs(), b.unsigned_abs()).0 as i128;
+    if (a < 0) == (b < 0) { magnitude } else { -magnitude }
+}
+
+/// Quotient and remainder. Nearly always both numbers are short: a division of 128 bits takes ten times
+/// as long.
+#[inline(never)]
+fn divided(a: u128, b: u128) -> (u128, u128) {
+    if let (Ok(a), Ok(b)) = (u64::try_from(a), u64::try_from(b)) {
+        let whole = a.checked_div(b).unwrap_or_default();
+        return (whole.into(), (a - whole * b).into());
+    }
+    // Bit by bit: the library's takes a kilobyte of a chip's flash.
+    let (mut whole, mut rest) = (0, 0);
+    if b == 0 {
+        return (whole, rest);
+    }
+    for bit in (0..u128::BITS - a.leading_zeros()).rev() {
+        // Identifiers have 8 bits: no product of them is so long that this would overflow.
+        rest = rest << 1 | a >> bit & 1;
+        whole <<= 1;
+        if rest >= b {
+            (rest, whole) = (rest - b, whole | 1);
+        }
+    }
+    (whole, rest)
+}
+
 fn gcd(a: i128, b: i128) -> i128 {
     let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
     while b != 0 {
-        // Nearly always short: a division of 128 bits takes ten times as long.
-        if let (Ok(mut x), Ok(mut y)) = (u64::try_from(a), u64::try_from(b)) {
-            while y != 0 {
-                (x, y) = (y, x % y);
-            }
-            return i128::from(x);
-        }
-        (a, b) = (b, a % b);
+        (a, b) = (b, divided(a, b).1);
     }
     a as i128
 }
 
 /// The Lagrange coefficient of `id` among `set` at `at`: ∏_{j∈S, j≠i} (at−j)/(i−j).
+#[inline(never)]
 fn lagrange_fraction(set: PartySet, id: PartyId, at: i128) -> Fraction {
     let i = i128::from(id.number());
     set.iter().filter(|other| *other != id).fold(Fraction::ONE, |product, other| {
@@ -143,16 +176,18 @@ pub fn scaled_lagrange<G: Group, const S: usize>(
 /// C/L_i(S) with C = ∏_{j∈S} j, which spreads the zero masks (`docs/PROTOCOL.md` §5): an integer,
 /// i·∏_{j≠i}(j−i), so that no inversion is needed.
 #[must_use]
+#[inline(never)]
 pub fn mask_weight<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
     let i = i128::from(id.number());
     let others = set.iter().filter(|other| *other != id);
     // At most 11 factors of 8 bits and a sign.
-    let product = others.fold(i, |product, j| product.saturating_mul(i128::from(j.number()) - i));
-    G::scalar_from_integer(product)
+    let times = |sum, j: PartyId| product(sum, i128::from(j.number()) - i).unwrap_or(i128::MAX);
+    G::scalar_from_integer(others.fold(i, times))
 }
 
 /// 1/j for every holder j, at the cost of one inversion; N bounds the holders.
 #[must_use]
+#[inline(never)]
 pub fn inverses<G: Group, const N: usize>(holders: PartySet) -> Vec<(PartyId, G::Scalar), N> {
     let one = G::Scalar::from(1);
     let number = |id: PartyId| G::Scalar::from(u64::from(id.number()));
@@ -198,9 +233,9 @@ pub struct Entry<G: Group> {
 /// The least common multiple Λ of the denominators, unless it or a weight scaled by it is too long.
 fn common_denominator(weights: impl Iterator<Item = Fraction> + Clone) -> Option<i128> {
     let common = weights.clone().try_fold(1i128, |common, weight| {
-        (common / gcd(common, weight.denominator)).checked_mul(weight.denominator)
+        product(quotient(common, gcd(common, weight.denominator)), weight.denominator)
     })?;
-    let short = |w: Fraction| (common / w.denominator).checked_mul(w.numerator).is_some();
+    let short = |w: Fraction| product(quotient(common, w.denominator), w.numerator).is_some();
     weights.clone().all(short).then_some(common)
 }
 
@@ -208,6 +243,7 @@ fn common_denominator(weights: impl Iterator<Item = Fraction> + Clone) -> Option
 /// `basis`, as (Λ·value, Λ) with a Λ for which all multiplications are short: 1 wherever the identifiers
 /// are neighbours. Public data, variable time.
 #[must_use]
+#[inline(never)]
 pub fn value_at<G: Group>(basis: &[Entry<G>], at: u16) -> (G::Point, i128) {
     let set: PartySet = basis.iter().map(|entry| entry.id).collect();
     let terms = basis.iter().map(|e| (e.point, lagrange_fraction(set, e.id, i128::from(at))));

@@ -58,14 +58,32 @@ pub fn encode<'a, T: Serialize + ?Sized>(
     value: &T,
     buffer: &'a mut [u8],
 ) -> Result<&'a mut [u8], NoRoom> {
-    postcard::to_slice(value, buffer).map_err(|_| NoRoom)
+    let mut used = 0;
+    let put = &mut |piece: &[u8]| {
+        let Some(place) = buffer.get_mut(used..used + piece.len()) else { return false };
+        place.copy_from_slice(piece);
+        used += piece.len();
+        true
+    };
+    if !in_blocks(value, put) {
+        return Err(NoRoom);
+    }
+    buffer.get_mut(..used).ok_or(NoRoom)
 }
 
 /// Feeds the canonical encoding of `value` to `sink`, without a buffer: for hashing.
-pub fn encode_to<T: Serialize + ?Sized>(value: &T, sink: impl FnMut(&[u8])) {
-    let sink = Sink { sink, block: [0; 64], used: 0 };
-    // This flavor never fails, and neither do our serializers.
-    let _ = postcard::serialize_with_flavor(value, sink);
+pub fn encode_to<T: Serialize + ?Sized>(value: &T, mut sink: impl FnMut(&[u8])) {
+    // This sink takes all, and our serializers do not fail.
+    in_blocks(value, &mut |piece| {
+        sink(piece);
+        true
+    });
+}
+
+/// Every encoding comes this way: with a serializer for each use, a chip's flash would hold all types'
+/// encodings several times.
+fn in_blocks<T: Serialize + ?Sized>(value: &T, out: &mut dyn FnMut(&[u8]) -> bool) -> bool {
+    postcard::serialize_with_flavor(value, Blocks { out, block: [0; 64], used: 0 }).is_ok()
 }
 
 /// Decodes exactly one value from all of `bytes`.
@@ -79,11 +97,15 @@ pub fn decode<'a, T: Serialize + Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, 
         return Err(DecodeError::Trailing);
     }
     // postcard accepts varints with padding; comparing with our own encoding finds them all.
-    let expected = Compare { expected: bytes };
-    match postcard::serialize_with_flavor(&value, expected) {
-        Ok(true) => Ok(value),
-        _ => Err(DecodeError::NotCanonical),
-    }
+    let mut expected = bytes;
+    let same = in_blocks(&value, &mut |piece| match expected.strip_prefix(piece) {
+        Some(rest) => {
+            expected = rest;
+            true
+        }
+        None => false,
+    });
+    if same && expected.is_empty() { Ok(value) } else { Err(DecodeError::NotCanonical) }
 }
 
 /// A 64-byte value (serde knows arrays up to 32 bytes only): a signature, or a pair of scalars.
@@ -116,26 +138,33 @@ impl<'de> Deserialize<'de> for Bytes64 {
     }
 }
 
-/// Most values are encoded byte by byte, and a hash takes them much faster by the block. What is encoded
-/// may be secret: the block is wiped.
-struct Sink<F: FnMut(&[u8])> {
-    sink: F,
+/// Most values are encoded byte by byte, and whatever takes them does so much faster by the block. What is
+/// encoded may be secret: the block is wiped.
+struct Blocks<'a> {
+    /// Whether it took the bytes.
+    out: &'a mut dyn FnMut(&[u8]) -> bool,
     block: [u8; 64],
     used: usize,
 }
 
-impl<F: FnMut(&[u8])> Sink<F> {
-    fn flush(&mut self) {
-        (self.sink)(self.block.get(..self.used).unwrap_or_default());
-        self.used = 0;
+impl Blocks<'_> {
+    fn put(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        if (self.out)(bytes) { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
+    }
+
+    #[inline(never)]
+    fn flush(&mut self) -> postcard::Result<()> {
+        let used = core::mem::take(&mut self.used);
+        let block = self.block.get(..used).unwrap_or_default();
+        if (self.out)(block) { Ok(()) } else { Err(postcard::Error::SerializeBufferFull) }
     }
 }
 
-impl<F: FnMut(&[u8])> postcard::ser_flavors::Flavor for Sink<F> {
+impl postcard::ser_flavors::Flavor for Blocks<'_> {
     type Output = ();
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         if self.used == self.block.len() {
-            self.flush();
+            self.flush()?;
         }
         if let Some(place) = self.block.get_mut(self.used) {
             *place = byte;
@@ -144,44 +173,17 @@ impl<F: FnMut(&[u8])> postcard::ser_flavors::Flavor for Sink<F> {
         Ok(())
     }
     fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.flush();
-        (self.sink)(bytes);
-        Ok(())
+        self.flush()?;
+        self.put(bytes)
     }
     fn finalize(mut self) -> postcard::Result<()> {
-        self.flush();
-        Ok(())
+        self.flush()
     }
 }
 
-impl<F: FnMut(&[u8])> Drop for Sink<F> {
+impl Drop for Blocks<'_> {
     fn drop(&mut self) {
         self.block.zeroize();
-    }
-}
-
-struct Compare<'a> {
-    expected: &'a [u8],
-}
-
-impl postcard::ser_flavors::Flavor for Compare<'_> {
-    type Output = bool;
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        match self.expected.split_first() {
-            Some((first, rest)) if *first == byte => {
-                self.expected = rest;
-                Ok(())
-            }
-            _ => Err(postcard::Error::SerializeBufferFull),
-        }
-    }
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.expected =
-            self.expected.strip_prefix(bytes).ok_or(postcard::Error::SerializeBufferFull)?;
-        Ok(())
-    }
-    fn finalize(self) -> postcard::Result<bool> {
-        Ok(self.expected.is_empty())
     }
 }
 

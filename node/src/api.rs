@@ -126,7 +126,7 @@ fn body<T: DeserializeOwned>(body: Body) -> Result<T, ServiceError> {
 }
 
 /// A web page that a browser on this machine shows must not reach the API under a name of its own.
-async fn only_loopback_names(request: Request, next: Next) -> Response {
+pub(crate) async fn only_loopback_names(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let named = host.is_some_and(|host| {
         let name = host.rsplit_once(':').map_or(host, |(name, port)| {

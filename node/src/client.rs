@@ -16,6 +16,7 @@ use crate::audit::Page;
 use crate::handle::{
     KeyInfo, PolicyInfo, ServiceError, Signed, Status, Vetoed, Waiting, WaitingPage, WaitingRequest,
 };
+use crate::relay::RelayStatus;
 
 /// Longer than all sessions that one request may get, with people who are asked at devices in some of them.
 const TIMEOUT: Duration = Duration::from_secs(300);
@@ -135,6 +136,14 @@ impl Client {
     /// [`ClientError`].
     pub fn status(&self) -> Result<Status, ClientError> {
         self.get("/v1/status")
+    }
+
+    /// How the relay of a device is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn relay_status(&self) -> Result<RelayStatus, ClientError> {
+        self.get("/v1/device")
     }
 
     /// The audit log, from number `from` on: as much of it as one answer holds.

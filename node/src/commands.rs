@@ -4,6 +4,7 @@
 mod audit;
 mod client;
 mod derivation;
+mod device;
 mod error;
 mod group;
 mod hsm;
@@ -86,6 +87,9 @@ enum Verb {
     /// Look at HSMs: what they can do, how this node's is, what to back up; rotate its key
     #[command(subcommand)]
     Hsm(Box<hsm::HsmVerb>),
+    /// A device that holds a share: make its identity, let it join a network, see how it stands
+    #[command(subcommand)]
+    Device(Box<device::DeviceVerb>),
     /// Show how the running node is
     Status,
     /// Check this party's audit log, look at it, hand it to an auditor
@@ -176,6 +180,7 @@ fn run_verb(verb: Verb, global: &Global) -> Result<(), CommandError> {
         Verb::Sign(args) => sign::sign(global, &args),
         Verb::Client(verb) => client::client(global, &verb),
         Verb::Hsm(verb) => hsm::hsm(global, &verb),
+        Verb::Device(verb) => device::device(global, &verb),
         Verb::Status => status::status(global),
         Verb::Audit(verb) => audit::audit(global, &verb),
         Verb::Readmit(args) => readmit::readmit(global, &args),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use quorate_hsm::{Profile, PublicKey, pkcs11};
 use serde::{Deserialize, Serialize};
 
+use crate::device::DeviceConfig;
 use crate::facts::{FactsConfig, FactsError};
 use crate::identity::IdentityPublic;
 use crate::service::{Deadlines, Keeping};
@@ -40,6 +41,12 @@ impl Folder {
     #[must_use]
     pub fn config(&self) -> PathBuf {
         self.0.join(FILE)
+    }
+
+    /// Where a relay remembers whether its device has refused the PIN.
+    #[must_use]
+    pub fn device(&self) -> PathBuf {
+        self.0.join("device")
     }
 
     /// The sealed identity key.
@@ -283,6 +290,9 @@ pub struct Config {
     /// Whom it asks about the world; left out, nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<FactsConfig>,
+    /// The device that it relays for: then it is no party itself, but the way to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<DeviceConfig>,
 }
 
 /// Why a configuration is refused.
@@ -385,6 +395,7 @@ impl Config {
             return wrong("memory.close_after_seconds", "must be at most 86400, a day");
         }
         self.facts.as_ref().map_or(Ok(()), FactsConfig::check).map_err(ConfigError::Facts)?;
+        self.device.as_ref().map_or(Ok(()), DeviceConfig::check)?;
         self.hsm.check()
     }
 
@@ -470,6 +481,7 @@ mod tests {
             deadlines: None,
             memory: None,
             facts: None,
+            device: None,
         }
     }
 

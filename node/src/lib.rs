@@ -3,7 +3,10 @@
 //! - [`service`]: one party's mind: which request becomes a session, and what each message means.
 //! - [`mod@run`]: the loop that feeds it; [`hsm_threads`]: where calls of the HSM may block; [`handle`]: the
 //!   seam to the faces.
-//! - [`network`]: authenticated transport of opaque frames; [`message`]: what parties say in them.
+//! - [`network`]: authenticated transport of opaque frames; [`message`]: what parties say in them;
+//!   [`channels`]: what is between, where a party lives in a device.
+//! - [`device`]: the host's end of the link to a device; [`relay`]: a node that does nothing else than to relay for
+//!   one.
 //! - [`audit`]: a party's log as auditors read it, and how they check it.
 //! - [`store`]: durable shares, counters, audit; [`sealing`], [`identity`]: what protects them, and who
 //!   this party is;
@@ -13,11 +16,13 @@
 
 pub mod api;
 pub mod audit;
+pub mod channels;
 pub mod client;
 pub mod clock;
 pub mod commands;
 pub mod config;
 pub mod demo;
+pub mod device;
 pub mod device_log;
 pub mod entropy;
 pub mod exit;
@@ -30,6 +35,7 @@ pub mod membership;
 pub mod message;
 pub mod network;
 pub mod policy_file;
+pub mod relay;
 pub mod rotation;
 pub mod run;
 pub mod sealing;

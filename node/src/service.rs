@@ -35,7 +35,7 @@ use quorate_core::curve::Secp256k1;
 use quorate_core::dkg::SessionSigner;
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::identity::{Identity, session_key_digest};
-use quorate_core::party::PartyId;
+use quorate_core::party::{PartyId, PartySet};
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire::Bytes64;
 use quorate_hsm::KeyProtector;
@@ -499,6 +499,23 @@ impl Service {
             signed_head: self.head.info(),
             countersigned_by: self.countersigned(),
         }
+    }
+
+    /// The first of these that lives in a device which has no room for this message, and why.
+    fn too_long_for(
+        &self,
+        parties: &PartySet,
+        message: &PeerMessage,
+        what: &str,
+    ) -> Option<(PartyId, String)> {
+        let party = parties.iter().find(|party| self.membership.is_device(party.number()))?;
+        let (length, most) = (message.encode().len(), quorate_core::device::link::MAX_MESSAGE);
+        let why = || {
+            format!(
+                "{what} is too long for the device of party {party}: it has {length} bytes on the way there, and there is room for {most}"
+            )
+        };
+        (length > most).then(|| (party, why()))
     }
 
     fn identity_of(&self, party: PartyId) -> Option<Identity> {

@@ -3,6 +3,7 @@
 //! server that says anything, and those who judge what comes out.
 
 pub mod chain;
+pub mod chip;
 pub mod cluster;
 pub mod controllers;
 pub mod disk;

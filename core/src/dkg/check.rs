@@ -14,6 +14,7 @@ use crate::session::Fault;
 use crate::vss;
 
 /// com_i = H("dkg-com", ctx0, i, n_i, Φ_i, r_i).
+#[inline(never)]
 pub(super) fn commitment(
     context: &Digest,
     dealer: PartyId,
@@ -53,6 +54,7 @@ pub(super) fn open<G: Group, const N: usize>(
 }
 
 /// [`open`] but for the proof of possession.
+#[inline(never)]
 pub(super) fn opening<G: Group, const N: usize>(
     terms: &KeyTerms,
     context: &Digest,
@@ -81,6 +83,7 @@ pub(super) fn opening<G: Group, const N: usize>(
 }
 
 /// z·G = K + c·Φ[0]. With its encoding, so that K need not be decoded: it is compared.
+#[inline(never)]
 pub(super) fn possesses<G: Group, const N: usize>(
     dealer: PartyId,
     tree: &OpenTree<N>,
@@ -107,6 +110,7 @@ pub(super) type Proof<'a, G, const N: usize> = (PartyId, &'a OpenTree<N>, <G as 
 /// [`possesses`] of all: Σ w·(z·G − c·Φ[0] − K) = O, with a weight w of 128 bits for each that nobody
 /// could know when it made its proof (`docs/PROTOCOL.md` §3 step 6). If not, one of them at least is
 /// wrong.
+#[inline(never)]
 pub(super) fn all_possess<G: Group, const N: usize>(
     proofs: &[Proof<'_, G, N>],
     weight: impl Fn(PartyId) -> [u8; 16],
@@ -157,6 +161,7 @@ pub(super) fn points<G: Group, const N: usize>(bytes: &[PointBytes]) -> Option<V
 }
 
 /// Every check of R3 but that of th; `fits` says whether a share times G is Φ at `to`. Gives the share.
+#[inline(never)]
 pub(super) fn deal<G: Group, const N: usize, C: Contributions>(
     terms: &KeyTerms,
     dealer: PartyId,
@@ -197,6 +202,7 @@ fn opened<C: Contributions>(
 }
 
 /// Φ at `to`, or `None` if a point is invalid.
+#[inline(never)]
 pub(super) fn promised<G: Group, const N: usize>(
     tree: &OpenTree<N>,
     to: PartyId,

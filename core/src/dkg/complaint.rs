@@ -13,6 +13,7 @@ use crate::session::{Abort, Fault, Refusal};
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// A complaint of `accuser`. It always ends the run, and with a culprit wherever there is a proof.
+    #[inline(never)]
     pub(super) fn take_complaint(&mut self, accuser: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let fits = |complaint: &Complaint<N, Lent<'_>>| match complaint {
             Complaint::Echo(_) => true,
@@ -58,6 +59,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         Court { terms: &self.terms, session: &self.session, key_of }
     }
 
+    #[inline(never)]
     fn shows_another_open(
         &self,
         accuser: PartyId,
@@ -71,6 +73,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// A sound echo: each entry is compared with what is known here, whatever the order of arrival.
+    #[inline(never)]
     fn take_echo(&mut self, accuser: PartyId, echo: &Echo<N>) {
         // Whatever comes of it: the others need this party's view too, to find who lied.
         self.echo(accuser, echo.with);
@@ -86,6 +89,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// Tells all what this party saw, once, and waits for the others' views: `accuser` says that it
     /// and `with` saw different broadcasts.
+    #[inline(never)]
     pub(super) fn echo(&mut self, accuser: PartyId, with: PartyId) {
         let phase = self.phase;
         if phase < Phase::Blame {
@@ -102,6 +106,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// Only what its dealer signed can be shown to others. Who sent an R1 without its signature is known
     /// from the channel, to this party alone.
+    #[inline(never)]
     fn verify_commits(&mut self) {
         for dealer in self.terms.holders.parties().without(self.me).iter() {
             let seen = self.slot(dealer).and_then(|slot| slot.seen.commit);
@@ -116,6 +121,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// Whether R1 or R2 of `dealer`, whose signature has been verified, is the one that is known here
     /// already, from itself or from another's echo. Two different ones prove who lied. The first is kept.
+    #[inline(never)]
     pub(super) fn agrees(&mut self, round: u8, dealer: PartyId, seen: Seen) -> bool {
         let Some(slot) = self.slot_mut(dealer) else { return false };
         let place = if round == 1 { &mut slot.seen.commit } else { &mut slot.seen.open };
@@ -130,6 +136,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         true
     }
 
+    #[inline(never)]
     fn convict_of_two(&mut self, round: u8, from: PartyId, first: Seen, second: Seen) {
         let evidence = Evidence::Equivocation { from, round, to: None, first, second };
         self.convict(from, Fault::Equivocation, evidence);

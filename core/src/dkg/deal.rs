@@ -31,6 +31,7 @@ pub(super) struct Dealing<G: Group, const N: usize> {
 
 impl<G: Group, const N: usize> Dealing<G, N> {
     /// A fresh dealing of `me`, and the points of Φ.
+    #[inline(never)]
     pub(super) fn random(
         terms: &KeyTerms,
         me: PartyId,
@@ -67,12 +68,14 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     }
 
     /// σ_ij and its blinding.
+    #[inline(never)]
     pub(super) fn pair(&self, to: PartyId) -> Contribution {
         let derive = |tag| Transcript::new(tag).bytes(self.seed.expose()).bytes(b"pair").party(to);
         Contribution { value: derive("dkg-value").secret(), blind: derive("dkg-blind").secret() }
     }
 
     /// c_iA and its blinding.
+    #[inline(never)]
     pub(super) fn set(&self, set: PartySet) -> Contribution {
         Contribution { value: self.set_value(set), blind: self.derived("dkg-blind", set) }
     }
@@ -92,6 +95,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     }
 
     /// R1.
+    #[inline(never)]
     pub(super) fn commit(&self, context: &Digest) -> Commit {
         let nonce = self.nonce;
         let commitment = commitment(context, self.me, &nonce, &self.coefficients, &self.blind);
@@ -99,6 +103,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     }
 
     /// R2, with the commitments hashed by receiver.
+    #[inline(never)]
     pub(super) fn open(&self, terms: &KeyTerms, sid: &Digest) -> Option<OpenTree<N>> {
         let constant = self.coefficients.first()?;
         let challenge = proof_challenge::<G>(sid, self.me, constant, &self.proof_nonce);
@@ -129,6 +134,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     }
 
     /// R2 as it is sent: its encoding is that of [`super::message::Open`].
+    #[inline(never)]
     pub(super) fn outgoing<'a>(
         &'a self,
         terms: &'a KeyTerms,
@@ -141,6 +147,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     }
 
     /// R3 for `to`.
+    #[inline(never)]
     pub(super) fn deal<const K: usize>(
         &self,
         terms: &KeyTerms,

@@ -187,6 +187,7 @@ pub(super) struct Court<'a, F> {
 
 impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     /// Whether `from` signed what is `seen`, in this session and round.
+    #[inline(never)]
     pub(super) fn signed(
         &self,
         round: u8,
@@ -202,6 +203,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
         }
     }
 
+    #[inline(never)]
     fn opened<const N: usize>(
         &self,
         dealer: PartyId,
@@ -212,6 +214,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     }
 
     /// The verdict on a complaint that `accuser` has signed. An echo that is sound convicts nobody.
+    #[inline(never)]
     pub(super) fn complaint<G: Group, const N: usize, C: Contributions>(
         &self,
         accuser: PartyId,
@@ -234,6 +237,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     }
 
     /// Whether the dealer signed both messages that a complaint shows.
+    #[inline(never)]
     pub(super) fn is_authentic<const N: usize, C: Contributions>(
         &self,
         accuser: PartyId,
@@ -248,6 +252,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     }
 
     /// Whether the accuser has the dealers' signatures on all that it claims to have seen.
+    #[inline(never)]
     fn echo_is_sound<const N: usize>(&self, accuser: PartyId, echo: &Echo<N>) -> bool {
         let holders = self.terms.holders.parties();
         let signed = |round, dealer, seen: Option<Seen>| {
@@ -263,6 +268,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     }
 }
 
+#[inline(never)]
 fn judge_deal<G: Group, const N: usize, C: Contributions>(
     terms: &KeyTerms,
     dealer: PartyId,

@@ -20,6 +20,7 @@ use crate::vss;
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Goes on for as long as rounds are complete.
+    #[inline(never)]
     pub(super) fn advance(&mut self, signer: &impl SessionSigner) {
         if self.sid.is_none() && self.slots.iter().all(|slot| slot.commit.is_some()) {
             self.sid = Some(self.session_binding());
@@ -45,6 +46,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// R1 of this party.
+    #[inline(never)]
     pub(super) fn say_commit(&mut self, signer: &impl SessionSigner) {
         let commit = self.own.commit(&self.context);
         let seen = self.signed(1, body_digest(&commit), signer);
@@ -57,6 +59,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// R2 of this party, once R1 of all is there.
+    #[inline(never)]
     fn say_open(&mut self, signer: &impl SessionSigner) {
         self.phase = Phase::Open;
         let sid = self.sid.unwrap_or_default();
@@ -80,6 +83,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// R1 of `from`. Its signature is not looked at while nobody disputes it: that on R2 covers the sid,
     /// and with it this R1.
+    #[inline(never)]
     pub(super) fn take_commit(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let Some(message) = read::<Commit>(bytes) else { return self.malformed(from) };
         let seen = Seen { body: body_digest(&message.body), signature: message.signature };
@@ -103,6 +107,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// A second, different message of one round, where the first one's signature may be unknown yet.
+    #[inline(never)]
     fn take_second(
         &mut self,
         round: u8,
@@ -123,6 +128,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// R2 of `from`: there is nothing to check it against before R1 of all is there.
+    #[inline(never)]
     pub(super) fn take_open(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         if self.sid.is_none() {
             return Err(Refusal::Early);
@@ -151,6 +157,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Checks R2 of `only` this dealer, or of all others that are there, but for what needs two of them
     /// (`docs/PROTOCOL.md` §3 step 6). One of another sid, when R1 differed, is left alone: everybody has
     /// R1 of all by then and can show it, and who is at fault need not be the sender.
+    #[inline(never)]
     pub(super) fn check_opens(&mut self, only: Option<PartyId>) {
         let mut constants: Vec<(PartyId, G::Point), N> = Vec::new();
         for dealer in self.terms.holders.parties().without(self.me).iter() {
@@ -178,6 +185,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// Checks what R2 of `dealer` opens, folds it, and gives Φ[0]; nothing if it cannot be judged.
+    #[inline(never)]
     fn check_opening(&mut self, dealer: PartyId) -> Result<Option<G::Point>, Fault> {
         let (terms, context, me, sid) = (self.terms, self.context, self.me, self.sid);
         let Some(slot) = self.slot_mut(dealer) else { return Ok(None) };
@@ -193,6 +201,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// The weights are secret until the run is over, and depend on every proof besides: neither who knows
     /// them nor who tries many proofs can make wrong ones cancel.
+    #[inline(never)]
     fn all_possess(&self, constants: &[(PartyId, G::Point)]) -> bool {
         let proofs: Vec<Proof<'_, G, N>, N> = constants
             .iter()
@@ -205,11 +214,13 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// The dealer may have shown its R2 to this party alone: then the echo is evidence.
+    #[inline(never)]
     fn blame_open(&mut self, dealer: PartyId, fault: Fault) {
         self.echo(self.me, dealer);
         self.convict_of_open(dealer, fault);
     }
 
+    #[inline(never)]
     fn convict_of_open(&mut self, dealer: PartyId, fault: Fault) {
         let evidence = self.slot(dealer).and_then(|slot| {
             let signature = slot.seen.commit?.signature;
@@ -222,6 +233,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
+    #[inline(never)]
     fn finish_open(&mut self) {
         if self.phase == Phase::Open {
             self.check_opens(None);
@@ -260,6 +272,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     /// Two dealers with one constant coefficient. The later one cannot have proven possession honestly
     /// under its own identifier, unless both collude; R1 fixed both, so blame the later.
+    #[inline(never)]
     fn repeated_key(&self) -> Option<(PartyId, PartyId)> {
         let constant = |slot: &Slot<G, N>| -> Option<PointBytes> {
             let opening = &slot.open.as_ref()?.opening;
@@ -274,6 +287,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// R3 of `from`: there is nothing to check it against before R2 of all is there.
+    #[inline(never)]
     pub(super) fn take_deal(
         &mut self,
         from: PartyId,
@@ -363,6 +377,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// Complains to all about a bad R3, with the message itself.
+    #[inline(never)]
     fn accuse(
         &mut self,
         dealer: PartyId,
@@ -379,6 +394,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     /// x_i, Φ, pair seeds and nonce keys, once everything is checked and folded.
+    #[inline(never)]
     fn finish_deal(&mut self) {
         if let Some(with) = self.slots.iter().find(|slot| slot.differs) {
             return self.echo(self.me, with.peer.party);

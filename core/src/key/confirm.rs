@@ -63,6 +63,7 @@ impl<const N: usize, const K: usize> Confirmation<N, K> {
     /// What `me` confirms, still without a signature; the same after a restart, since it follows from
     /// the two records alone.
     #[must_use]
+    #[inline(never)]
     pub fn unsigned(public: &PublicKey<N>, me: PartyId, record: &ShareRecord<N, K>) -> Self {
         let (holders, th) = (public.terms.holders, &public.transcript);
         let others = holders.parties().without(me);
@@ -91,6 +92,7 @@ impl<const N: usize, const K: usize> Confirmation<N, K> {
 
     /// H("dkg-conf", th, X, Φ, epoch, i, commitments): what the identity key signs.
     #[must_use]
+    #[inline(never)]
     pub fn digest(&self, public: &PublicKey<N>) -> Digest {
         let start = Transcript::new("dkg-conf")
             .bytes(&public.terms.context())
@@ -126,6 +128,7 @@ impl<const N: usize, const K: usize> Confirmation<N, K> {
         Ok(())
     }
 
+    #[inline(never)]
     fn check_shape(&self, public: &PublicKey<N>) -> Result<(), CertificateError> {
         let holders = public.terms.holders;
         let pairs = self.pair_commitments.len() == holders.count() - 1;
@@ -174,6 +177,7 @@ pub fn check_certificate_of<const N: usize, const K: usize>(
     })
 }
 
+#[inline(never)]
 fn check_all<const N: usize, const K: usize>(
     public: &PublicKey<N>,
     confirmations: &[Confirmation<N, K>],
@@ -202,6 +206,7 @@ fn check_all<const N: usize, const K: usize>(
     Ok(())
 }
 
+#[inline(never)]
 fn shared_sets_differ<const N: usize, const K: usize>(
     public: &PublicKey<N>,
     a: &Confirmation<N, K>,

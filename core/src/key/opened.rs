@@ -81,6 +81,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     ///
     /// # Errors
     /// [`OpenError`] says what does not fit.
+    #[inline(never)]
     pub fn open(
         public: &PublicKey<N>,
         me: PartyId,
@@ -118,6 +119,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         Ok(opened)
     }
 
+    #[inline(never)]
     fn take_pairs(
         &mut self,
         th: &Digest,
@@ -137,6 +139,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         Ok(())
     }
 
+    #[inline(never)]
     fn take_nonce_keys(
         &mut self,
         th: &Digest,
@@ -202,6 +205,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
 
     /// This party's share of the pseudorandom value named by (label, digest):
     /// Σ_{A∋i} PRF(r_A, label, D)·f_A(i) (`docs/PROTOCOL.md` §6.1 step 3).
+    #[inline(never)]
     pub(crate) fn pseudorandom(&self, label: &str, digest: &Digest) -> SecretScalar<G> {
         let sum = self.nonce_keys.iter().fold(G::Scalar::default(), |sum, nonce| {
             sum + prf::<G>("prss-prf", &nonce.key, label, digest) * nonce.weight
@@ -211,6 +215,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
 
     /// m_i: this party's zero mask among `quorum` (`docs/PROTOCOL.md` §5): z_i·C/L_i(S), with the weight
     /// C/L_i(S) from [`vss::mask_weight`].
+    #[inline(never)]
     pub(crate) fn zero_mask(
         &self,
         quorum: PartySet,

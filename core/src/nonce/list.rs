@@ -61,6 +61,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     }
 
     /// Takes the R_j that arrived at `me`. Its point is looked at when all are there.
+    #[inline(never)]
     pub(crate) fn take(&mut self, from: PartyId, me: PartyId, bytes: &[u8]) -> Result<(), Failure> {
         if !self.quorum.contains(from) {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
@@ -82,8 +83,9 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     /// parsed, the others are computed from them and compared as they were sent, and one inversion
     /// encodes these and R. Without the check a liar could show two honest parties two different R under
     /// one k_i.
+    #[inline(never)]
     pub(crate) fn resolve(&mut self) -> Result<(G::Point, PointBytes), Abort> {
-        self.entries.sort_unstable_by_key(|(id, _)| *id);
+        sort(&mut self.entries);
         let basis = self.basis()?;
         let mut computed: Vec<G::Point, S> = Vec::new();
         let mut sent: Vec<PointBytes, S> = Vec::new();
@@ -119,6 +121,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
 
     /// d+1 entries that determine the polynomial: neighbours if there are any, since then all weights are
     /// integers, and this party's own among them, which is parsed already.
+    #[inline(never)]
     fn basis(&self) -> Result<Vec<Entry<G>, S>, Abort> {
         let of_me = |window: &&[(PartyId, PointBytes)]| {
             self.own.as_ref().is_some_and(|own| window.iter().any(|(id, _)| *id == own.id))
@@ -148,9 +151,26 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     }
 
     /// Who sent no point at all, or else that somebody, unnamed, sent a wrong one.
+    #[inline(never)]
     fn off(&self) -> Abort {
         let mut parsed = self.entries.iter().map(|(id, bytes)| Self::parse(*id, bytes));
         parsed.find_map(Result::err).unwrap_or(Abort::OffPolynomial(self.quorum))
+    }
+}
+
+/// By party. There are at most eleven, and the library's sort takes 2 KB of a chip's flash.
+pub(super) fn sort<T>(entries: &mut [(PartyId, T)]) {
+    for end in 1..entries.len() {
+        let mut place = end;
+        while let Some([before, after]) = entries.get_mut(place - 1..=place)
+            && before.0 > after.0
+        {
+            core::mem::swap(before, after);
+            place -= 1;
+            if place == 0 {
+                break;
+            }
+        }
     }
 }
 

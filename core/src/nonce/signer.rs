@@ -51,6 +51,7 @@ fn nonce_of<G: Group, const N: usize, const K: usize>(
 
 impl<P: Scheme, const S: usize> Signer<P, S> {
     /// Derives k_i and R_i. The scheme has checked the terms, and `session` is D0.
+    #[inline(never)]
     pub(crate) fn start<const N: usize, const K: usize>(
         key: &OpenedKey<P::Group, N, K>,
         scheme: P,
@@ -97,6 +98,7 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
     ///
     /// # Errors
     /// [`Failure::Refused`] drops the message, [`Failure::Aborted`] ends the session.
+    #[inline(never)]
     pub fn handle_nonce<const N: usize, const K: usize>(
         &mut self,
         key: &OpenedKey<P::Group, N, K>,
@@ -143,6 +145,7 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         Ok(None)
     }
 
+    #[inline(never)]
     fn finish<const N: usize, const K: usize>(
         &mut self,
         key: &OpenedKey<P::Group, N, K>,

@@ -340,6 +340,7 @@ impl<'a> Step<'a> {
 
 impl Argument<'_> {
     /// Whether the path leads to a value that the test is made for.
+    #[inline(never)]
     fn check(&self) -> Result<(), FormError> {
         match Kind::at(&self.parameters, &self.path.steps()) {
             Some(kind) if kind == self.test.kind() => Ok(()),
@@ -429,6 +430,7 @@ impl<'a> Condition<'a> {
     }
 
     /// Checks everything within, and counts it into `count`.
+    #[inline(never)]
     pub(super) fn check(&self, depth: usize, count: &mut usize) -> Result<(), FormError> {
         *count += 1;
         if *count > MAX_CONDITIONS {

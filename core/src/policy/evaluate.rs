@@ -24,6 +24,7 @@ pub enum Truth {
 }
 
 impl Truth {
+    #[inline(never)]
     fn not(self) -> Self {
         match self {
             Self::False => Self::True,
@@ -98,6 +99,7 @@ impl<'a> Evaluation<'_, 'a> {
         condition.map_or(Truth::Unknown, |condition| self.truth(&condition))
     }
 
+    #[inline(never)]
     fn all(&mut self, inner: &Conditions<'a>) -> Truth {
         let mut truth = Truth::True;
         for condition in inner.iter() {
@@ -110,6 +112,7 @@ impl<'a> Evaluation<'_, 'a> {
         truth
     }
 
+    #[inline(never)]
     fn at_least(&mut self, least: u8, inner: &Conditions<'a>) -> Truth {
         let before = self.failure;
         let mut last = None;
@@ -133,6 +136,7 @@ impl<'a> Evaluation<'_, 'a> {
         if holding + unknown >= least { Truth::Unknown } else { Truth::False }
     }
 
+    #[inline(never)]
     fn not(&mut self, inner: &Conditions<'a>) -> Answer<'a> {
         let before = self.failure;
         let truth = inner.iter().next().map_or(Truth::Unknown, |one| self.each(one)).not();
@@ -153,6 +157,7 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    #[inline(never)]
     fn leaf(&mut self, condition: &Condition<'a>) -> Answer<'a> {
         let now = self.facts.now;
         match condition {
@@ -183,7 +188,10 @@ impl<'a> Evaluation<'_, 'a> {
             },
             Condition::Domain { .. } | Condition::Type(_) | Condition::Field { .. } => {
                 match self.subject {
-                    Some(Subject::TypedData(data)) => typed(condition, data),
+                    // None is ever read without the feature.
+                    Some(Subject::TypedData(data)) if cfg!(feature = "typed-data") => {
+                        typed(condition, data)
+                    }
                     _ => unknown(Asked::TypedData),
                 }
             }
@@ -195,6 +203,15 @@ impl<'a> Evaluation<'_, 'a> {
                 let have = self.request.signers().filter(|signer| of.contains(&signer.0)).count();
                 let (have, need) = (have.min(255) as u8, *at_least);
                 answer(have >= need, Reason::Signatures { have, need })
+            }
+            Condition::Call(_)
+            | Condition::Balance { .. }
+            | Condition::BlockNumber { .. }
+            | Condition::BlockAge { .. }
+            | Condition::Json(_)
+                if !cfg!(feature = "network-facts") =>
+            {
+                (Truth::Unknown, None)
             }
             Condition::Call(call) => self.call(call),
             Condition::Balance { at, account, bound } => self.balance(*at, *account, bound),
@@ -217,6 +234,7 @@ fn unknown(asked: Asked) -> Answer<'static> {
     (Truth::Unknown, Some(Reason::NotThere(asked)))
 }
 
+#[inline(never)]
 fn transaction(condition: &Condition<'_>, seen: &Transaction<'_>) -> Answer<'static> {
     let bound = |bound: &Bound, amount: Amount, reason: fn(Amount, Bound) -> Reason<'static>| {
         answer(bound.holds(&amount), reason(amount, *bound))
@@ -250,6 +268,7 @@ fn transaction(condition: &Condition<'_>, seen: &Transaction<'_>) -> Answer<'sta
     }
 }
 
+#[inline(never)]
 fn called(argument: &Argument<'_>, seen: &Transaction<'_>) -> Answer<'static> {
     let Some(data) = seen.data.strip_prefix(argument.selector.as_slice()) else {
         // Of another call nobody can say what this argument is.
@@ -261,6 +280,7 @@ fn called(argument: &Argument<'_>, seen: &Transaction<'_>) -> Answer<'static> {
     }
 }
 
+#[inline(never)]
 fn typed(condition: &Condition<'_>, data: &TypedData<'_>) -> Answer<'static> {
     match condition {
         Condition::Type(name) => {

@@ -46,12 +46,16 @@ impl<'a> Subject<'a> {
     ///
     /// # Errors
     /// [`PayloadError`].
+    #[inline(never)]
     pub fn parse(payload: &Payload<'a>) -> Result<Self, PayloadError> {
         match *payload {
             Payload::EthereumTransaction(bytes) => {
                 Transaction::parse(bytes).map(Self::Transaction).map_err(PayloadError::Transaction)
             }
             Payload::EthereumMessage(bytes) => Ok(Self::Message(bytes)),
+            Payload::EthereumTypedData(_) if !cfg!(feature = "typed-data") => {
+                Err(PayloadError::TypedData(TypedDataError::NotInThisBuild))
+            }
             Payload::EthereumTypedData(bytes) => {
                 TypedData::parse(bytes).map(Self::TypedData).map_err(PayloadError::TypedData)
             }
@@ -61,6 +65,7 @@ impl<'a> Subject<'a> {
 
     /// What is signed, computed here.
     #[must_use]
+    #[inline(never)]
     pub fn digest(&self) -> Digest {
         match self {
             Self::Transaction(transaction) => transaction.digest(),

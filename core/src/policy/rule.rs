@@ -63,6 +63,7 @@ impl Kinds {
     const ALL: u16 = 0x1f | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 15;
 
     /// What a payload is that could be read.
+    #[inline(never)]
     pub(super) fn of(subject: &Subject<'_>) -> Self {
         match subject {
             Subject::Transaction(transaction) => match transaction.kind {
@@ -206,6 +207,7 @@ impl Strict {
 }
 
 impl<'a> Limit<'a> {
+    #[inline(never)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let scope = match reader.u8()? {
             0 => Scope::Rule,
@@ -250,6 +252,7 @@ impl<'a> Limit<'a> {
 impl Limit<'_> {
     /// What it adds up, as the limit of a rule of that name.
     #[must_use]
+    #[inline(never)]
     pub fn series(&self, rule: &str) -> [u8; 16] {
         match self.scope {
             Scope::Rule => self.measure.series(Some(rule)),
@@ -261,6 +264,7 @@ impl Limit<'_> {
 impl Measure<'_> {
     /// What is added up together: for one rule, or for the whole key.
     #[must_use]
+    #[inline(never)]
     pub fn series(&self, rule: Option<&str>) -> [u8; 16] {
         let transcript = Transcript::new("policy-series");
         let transcript = match rule {
@@ -282,6 +286,7 @@ impl Measure<'_> {
 
     /// How much of it a payload has; `None` if the payload has no such measure.
     #[must_use]
+    #[inline(never)]
     pub fn of(&self, subject: Option<&Subject<'_>>) -> Option<Amount> {
         let transaction = || match subject {
             Some(Subject::Transaction(transaction)) => Some(transaction),
@@ -317,6 +322,7 @@ pub struct Rule<'a> {
 }
 
 impl<'a> Rule<'a> {
+    #[inline(never)]
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let length = usize::from(reader.u16()?);
         let mut reader = Reader(reader.take(length)?);
@@ -357,6 +363,7 @@ impl<'a> Rule<'a> {
 
     /// What the request takes from the rule's limits; `None` if the payload has no such measure.
     #[must_use]
+    #[inline(never)]
     pub fn charges(
         &self,
         subject: Option<&Subject<'_>>,

@@ -61,6 +61,7 @@ fn entries<'a>(approvals: &'a [u8]) -> impl Iterator<Item = (ClientKey, Bytes64)
 }
 
 impl<'a> SignedRequest<'a> {
+    #[inline(never)]
     pub(super) fn check_approvals(&self) -> Result<(), RequestError> {
         let approvals = self.0.approvals;
         let whole = approvals.len().is_multiple_of(ENTRY);

@@ -6,6 +6,7 @@ use crate::audit::AuditError;
 use crate::client::{ClientError, ClientKeyError};
 use crate::config::ConfigError;
 use crate::demo::DemoError;
+use crate::device::DeviceError;
 use crate::device_log::DeviceLogError;
 use crate::exit::Exit;
 use crate::handle::ServiceError;
@@ -43,6 +44,8 @@ pub enum CommandError {
     Service(ServiceError),
     /// A rotation of the key-encryption key.
     Rotation(RotationError),
+    /// The device that holds a share.
+    Device(DeviceError),
     /// The device's own log.
     DeviceLog(DeviceLogError),
     /// The audit log is not what this party wrote.
@@ -90,6 +93,7 @@ impl CommandError {
                 Exit::Unreachable.code()
             }
             Self::Rotation(error) => error.exit().code(),
+            Self::Device(error) => error.exit().code(),
             Self::DeviceLog(DeviceLogError::Refused { .. }) => Exit::Sealed.code(),
             Self::DeviceLog(DeviceLogError::NotOwner { .. }) => Exit::Usage.code(),
             Self::DeviceLog(DeviceLogError::NoPosition) => Exit::Conflict.code(),
@@ -142,6 +146,7 @@ impl std::fmt::Display for CommandError {
             Self::Client(error) => error.fmt(f),
             Self::Service(error) => error.fmt(f),
             Self::Rotation(error) => error.fmt(f),
+            Self::Device(error) => error.fmt(f),
             Self::DeviceLog(error) => error.fmt(f),
             Self::Audit(error) => error.fmt(f),
             Self::Demo(error) => error.fmt(f),
@@ -202,4 +207,5 @@ from!(
     Network: NetworkError,
     Client: ClientError,
     Service: ServiceError,
+    Device: DeviceError,
 );

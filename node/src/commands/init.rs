@@ -68,6 +68,8 @@ pub(super) struct InitArgs {
     #[arg(long, value_enum)]
     hsm: Hsm,
     #[command(flatten)]
+    relayed: super::device::RelayedArgs,
+    #[command(flatten)]
     token: TokenArgs,
     #[command(flatten)]
     device: yubihsm::DeviceArgs,
@@ -103,6 +105,7 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         deadlines: None,
         memory: None,
         facts: None,
+        device: args.relayed.config()?,
     };
     config.check()?;
     if args.hsm != Hsm::Software && args.with_passphrase() {
@@ -142,8 +145,14 @@ pub(super) fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError>
         "party": config.party, "name": config.name, "identity": config.identity.to_string(),
         "folder": place.path().display().to_string(), "hsm": protector.describe(), "report": report,
     });
+    let next = match &config.device {
+        None => "give the identity to whoever builds the membership file (`quorate group new`)",
+        Some(_) => {
+            "`quorate device init` makes the device's own identity; the membership file pins that one for the party, with this one as its relay (`quorate group new`); then `quorate device join`, and `quorate run`"
+        }
+    };
     let text = format!(
-        "made party {} ({}) in {}\nidentity  {}\nsealed by {}\n{}\nnext: give the identity to whoever builds the membership file (`quorate group new`)",
+        "made party {} ({}) in {}\nidentity  {}\nsealed by {}\n{}\nnext: {next}",
         config.party,
         config.name,
         place.path().display(),

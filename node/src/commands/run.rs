@@ -1,4 +1,6 @@
-//! `quorate run`: the node itself.
+//! `quorate run`: the node itself, or the relay of a device.
+
+mod relay;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{CommandError, Global};
 use crate::audit::{Countersigned, Whose};
+use crate::channels::{Channels, Credentials};
 use crate::clock::SystemClock;
 use crate::config::{Config, ConfigError, Folder, HsmConfig};
 use crate::device_log::Intake;
@@ -26,7 +29,7 @@ use crate::rotation::must_not_be_under_way;
 use crate::sealing::{
     SealingError, asks_a_person, open_hedge, open_hsm, open_identity, store_must_exist,
 };
-use crate::service::{Parts, Service};
+use crate::service::{Parts, Service, Transport};
 use crate::store::Store;
 
 /// Open API connections get so long to end when the node stops.
@@ -45,6 +48,9 @@ pub(super) fn run(global: &Global) -> Result<(), CommandError> {
     let membership = Membership::load(&membership_file)?;
     let me = PartyId::new(config.party)
         .ok_or(ConfigError::Field { field: "party", what: "must be 1 to 255" })?;
+    if config.device.is_some() {
+        return relay::run(global, config, membership);
+    }
     let wrong = match membership.identity_of(config.party) {
         Some(identity) if *identity == config.identity => None,
         Some(_) => Some("identity: not the one that quorate.toml of this party has"),
@@ -147,9 +153,27 @@ impl Start {
         })?;
         let threads = |e| CommandError::local("starting a thread", e);
         let (timing, deadlines) = (Timing::default(), config.deadlines());
+        let channels = match Channels::needed(&membership, me) {
+            true => {
+                let (id, identity) = (membership.network(), Arc::clone(&identity));
+                let (hedge, lock) = (SecretBytes::new(*hedge.expose()), config.keeping().lock);
+                let made = move || Credentials::new(&id, me, &identity, &hedge, lock);
+                let made = in_time(deadlines.hsm, made)?;
+                Some(made.map_err(|e| CommandError::local("the channels to devices", e))?)
+            }
+            false => None,
+        };
         let (network, events) =
             Network::start(Arc::clone(&membership), config.party, &identity, config.listen, timing)
                 .await?;
+        let (transport, events): (Box<dyn Transport>, _) = match channels {
+            Some(credentials) => {
+                let (channels, events) =
+                    Channels::start(network.clone(), events, &membership, credentials);
+                (Box::new(channels), events)
+            }
+            None => (Box::new(network.clone()), events),
+        };
         let (hsm, answers) = ServiceCalls::new().map_err(threads)?;
         let (facts, known) = Lanes::new(sources).map_err(threads)?;
         // Before the loop: it may have to look far back in the audit log.
@@ -166,7 +190,7 @@ impl Start {
             facts: Box::new(facts),
             hedge,
             store,
-            transport: Box::new(network.clone()),
+            transport,
             entropy: Entropy::os(),
             clock: Box::new(SystemClock),
             deadlines,

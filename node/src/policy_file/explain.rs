@@ -134,8 +134,13 @@ pub(super) fn sentence(condition: &Condition<'_>) -> String {
             of.len(),
             listed(accounts(of.iter()))
         ),
-        Condition::Elsewhere(_) => "elsewhere, for a device takes it as true, this holds".into(),
-        Condition::Confirm => "the person at the party's device, if it is one, confirms it".into(),
+        Condition::Elsewhere(_) => {
+            "this holds, as the others check (a device takes it as true)".into()
+        }
+        Condition::Confirm => {
+            "the person at the device confirms it (a party that is no device has nobody to ask)"
+                .into()
+        }
     }
 }
 

@@ -1,5 +1,8 @@
 //! What a policy allows that its author may not have meant.
 
+use std::collections::BTreeSet;
+
+use quorate_core::party::PartyId;
 use quorate_core::policy::condition::{Account, Condition, Conditions, Wanted, Word};
 use quorate_core::policy::{Delay, Kinds, Policy, Rule, Strict};
 
@@ -157,18 +160,33 @@ fn facts(condition: &Condition<'_>, add: Add<'_>) {
 /// Doubts about rules that are made for devices.
 fn device(rule: &Rule<'_>, add: Add<'_>) {
     let has = |such| within(&rule.condition, such);
+    let confirms = has(|one| matches!(one, Condition::Confirm));
     let left = has(|one| matches!(one, Condition::Elsewhere(_)));
-    // The party that takes part in everything may be one that looks.
-    if left && rule.limits().all(|limit| limit.strict == Strict::No) {
-        let what = "takes facts as checked elsewhere: where devices and parties that lie can be a \
-                    quorum, nobody has checked them; a \"strict\" limit names a node that always \
-                    takes part";
-        add("elsewhere", what.to_owned());
+    let always = |least: usize| {
+        let parties: BTreeSet<_> = rule.limits().filter_map(|limit| named(limit.strict)).collect();
+        parties.len() >= least || rule.limits().any(|limit| limit.strict == Strict::All)
+    };
+    if confirms && !always(1) {
+        let what = "asks the person at a device, but a quorum without the device asks nobody; a \
+                    \"strict\" limit makes it take part";
+        add("unconfirmed-quorum", what.to_owned());
     }
-    let made_for_devices = left || has(|one| matches!(one, Condition::Confirm));
-    if made_for_devices && must_ask(&rule.condition, |one| one.asks_the_world()) {
+    // Who confirms is a device, and so not who looks.
+    if left && !always(1 + usize::from(confirms)) {
+        let what = "takes facts as checked elsewhere, but devices, and parties that lie, may be a \
+                    quorum; a \"strict\" limit makes a node that looks take part";
+        add("unchecked-quorum", what.to_owned());
+    }
+    if (confirms || left) && must_ask(&rule.condition, |one| one.asks_the_world()) {
         let what = "is never allowed by a device: it asks the world outside of an elsewhere";
         add("never-on-device", what.to_owned());
+    }
+}
+
+fn named(strict: Strict) -> Option<PartyId> {
+    match strict {
+        Strict::Party(party) => Some(party),
+        Strict::No | Strict::All => None,
     }
 }
 

@@ -3,6 +3,7 @@ use serde_json::json;
 
 use super::*;
 
+mod device;
 mod facts;
 
 const GOOD: &str = r#"{"clients":["ed25519:0101010101010101010101010101010101010101010101010101010101010101"],

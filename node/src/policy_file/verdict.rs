@@ -1,6 +1,6 @@
 //! A judgement as a tree: each rule and condition, whether it holds, and why not.
 
-use quorate_core::policy::{Denial, Facts, Policy, Trace, Truth};
+use quorate_core::policy::{Denial, Facts, Here, Policy, Trace, Truth};
 use quorate_core::request::SignedRequest;
 use serde_json::{Value, json};
 
@@ -74,12 +74,15 @@ pub fn judge<'a>(
     };
     let result = policy.judge(request, facts, &mut watch);
     let mut missing: Vec<Value> = Vec::new();
-    policy.questions(request, facts, &mut |question| {
-        let entry = template(question);
-        if !missing.contains(&entry) {
-            missing.push(entry);
-        }
-    });
+    // A device finds out nothing.
+    if facts.here == Here::Node {
+        policy.questions(request, facts, &mut |question| {
+            let entry = template(question);
+            if !missing.contains(&entry) {
+                missing.push(entry);
+            }
+        });
+    }
     Verdict { result, rules, missing }
 }
 

@@ -275,9 +275,12 @@ impl Service {
         let session = sign_session(&self.network_id, self.me, &nonce, &asked.request);
         let holders = public.terms.holders;
         let proposal = PeerMessage::ProposeSign { nonce, request: asked.request.clone() };
-        let mut unreachable = PartySet::EMPTY;
+        let (mut unreachable, mut rejected) = (PartySet::EMPTY, BTreeMap::new());
         for to in holders.parties().iter() {
-            if !self.send(to, proposal.clone()) {
+            let alone = PartySet::EMPTY.with(to);
+            if let Some((_, why)) = self.too_long_for(&alone, &proposal, "the request") {
+                rejected.insert(to, Rejection::BadRequest(why));
+            } else if !self.send(to, proposal.clone()) {
                 unreachable = unreachable.with(to);
             }
         }
@@ -287,7 +290,7 @@ impl Service {
             hash: judged.hash,
             holders: holders.parties(),
             accepted: BTreeMap::new(),
-            rejected: BTreeMap::new(),
+            rejected,
             unreachable,
             running: None,
             need: holders.quorum(),

@@ -3,7 +3,7 @@
 use core::fmt::{self, Write as _};
 
 use quorate_core::policy::fact::{Answer, Answers, JsonValue, Question};
-use quorate_core::policy::{Amount, Facts, Policy};
+use quorate_core::policy::{Amount, Confirmation, Facts, Here, Policy};
 use quorate_core::request::SignedRequest;
 
 /// Every step of a judgement, and its end.
@@ -31,11 +31,18 @@ impl fmt::Display for Verdict<'_> {
         };
         let mut steps = Sum::default();
         let known_since = self.now.checked_sub(2 * 60 * 60);
-        let facts = Facts { answers: &Oracle, known_since, ..Facts::at(self.now) };
+        let here = match self.now % 4 {
+            0 => Here::Node,
+            1 => Here::Device(Confirmation::NotAsked),
+            2 => Here::Device(Confirmation::Confirmed),
+            _ => Here::Device(Confirmation::Refused),
+        };
+        let facts = Facts { answers: &Oracle, known_since, here, ..Facts::at(self.now) };
         let judged = policy.judge(&request, &facts, &mut |step| {
             // A sum takes every text.
             let _ = write!(steps, "{step:?}");
         });
+        let _ = write!(steps, "{}", policy.needs_confirmation(&request, &facts));
         write!(f, "{:016x} ", steps.0)?;
         match judged {
             Ok(digest) => digest.iter().try_for_each(|byte| write!(f, "{byte:02x}")),

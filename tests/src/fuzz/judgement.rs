@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 use quorate_core::policy::condition::MAX_CONDITIONS;
 use quorate_core::policy::ethereum::Address;
 use quorate_core::policy::fact::{Answer, Answers, JsonValue, Question};
-use quorate_core::policy::{self, Amount, Facts, Policy, Trace};
+use quorate_core::policy::{self, Amount, Confirmation, Facts, Here, Policy, Trace};
 use quorate_core::request::{
     ClientKey, Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest, SignedRequest,
 };
@@ -28,8 +28,8 @@ fn public(number: u8) -> String {
     ClientKey(key(number).verifying_key().to_bytes()).to_string()
 }
 
-/// An input: the policy behind its length, the party's clock (minutes), what payload and which approvals,
-/// the payload behind its length, and what the facts are made of.
+/// An input: the policy behind its length, the party's clock (minutes), what payload, which approvals, and
+/// where it is judged, the payload behind its length, and what the facts are made of.
 struct Case<'i> {
     policy: &'i [u8],
     now: u64,
@@ -56,6 +56,15 @@ impl<'i> Case<'i> {
         };
         let now = 60 * u64::from(u32::from_be_bytes(*minutes));
         Some(Self { policy, now, approvals: kind >> 2, payload, facts })
+    }
+
+    fn here(&self) -> Here {
+        match self.approvals >> 3 & 3 {
+            0 => Here::Node,
+            1 => Here::Device(Confirmation::NotAsked),
+            2 => Here::Device(Confirmation::Confirmed),
+            _ => Here::Device(Confirmation::Refused),
+        }
     }
 
     /// The client's request, approved by those whose bits are set.
@@ -122,7 +131,8 @@ pub(super) fn judgement(input: &[u8]) {
     let Some(bytes) = case.request(case.approvals) else { return };
     let (Ok(request), oracle) = (SignedRequest::parse(&bytes), Oracle(case.facts)) else { return };
     let account = case.facts.first_chunk().map(|address| Address(*address));
-    let facts = Facts { account, answers: &oracle, ..Facts::at(case.now) };
+    let bare = Facts { here: case.here(), ..Facts::at(case.now) };
+    let facts = Facts { account, answers: &oracle, ..bare };
     let (mut looked, mut grants, mut negated) = (0, 0, false);
     let mut watch = |step: Trace<'_>| match step {
         Trace::Enter(condition) => {
@@ -140,11 +150,17 @@ pub(super) fn judgement(input: &[u8]) {
         Ok(digest) => assert_eq!(policy::digest(&case.payload), Ok(*digest)),
         Err(denial) => assert!(!denial.to_string().is_empty() && !denial.code().is_empty()),
     }
+    let confirmed = Facts { here: Here::Device(Confirmation::Confirmed), ..facts };
+    let asks = policy.needs_confirmation(&request, &facts);
     if verdict.is_ok() {
+        assert!(!asks, "asks about what is allowed");
         return;
     }
+    let helps = policy.judge(&request, &confirmed, &mut |_| {}).is_ok();
+    let open = case.here() == Here::Device(Confirmation::NotAsked);
+    assert_eq!(asks, helps && open, "a question, and the answer does not decide");
     // What is not known allows nothing that would be denied if it were.
-    let unknown = policy.judge(&request, &Facts::at(case.now), &mut |_| {});
+    let unknown = policy.judge(&request, &bare, &mut |_| {});
     assert!(unknown.is_err(), "allowed without a fact: {unknown:?}");
     // Without a `not`, less does not allow more. (What was not looked at for its kind was not asked.)
     if negated {
@@ -199,6 +215,16 @@ pub(super) fn seeds() -> Seeds {
             { "schedule": { "days": ["mon", "fri"], "from": "22:00", "to": "06:00", "utc_offset": "+01:00" } },
         ] },
     });
+    let device = json!({
+        "name": "device", "payload": ["message"],
+        "when": { "all": [
+            { "elsewhere": { "any": [
+                { "block": { "chain": 1, "confirmations": 2, "max_age": "1m" } },
+                { "not": { "balance": { "chain": 1, "confirmations": 2, "account": "$key", "at_most": 7 } } },
+            ] } },
+            { "confirm": true },
+        ] },
+    });
     let blind = json!({
         "name": "blind", "payload": ["raw-digest", "opaque-transaction"],
         "when": { "any": [approved, { "not": approved }] },
@@ -211,6 +237,10 @@ pub(super) fn seeds() -> Seeds {
         .collect();
     seeds.push(named("typed-data", case(typed, (2 | 5 << 2, &mail), b"")));
     seeds.push(named("message", case(message, (1, b"login to the bank"), b"")));
+    for (said, here) in ["node", "nobody", "confirmed", "refused"].into_iter().zip(0..) {
+        let bytes = case(device.clone(), (1 | here << 5, b"pay"), &[9; 64]);
+        seeds.push(named(&format!("device-{said}"), bytes));
+    }
     seeds.push(named("digest", case(blind.clone(), (3, &[8; 32]), b"1234")));
     seeds.push(named("opaque", case(blind, (6 << 2, &[2, 0xc1, 0x80, 0]), b"")));
     seeds
@@ -229,7 +259,8 @@ mod tests {
             let policy = Policy::parse(case.policy).unwrap();
             let request = case.request(case.approvals).unwrap();
             let request = SignedRequest::parse(&request).unwrap();
-            let verdict = policy.judge(&request, &Facts::at(case.now), &mut |_| {});
+            let facts = Facts { here: case.here(), ..Facts::at(case.now) };
+            let verdict = policy.judge(&request, &facts, &mut |_| {});
             if verdict.is_ok() {
                 allowed.push(name);
             }

@@ -104,7 +104,7 @@ fn wrong_usage_is_told_in_the_asked_for_language() {
 
 #[test]
 fn help_says_what_everything_is() {
-    let verbs: [&[&str]; 44] = [
+    let verbs: [&[&str]; 51] = [
         &[],
         &["init"],
         &["identity"],
@@ -147,6 +147,13 @@ fn help_says_what_everything_is() {
         &["audit", "verify"],
         &["audit", "show"],
         &["audit", "export"],
+        &["device"],
+        &["device", "status"],
+        &["device", "init"],
+        &["device", "join"],
+        &["device", "change-pin"],
+        &["device", "readmit"],
+        &["device", "wipe"],
         &["status"],
         &["demo"],
     ];

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use quorate_core::party::PartyId;
 use quorate_core::policy::ethereum::{
     Address, UNSIGNED_OVERHEAD, UnsignedFields, unsigned_transaction,
 };
-use quorate_core::policy::{Amount, Facts, Policy};
-use quorate_core::request::Payload;
+use quorate_core::policy::{Amount, Confirmation, Facts, Policy, Strict};
+use quorate_core::request::{Payload, SignedRequest};
 use quorate_node::policy_file::{self, Recorded};
 use quorate_node::typed_data::compact_typed_data;
 use serde_json::{Value, json};
@@ -93,6 +94,7 @@ pub(super) fn rule(name: &str) -> Result<String, &'static str> {
 fn every_example_is_known_here_and_in_the_documents() {
     let known = [
         "controlled.json",
+        "device.json",
         "emergency.json",
         "limit-order.json",
         "login.json",
@@ -251,6 +253,43 @@ fn controlled() {
     assert_eq!(codes, ["loose-limit"]);
     assert_eq!(example.pay(ALICE, 500, &[]), rule("payouts"));
     assert_eq!(example.pay(VAULT, 1, &[]), Err("recipient"));
+}
+
+#[test]
+fn a_key_with_a_device() {
+    use Confirmation::{Confirmed, NotAsked, Refused};
+    let example = Example::read("device.json");
+    let policy = Policy::parse(&example.bytes).unwrap();
+    let ask = |to: &str, value: u128, facts: &Facts<'_>| {
+        let transaction = transaction(to, value, &[]);
+        let sent = request(Payload::EthereumTransaction(&transaction), NOW, &[]);
+        let needed = policy.needs_confirmation(&SignedRequest::parse(&sent).unwrap(), facts);
+        (judged(&policy, &sent, facts), needed)
+    };
+    let device = |said| Facts::on_device(NOW, said);
+    assert_eq!(ask(ALICE, 50, &device(NotAsked)), (rule("small"), false));
+    assert_eq!(ask(ALICE, 51, &device(NotAsked)), (Err("unconfirmed"), true));
+    assert_eq!(ask(BOB, 5_000, &device(NotAsked)), (Err("unconfirmed"), true));
+    assert_eq!(ask(BOB, 5_000, &device(Confirmed)), (rule("confirmed"), false));
+    assert_eq!(ask(BOB, 5_000, &device(Refused)), (Err("refused"), false));
+    assert_eq!(ask(BOB, 5_001, &device(NotAsked)), (Err("value"), false));
+    assert_eq!(ask(VAULT, 1, &device(NotAsked)), (Err("recipient"), false));
+    // A node looks, and asks nobody.
+    let own = account(0x0a);
+    let asked = json!({ "chain": 1, "confirmations": 6, "account": own.to_string() });
+    for (wei, expected) in [("10 ether", rule("confirmed")), ("9.99 ether", Err("balance"))] {
+        let answers = facts(&[&json!({ "balance": asked, "wei": wei })]);
+        let node = Facts { account: Some(own), answers: &answers, ..Facts::at(NOW) };
+        assert_eq!(ask(BOB, 5_000, &node), (expected, false));
+    }
+    assert_eq!(ask(BOB, 5_000, &Facts::at(NOW)), (Err("not-there"), false));
+    // Who always takes part: the device, and for what it leaves to others a node.
+    let parties = policy.rules().map(|rule| {
+        let strict = rule.limits().map(|limit| limit.strict);
+        strict.collect::<Vec<_>>()
+    });
+    let party = |number| Strict::Party(PartyId::new(number).unwrap());
+    assert_eq!(parties.collect::<Vec<_>>(), [vec![party(4)], vec![party(4), party(1)]]);
 }
 
 #[test]

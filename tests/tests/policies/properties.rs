@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use quorate_core::policy::fact::{Answer, Answers, JsonValue, NoAnswers};
 use quorate_core::policy::form::FormError;
-use quorate_core::policy::{Amount, Denial, Facts, MAX_POLICY, Policy, Question, Trace};
+use quorate_core::policy::{
+    Amount, Confirmation, Denial, Facts, MAX_POLICY, Policy, Question, Trace,
+};
 use quorate_core::request::{Payload, SignedRequest};
 use quorate_node::policy_file;
 use quorate_tests::cluster::seed;
@@ -33,7 +35,7 @@ impl Maker {
     fn leaf(&mut self) -> Value {
         let account = ACCOUNTS[self.below(2) as usize];
         let small = self.below(4);
-        match self.below(23) {
+        match self.below(26) {
             0 => json!({ "client": [self.client()] }),
             1 | 2 => {
                 let mut of = vec![self.client(), self.client(), self.client()];
@@ -60,6 +62,8 @@ impl Maker {
             }
             11 => json!({ "time": { "before": NOW - 1 + u64::from(small) } }),
             15 => json!({ "creates_contract": true }),
+            23 | 24 => json!({ "confirm": true }),
+            25 => json!({ "elsewhere": self.fact() }),
             13 | 14 => {
                 let of = [signers::account(1), signers::account(2)].map(|one| one.to_string());
                 json!({ "signatures": { "at_least": 1 + self.below(2), "of": of } })
@@ -122,9 +126,11 @@ impl Maker {
             }
             5 if negate => {
                 let inner = self.condition(depth - 1, negate);
-                let waits = inner.to_string().contains("\"delay\"");
-                // A delay does not stand within a not.
-                if waits { inner } else { json!({ "not": inner }) }
+                let text = inner.to_string();
+                // These do not stand within a not.
+                let turned = ["\"delay\"", "\"elsewhere\"", "\"confirm\""];
+                let turned = turned.iter().any(|name| text.contains(name));
+                if turned { inner } else { json!({ "not": inner }) }
             }
             _ => self.leaf(),
         }
@@ -340,6 +346,38 @@ fn one_round_of_questions_is_enough() {
     assert!(asked_some > 500 && changed > 50, "{asked_some} asked, {changed} changed");
 }
 
+/// Nothing is left to others, and nobody asked: then a device judges as a node that finds out nothing. And
+/// what a device leaves to others, or a person confirms, only ever allows more there.
+#[test]
+fn a_device_judges_as_a_node_does_but_for_what_the_policy_says_of_devices() {
+    use Confirmation::{Confirmed, NotAsked, Refused};
+    let mut maker = Maker(ChaCha20Rng::seed_from_u64(seed()));
+    let (mut same, mut more, mut asked) = (0, 0, 0);
+    for _ in 0..4_000 {
+        let policy = maker.policy(true);
+        let mut buffer = Vec::new();
+        let sent = request(maker.payload(&mut buffer), NOW, &maker.approvers());
+        let parsed = Policy::parse(&policy).unwrap();
+        let text = policy_file::to_json(&parsed).to_string();
+        let (node, _) = verdict(&policy, &sent, &Facts::at(NOW));
+        let device = |said| verdict(&policy, &sent, &Facts::on_device(NOW, said)).0;
+        let (yes, no, silent) = (device(Confirmed), device(Refused), device(NotAsked));
+        assert!(node.is_err() || yes.is_ok(), "{text}");
+        assert!(yes.is_ok() || no.is_err() && silent.is_err(), "{text}");
+        assert_eq!(no.is_ok(), silent.is_ok(), "{text}");
+        if !text.contains("\"elsewhere\"") {
+            assert_eq!(node, yes, "{text}");
+            same += 1;
+        }
+        more += usize::from(node.is_err() && yes.is_ok());
+        let request = SignedRequest::parse(&sent).unwrap();
+        let needed = parsed.needs_confirmation(&request, &Facts::on_device(NOW, NotAsked));
+        assert_eq!(needed, yes.is_ok() && silent.is_err(), "{text}");
+        asked += usize::from(needed);
+    }
+    assert!(same > 500 && more > 100 && asked > 100, "{same} same, {more} more, {asked} asked");
+}
+
 /// Whatever is negated: a policy that asks about transactions alone, however, allows nothing else.
 #[test]
 fn what_a_payload_does_not_have_decides_nothing() {
@@ -348,7 +386,7 @@ fn what_a_payload_does_not_have_decides_nothing() {
     while tried < 500 {
         let condition = maker.condition(3, true);
         let text = condition.to_string();
-        let other = ["client", "approvals", "signatures", "time", "message", "delay"];
+        let other = ["client", "approvals", "signatures", "time", "message", "delay", "confirm"];
         if other.iter().any(|name| text.contains(&format!("\"{name}\""))) {
             continue;
         }

@@ -176,6 +176,10 @@ fn the_schema_refuses_what_the_compiler_refuses() {
         json!({ "http": { "url": "https://a", "pointer": "x", "max_age": "1m", "as": "bool", "equals": true } }),
         json!({ "http": { "url": "https://a", "pointer": "", "as": "bool", "equals": true } }),
         json!({ "signatures": { "at_least": 0, "of": [] } }),
+        json!({ "confirm": false }),
+        json!({ "elsewhere": {} }),
+        json!({ "elsewhere": { "chain": [1] } }),
+        json!({ "elsewhere": { "confirm": true } }),
     ];
     let documents: Vec<(&str, Value)> =
         wrong.iter().map(|one| ("condition", one.clone())).collect();

@@ -24,6 +24,7 @@ const WORD: usize = 32;
 pub type CallData = heapless::Vec<u8, MAX_CALL>;
 
 impl At {
+    #[inline(never)]
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
         Ok(Self { chain: reader.u64()?, confirmations: reader.u16()? })
     }
@@ -47,6 +48,7 @@ pub enum Account {
 }
 
 impl Account {
+    #[inline(never)]
     pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
         match reader.u8()? {
             0 => Ok(Self::Fixed(Address(reader.array()?))),
@@ -71,6 +73,7 @@ pub enum Word {
 }
 
 impl Word {
+    #[inline(never)]
     fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
         match reader.u8()? {
             0 => Ok(Self::Fixed(reader.array()?)),
@@ -98,6 +101,7 @@ pub struct Words<'a> {
 }
 
 impl<'a> Words<'a> {
+    #[inline(never)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let count = reader.u8()?;
         if usize::from(count) > MAX_WORDS {
@@ -130,6 +134,7 @@ pub enum Wanted<'a> {
 }
 
 impl<'a> Wanted<'a> {
+    #[inline(never)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         match reader.u8()? {
             0 => Test::read(reader).map(Self::Test),
@@ -171,6 +176,7 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
+    #[inline(never)]
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         Ok(Self {
             at: At::read(reader)?,
@@ -186,6 +192,7 @@ impl<'a> Call<'a> {
 
     /// Whether the words are arguments of such a function, whatever the request has in their places, and
     /// the path leads to a value that the test is made for.
+    #[inline(never)]
     pub(super) fn check(&self) -> Result<(), FormError> {
         let least = |word| match word {
             Word::Fixed(word) => word,
@@ -249,6 +256,7 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, FormError> {
 }
 
 impl<'a> JsonTest<'a> {
+    #[inline(never)]
     fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         match reader.u8()? {
             0 => {
@@ -283,6 +291,7 @@ pub struct Json<'a> {
 }
 
 impl<'a> Json<'a> {
+    #[inline(never)]
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let url = reader.text("url")?;
         if !is_url(url) {

@@ -265,6 +265,7 @@ impl<'a> Transaction<'a> {
     ///
     /// # Errors
     /// [`TransactionError`].
+    #[inline(never)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TransactionError> {
         let (kind, mut outer) =
             TransactionKind::split(bytes).map(|(kind, rest)| (kind, Reader(rest)))?;
@@ -297,6 +298,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// The fields before the signature, and EIP-155's three in place of one.
+    #[inline(never)]
     fn legacy(fields: &mut Reader<'a>, bytes: &'a [u8]) -> Result<Self, TransactionError> {
         let mut read = Self::blank(TransactionKind::Legacy, bytes);
         read.nonce = fields.u64()?;
@@ -318,6 +320,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// The fields that the types with a type byte have in common.
+    #[inline(never)]
     fn typed(
         kind: TransactionKind,
         fields: &mut Reader<'a>,
@@ -371,6 +374,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// What holds for the whole, and the most that it can cost.
+    #[inline(never)]
     fn checked(mut self) -> Result<Self, TransactionError> {
         let creates = self.to.is_none();
         if creates && matches!(self.kind, TransactionKind::Blob | TransactionKind::SetCode) {

@@ -92,6 +92,8 @@ pub enum TypedDataError {
     Bool,
     /// A string is not UTF-8.
     Text,
+    /// This build reads no typed data: it lacks the feature `typed-data`.
+    NotInThisBuild,
 }
 
 impl fmt::Display for TypedDataError {
@@ -117,6 +119,7 @@ impl fmt::Display for TypedDataError {
             Self::Duplicate => "a struct of the typed data has two fields of one name",
             Self::Bool => "a bool of the typed data is neither 0 nor 1",
             Self::Text => "a string of the typed data is not UTF-8",
+            Self::NotInThisBuild => "this build reads no typed data",
         };
         f.write_str(what)
     }
@@ -161,6 +164,7 @@ impl<'a> TypedData<'a> {
     ///
     /// # Errors
     /// [`TypedDataError`].
+    #[inline(never)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, TypedDataError> {
         let mut cursor = Cursor(bytes);
         match cursor.u8()? {
@@ -200,6 +204,7 @@ impl<'a> TypedData<'a> {
 
     /// A field of the domain: `name`, `version`, `chainId`, `verifyingContract` or `salt`.
     #[must_use]
+    #[inline(never)]
     pub fn domain(&self, field: &str) -> Option<Value<'a>> {
         let mut cursor = self.domain;
         for _ in 0..cursor.u8().ok()? {
@@ -249,6 +254,7 @@ fn domain_field(cursor: &mut Cursor<'_>) -> Result<(&'static str, Elementary), T
 }
 
 /// The struct hash of the domain. Its type names the fields that are there, in their order.
+#[inline(never)]
 fn domain_separator(cursor: &mut Cursor<'_>) -> Result<Digest, TypedDataError> {
     let start = *cursor;
     let (mut kind, mut seen) = (Keccak256::new().chain_update("EIP712Domain("), 0u8);

@@ -89,6 +89,7 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    #[inline(never)]
     fn call_data(&self, call: &Call<'_>) -> Result<CallData, Asked> {
         let mut why = Asked::Transaction;
         let data = call.data(&mut |word| {
@@ -103,6 +104,7 @@ impl<'a> Evaluation<'_, 'a> {
         data.ok_or(why)
     }
 
+    #[inline(never)]
     pub(super) fn balance(&mut self, at: At, account: Account, bound: &Bound) -> Answer<'a> {
         let account = match account {
             Account::Fixed(account) => Ok(account),
@@ -130,6 +132,7 @@ impl<'a> Evaluation<'_, 'a> {
         })
     }
 
+    #[inline(never)]
     pub(super) fn block_number(&mut self, at: At, bound: &Bound) -> Answer<'a> {
         match self.block(at) {
             Ok((number, _)) => {
@@ -140,6 +143,7 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn block_age(&mut self, at: At, max: u32) -> Answer<'a> {
         let (chain, now) = (at.chain, self.facts.now);
         match self.block(at).and_then(|(_, time)| age(time, now)) {
@@ -148,6 +152,7 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    #[inline(never)]
     pub(super) fn json(&mut self, json: &Json<'a>) -> Answer<'a> {
         let Json { url, pointer, time, max_age, test } = *json;
         let now = self.facts.now;
@@ -167,6 +172,7 @@ impl<'a> Evaluation<'_, 'a> {
 }
 
 /// `None` if the value is not what the test is made for.
+#[inline(never)]
 fn passes(test: &JsonTest<'_>, value: &JsonValue<'_>) -> Option<bool> {
     Some(match (*test, *value) {
         (

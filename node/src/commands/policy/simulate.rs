@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use quorate_core::policy::ethereum::Address;
-use quorate_core::policy::{Facts, Policy, Question};
+use quorate_core::policy::{Confirmation, Facts, Here, Policy, Question};
 use quorate_core::request::{ClientKey, SignedRequest};
 
 use super::{moment, parsed, read};
@@ -36,12 +36,37 @@ pub(in crate::commands) struct Simulation {
     /// The account of the key that would sign, for conditions about $key
     #[arg(long, value_name = "ADDRESS", value_parser = account)]
     account: Option<Address>,
+    /// Judge as a device would, without a network; what the person there has said, if anything
+    #[arg(long, value_name = "SAID", num_args = 0..=1, default_missing_value = "nothing")]
+    #[arg(conflicts_with_all = ["facts", "live"])]
+    device: Option<Said>,
     /// Ask the sources in the [facts] of this folder's quorate.toml for what --facts does not have
     #[arg(long)]
     live: bool,
     /// Keep all facts in a file, for --facts
     #[arg(long, value_name = "FILE", requires = "live")]
     record: Option<PathBuf>,
+}
+
+/// What the person at a device has said.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Said {
+    /// Nobody was asked
+    Nothing,
+    /// The button was pressed
+    Confirmed,
+    /// The other button was pressed
+    Refused,
+}
+
+impl Said {
+    fn here(self) -> Here {
+        Here::Device(match self {
+            Self::Nothing => Confirmation::NotAsked,
+            Self::Confirmed => Confirmation::Confirmed,
+            Self::Refused => Confirmation::Refused,
+        })
+    }
 }
 
 fn account(text: &str) -> Result<Address, String> {
@@ -62,7 +87,8 @@ pub(super) fn simulate(global: &Global, simulation: &Simulation) -> Result<(), C
     let mut recorded = simulation.facts.as_deref().map(recorded).transpose()?.unwrap_or_default();
     let now = at.unwrap_or_else(|| SystemClock.unix().as_secs());
     let (account, known_since) = (*account, *known_since);
-    let facts = Facts { account, known_since, vetoes: vetoed_by, ..Facts::at(now) };
+    let here = simulation.device.map_or(Here::Node, Said::here);
+    let facts = Facts { account, known_since, vetoes: vetoed_by, here, ..Facts::at(now) };
     let mut unknown = Vec::new();
     if simulation.live {
         unknown = ask(global, &policy, &request, &facts, &mut recorded)?;
@@ -83,6 +109,13 @@ pub(super) fn simulate(global: &Global, simulation: &Simulation) -> Result<(), C
         text.push_str(&format!("it waits for delays alone, until {opens_text}\n"));
         if opens >= request.expires() {
             text.push_str("by then it has expired: ask with a later expiry\n");
+        }
+    }
+    if let (Some(_), Some(fields)) = (simulation.device, object.as_object_mut()) {
+        let needed = policy.needs_confirmation(&request, &facts);
+        fields.insert("needs_confirmation".to_owned(), needed.into());
+        if needed {
+            text.push_str("the device asks the person before it\n");
         }
     }
     if let (true, Some(fields)) = (simulation.live, object.as_object_mut()) {

@@ -137,6 +137,11 @@ impl Service {
             Transcript::new("dkg-session").bytes(&terms.context()).party(self.me).finish();
         let CreateKey { name, policy, approval, .. } = create;
         let proposal = PeerMessage::ProposeKey { session, terms, name, policy, approval };
+        if let Some((_, why)) =
+            self.too_long_for(&parties, &proposal, "the proposal with its policy")
+        {
+            return Err(bad(why));
+        }
         let mut unreachable = PartySet::EMPTY;
         for to in parties.iter() {
             if !self.send(to, proposal.clone()) {

@@ -1,0 +1,80 @@
+//! The firmware on QEMU's boards. What they share is here; a binary says where its devices are.
+//!
+//! | UART | for |
+//! |---|---|
+//! | 0 | the link to the host |
+//! | 1 | noise: bytes from the host's generator come in |
+//! | 2 | the person: the screen's text goes out, `y` and `n` come in |
+//! | 3 | the place of a panic or a fault goes out; a board that works says nothing |
+//!
+//! External RAM that QEMU keeps in a file is the flash ([`flash`]). Interrupts stay off: a pending one only
+//! ends a sleep ([`clock::sleep`]).
+#![no_std]
+
+pub mod clock;
+pub mod fault;
+pub mod flash;
+#[cfg(feature = "full")]
+mod heap;
+pub mod image;
+pub mod person;
+pub mod uart;
+
+use clock::Timer;
+use flash::Flash;
+use person::Terminal;
+use quorate_firmware::device::{Device, Parts};
+use quorate_firmware::platform::Person as _;
+use uart::{Noise, Uart};
+
+/// Where a board's devices are.
+pub struct Map {
+    /// The first UART; three more follow it.
+    pub uarts: usize,
+    /// A CMSDK timer.
+    pub timer: usize,
+    /// What it counts in a second.
+    pub hertz: u32,
+    /// RAM that QEMU keeps in a file.
+    pub flash: usize,
+}
+
+/// What the firmware asks of a board.
+pub struct Board;
+
+impl quorate_firmware::platform::Platform for Board {
+    type Link = Uart;
+    type Flash = Flash;
+    type Noise = Noise;
+    type Person = Terminal;
+    type Clock = Timer;
+}
+
+/// Runs the firmware.
+pub fn run(map: &Map) -> ! {
+    let uart = |number: usize| map.uarts + 0x1000 * number;
+    #[cfg(feature = "full")]
+    heap::start();
+    fault::tell_over(uart(3));
+    clock::wake_by_interrupts();
+    if let Some(mut core) = cortex_m::Peripherals::take() {
+        clock::start_ticks(&mut core.SYST, map.hertz);
+    }
+    let clock = Timer::new(map.timer, map.hertz);
+    let noise = Noise::new(Uart::new(uart(1)), clock.clone());
+    // SAFETY: on both boards QEMU has 16 MB of RAM there, and no image lies in it.
+    let flash = unsafe { Flash::new(map.flash) };
+    let mut person = Terminal::new(Uart::new(uart(2)));
+    person.show("Quorate");
+    let parts =
+        Parts { link: Uart::new(uart(0)), flash, noise, person, clock, firmware: image::digest() };
+    let Ok(device) = Device::<Board>::new(parts) else { panic!("the flash does not work") };
+    let Some(device) = cortex_m::singleton!(: Device<Board> = device) else {
+        panic!("a board has one device")
+    };
+    loop {
+        device.poll();
+        device.note_stack(image::stack_used());
+        clock::sleep();
+    }
+}

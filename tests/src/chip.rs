@@ -1,0 +1,11 @@
+//! The firmware as real ARM code in the emulator: its images, a chip that can be switched off at any moment,
+//! put back to an earlier state, or given bad noise, and a host that talks to it.
+
+mod emulator;
+mod host;
+mod image;
+mod terminal;
+
+pub use emulator::{Emulator, Options, Power, Source};
+pub use host::{Gone, Host, Reply, Said};
+pub use image::{Image, Machine};
