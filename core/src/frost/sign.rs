@@ -246,6 +246,27 @@ impl<G: FrostSuite> Reserved<'_, G> {
     }
 }
 
+impl<G: FrostSuite> Reserved<'_, G> {
+    /// [`Self::persist`] for a store that keeps the last answer beside the pool: the share is computed first,
+    /// `store` writes both as one, and only when that is **durable** the share comes out. Asked again for the same
+    /// list, such a store has the answer, and no nonce is needed.
+    ///
+    /// # Errors
+    /// Those of `store`; outside, [`SignError`] as of [`Consumed::sign`], with nothing stored.
+    pub fn answer<E>(
+        self,
+        key: &FrostKey<G>,
+        store: impl FnOnce(&Change, &SignatureShare) -> Result<(), E>,
+    ) -> Result<Result<SignatureShare, E>, SignError> {
+        let share = self.consumed.sign(key)?;
+        let stored = store(&self.change, &share);
+        if stored.is_ok() {
+            self.pool.saved();
+        }
+        Ok(stored.map(|()| share))
+    }
+}
+
 /// A nonce that its pool has durably lost: it makes one share, for one message and list.
 pub struct Consumed<G: FrostSuite> {
     listed: Listed<G>,

@@ -3,8 +3,8 @@
 //!
 //! After the coordinator's start the device offers its pool of commitments; the coordinator shows the list of one
 //! commitment of each member; the answer to it is the share. Before it leaves, in this order, each written and
-//! read back: what the policy counts, the pool without the nonce, and the answer. The same list again gets the
-//! same answer, out of the ledger. A pool is of one generation of the journal: one from before the operator
+//! read back: what the policy counts, and in one record the pool without the nonce and the answer. The same list
+//! again gets the same answer, out of the ledger. A pool is of one generation of the journal: one from before the operator
 //! accepted a lost history signs nothing any more.
 
 use alloc::boxed::Box;
@@ -17,8 +17,6 @@ use quorate_core::hash::{Digest, Transcript};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::Tweak;
 use quorate_core::session::{Header, Protocol};
-use quorate_core::wire;
-use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{Engine, Stage};
@@ -27,18 +25,10 @@ use crate::journal;
 use crate::judge::{Count, Reading};
 use crate::message::{self, Rejection, Signing as Carrier};
 use crate::platform::Platform;
-use crate::store::{MAX_KEYS, MAX_RECORD, Part, Slot};
+use crate::store::{MAX_KEYS, MAX_RECORD, StoreError};
 
 /// Nonces that are made at a time; with the commitments to them an offer fits into one message.
 const POOL: usize = 8;
-
-/// The last answer that left, and to what.
-#[derive(Serialize, Deserialize)]
-struct Answered<'a> {
-    /// H of the coordinator and its list, byte by byte.
-    list: Digest,
-    share: &'a [u8],
-}
 
 /// A session that waits for its list.
 pub(super) struct Waiting<G: FrostSuite> {
@@ -58,6 +48,11 @@ pub(super) enum Running {
 pub(super) fn is_for(reading: &Reading, quorum: PartySet) -> bool {
     let schnorr = matches!(reading.suite, Suite::SchnorrSecp256k1 | Suite::SchnorrEd25519);
     schnorr && quorum.len() != reading.holders.quorum()
+}
+
+/// Room for one record of the store, on the heap.
+fn room() -> Box<Zeroizing<[u8; MAX_RECORD]>> {
+    Box::new(Zeroizing::new([0; MAX_RECORD]))
 }
 
 fn digest_of(from: PartyId, list: &[u8]) -> Digest {
@@ -94,10 +89,10 @@ impl<P: Platform> Engine<P> {
     ) -> Result<Box<Waiting<G>>, Rejection<'static>> {
         let signing = self.signing(slot).ok_or(Rejection::Fault)?;
         let (session, coordinator) = (signing.session, signing.coordinator);
-        let mut buffer = Zeroizing::new(vec![0; MAX_RECORD]);
+        let mut buffer = room();
         let number = reading.number;
-        let public = self.load_public(number, &mut buffer).ok_or(Rejection::Fault)?;
-        let opened = self.open_key::<G>(number, &mut buffer).ok_or(Rejection::Fault)?;
+        let public = self.load_public(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
+        let opened = self.open_key::<G>(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
         let key = FrostKey::of(&public, &opened).map_err(|_| Rejection::Fault)?;
         drop(opened);
         let (tweak, message) = (Tweak::None, reading.digest);
@@ -121,10 +116,10 @@ impl<P: Platform> Engine<P> {
         &mut self,
         number: u8,
         key: &FrostKey<G>,
-        buffer: &mut [u8],
+        buffer: &mut [u8; MAX_RECORD],
     ) -> Option<NoncePool<G>> {
         let incarnation = self.incarnation()?;
-        let found = self.store.load(Slot::Key(number, Part::Pool), buffer).ok()??;
+        let found = self.store.pool(number, buffer).ok()??;
         NoncePool::open(key, incarnation, found).ok().filter(|pool| pool.remaining() > 0)
     }
 
@@ -133,7 +128,7 @@ impl<P: Platform> Engine<P> {
         &mut self,
         number: u8,
         key: &FrostKey<G>,
-        buffer: &mut [u8],
+        buffer: &mut [u8; MAX_RECORD],
     ) -> Option<NoncePool<G>> {
         if let Some(pool) = self.load_pool(number, key, buffer) {
             return Some(pool);
@@ -142,7 +137,7 @@ impl<P: Platform> Engine<P> {
         let mut rng = self.rng(key.public().context())?;
         let pool = NoncePool::generate(key, incarnation, POOL, &mut rng).ok()?;
         // What a crash forgets is offered to nobody.
-        self.store.save(Slot::Key(number, Part::Pool), &pool.record().ok()?).ok()?;
+        self.store.renew_pool(number, &pool.record().ok()?, buffer).ok()?;
         Some(pool)
     }
 
@@ -196,43 +191,34 @@ impl<P: Platform> Engine<P> {
         let refused = Rejection::Failed("the list of commitments is not possible");
         let listed = waiting.signer.handle_list(from, bytes).map_err(|_| refused)?;
         let quorum = waiting.signer.quorum();
-        let mut buffer = Zeroizing::new(vec![0; MAX_RECORD]);
+        let mut buffer = room();
         let number = waiting.number;
         let pool = self.load_pool(number, &waiting.key, &mut buffer);
         let mut pool = pool.ok_or(Rejection::Failed("the nonce was used before"))?;
         let reserved = listed.reserve(&waiting.key, &mut pool);
         let reserved =
             reserved.map_err(|_| Rejection::Failed("the device's own commitment is not there"))?;
-        self.judge_slot(slot, &mut buffer, Count::Release(quorum))?;
-        let place = Slot::Key(number, Part::Pool);
-        let consumed = reserved.persist(|change| {
-            let stored = self.store.load(place, &mut buffer).ok().flatten();
-            if !stored.is_some_and(|stored| change.replaces(stored)) {
-                return Err(Rejection::Fault);
-            }
-            self.store.save(place, change.record()).map_err(|_| Rejection::Fault)
-        })?;
+        self.judge_slot(slot, &mut buffer[..], Count::Release(quorum))?;
         self.announce_head().ok_or(Rejection::Fault)?;
-        let share = consumed.sign(&waiting.key).map_err(|_| Rejection::Fault)?;
         let mut encoded = [0; MAX_MESSAGE];
-        let share = share.encode(&mut encoded).map_err(|_| Rejection::Fault)?;
-        let record = wire::encode(&Answered { list, share }, &mut buffer);
-        let record = record.map_err(|_| Rejection::Fault)?;
-        let kept = self.store.save(Slot::Key(number, Part::Answer), record);
-        kept.map_err(|_| Rejection::Fault)?;
-        Ok(share.to_vec())
+        let mut length = 0;
+        let answered = reserved.answer(&waiting.key, |change, share| {
+            let share = share.encode(&mut encoded).map_err(|_| StoreError::TooLong)?;
+            length = share.len();
+            let replaces = |stored: &[u8]| change.replaces(stored);
+            self.store.consume(number, (&list, share), change.record(), replaces, &mut buffer)
+        });
+        match answered {
+            Ok(Ok(_)) => Ok(encoded.get(..length).unwrap_or_default().to_vec()),
+            Ok(Err(_)) | Err(_) => Err(Rejection::Fault),
+        }
     }
 
     /// Whether this very list was answered last: then the same answer is given.
     fn answer_again(&mut self, from: PartyId, list: &Digest) -> bool {
-        let mut buffer = vec![0; MAX_RECORD];
+        let mut buffer = room();
         for number in 0..MAX_KEYS {
-            let found = self.store.load(Slot::Key(number, Part::Answer), &mut buffer);
-            let Ok(Some(bytes)) = found else { continue };
-            let Ok(Answered { list: known, share }) = wire::decode::<Answered<'_>>(bytes) else {
-                continue;
-            };
-            if known == *list {
+            if let Ok(Some(share)) = self.store.answer(number, list, &mut buffer) {
                 let share = share.to_vec();
                 self.send(from, &Carrier { bytes: &share });
                 return true;
