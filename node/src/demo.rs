@@ -2,6 +2,8 @@
 //! command line and API that everybody uses. Everything happens in a temporary folder.
 
 mod chain;
+#[doc(hidden)]
+pub mod chip;
 mod cluster;
 mod story;
 
@@ -32,6 +34,15 @@ pub struct DemoArgs {
     /// A dev chain (Anvil, Hardhat) by its JSON-RPC URL: funds the address and sends the transactions
     #[arg(long)]
     pub chain: Option<String>,
+    /// Party 4 is a chip: the firmware as ARM code in QEMU, with a screen and two buttons
+    #[arg(long)]
+    pub device: bool,
+    /// The chip's firmware, an ELF file; by default where `firmware/boards/check` or the tests build it
+    #[arg(long, value_name = "FILE", requires = "device")]
+    pub firmware: Option<PathBuf>,
+    /// You press the chip's buttons
+    #[arg(long, requires = "device")]
+    pub interactive: bool,
     /// Makes one SoftHSM token in this folder and stops; the demo calls itself with it
     #[arg(long, hide = true)]
     pub make_token: Option<PathBuf>,
@@ -44,6 +55,9 @@ pub struct DemoArgs {
 pub fn run(args: &DemoArgs, json: bool) -> Result<(), DemoError> {
     if let Some(folder) = &args.make_token {
         return cluster::make_token(folder, args.module.as_deref());
+    }
+    if args.device {
+        return story::device::tell(args, json);
     }
     story::tell(args, json)
 }

@@ -29,6 +29,8 @@ pub use shown::{DeviceInfo, DeviceState, RelayStatus, Shown};
 /// The first pause before the device is tried again; it doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// What the device wants later is given again so much later, if nothing else comes before.
+const AGAIN: Duration = Duration::from_millis(250);
 /// An idle device is asked how it stands so often.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
@@ -147,7 +149,13 @@ impl Relay {
         };
         shown.connected(device.hello());
         tracing::info!(%line, "the device is unlocked: relaying");
-        let mut serving = Serving { network, shown, queue: Queue::default(), waiting: None };
+        let mut serving = Serving {
+            network,
+            shown,
+            queue: Queue::default(),
+            waiting: None,
+            again: Instant::now(),
+        };
         while let Some(unasked) = device.unasked() {
             serving.unasked(unasked);
         }
@@ -216,8 +224,17 @@ struct Serving<'a> {
     network: &'a Network,
     shown: &'a Shown,
     queue: Queue,
-    /// The request that is not answered yet, and until when it should be.
-    waiting: Option<(u32, Instant)>,
+    /// The request that is not answered yet.
+    waiting: Option<Waiting>,
+    /// When what is held is given again at the latest.
+    again: Instant,
+}
+
+struct Waiting {
+    id: u32,
+    until: Instant,
+    /// What it was, if it was relayed.
+    frame: Option<(u16, Vec<u8>)>,
 }
 
 impl Serving<'_> {
@@ -233,10 +250,14 @@ impl Serving<'_> {
                     next_status = Instant::now() + STATUS_EVERY;
                     self.say(device, &Request::Status).await?;
                 } else if let Some(outgoing) = self.queue.pop() {
-                    self.forward(device, &outgoing).await?;
+                    self.forward(device, outgoing).await?;
                 }
             }
-            let until = self.waiting.map_or(next_status, |(_, until)| until);
+            let until = match &self.waiting {
+                Some(waiting) => waiting.until,
+                None if self.queue.holds() => self.again.min(next_status),
+                None => next_status,
+            };
             tokio::select! {
                 said = device.read() => self.hear(said)?,
                 event = events.recv() => match event {
@@ -247,34 +268,38 @@ impl Serving<'_> {
                     if self.waiting.is_some() {
                         return Err(DeviceError::Silent(ANSWER));
                     }
+                    // A person may have answered, which nobody hears of.
+                    self.queue.release(None);
                 }
-                // There is more to forward.
-                () = std::future::ready(()), if self.waiting.is_none() && !self.queue.is_empty() => {}
             }
         }
     }
 
     async fn say(&mut self, device: &mut Device, request: &Request<'_>) -> Result<(), DeviceError> {
         let id = device.send(request).await?;
-        self.waiting = Some((id, Instant::now() + ANSWER));
+        self.waiting = Some(Waiting { id, until: Instant::now() + ANSWER, frame: None });
         Ok(())
     }
 
     async fn forward(
         &mut self,
         device: &mut Device,
-        outgoing: &Outgoing,
+        outgoing: Outgoing,
     ) -> Result<(), DeviceError> {
-        let id = |party: &u16| PartyId::new(*party);
-        let request = match outgoing {
-            Outgoing::Up(party) => id(party).map(Request::PeerUp),
-            Outgoing::Down(party) => id(party).map(Request::PeerDown),
-            Outgoing::Frame(party, bytes) => id(party).map(|from| Request::Relay { from, bytes }),
+        let request = match &outgoing {
+            Outgoing::Up(party) => PartyId::new(*party).map(Request::PeerUp),
+            Outgoing::Down(party) => PartyId::new(*party).map(Request::PeerDown),
+            Outgoing::Frame(party, bytes) => {
+                PartyId::new(*party).map(|from| Request::Relay { from, bytes })
+            }
         };
-        match request {
-            Some(request) => self.say(device, &request).await,
-            None => Ok(()),
+        // Members have numbers that are good.
+        let Some(request) = request else { return Ok(()) };
+        self.say(device, &request).await?;
+        if let (Outgoing::Frame(party, bytes), Some(waiting)) = (outgoing, &mut self.waiting) {
+            waiting.frame = Some((party, bytes));
         }
+        Ok(())
     }
 
     /// A link of the network.
@@ -322,18 +347,34 @@ impl Serving<'_> {
                     refused => DeviceError::Refused(refused),
                 });
             }
+            Said::Refused(Refused::Later(_)) => {
+                let frame = self.answered(id).and_then(|waiting| waiting.frame);
+                if let Some((party, frame)) = frame {
+                    self.queue.hold(party, frame);
+                    self.again = Instant::now() + AGAIN;
+                }
+            }
             // What it says of a frame that it could not read has no id.
             Said::Refused(refused) => {
                 tracing::debug!("the device: {}", DeviceError::Refused(refused));
                 self.shown.refused(refused);
+                drop(self.answered(id));
             }
-            Said::Status(status) => self.shown.status(&status),
-            Said::Done | Said::Hello(_) => {}
-        }
-        if id == 0 || self.waiting.is_some_and(|(asked, _)| asked == id) {
-            self.waiting = None;
+            Said::Status(status) => {
+                self.shown.status(&status);
+                drop(self.answered(id));
+            }
+            Said::Done | Said::Hello(_) => {
+                if let Some(Waiting { frame: Some((party, _)), .. }) = self.answered(id) {
+                    self.queue.release(Some(party));
+                }
+            }
         }
         Ok(())
+    }
+
+    fn answered(&mut self, id: u32) -> Option<Waiting> {
+        self.waiting.take_if(|waiting| id == 0 || waiting.id == id)
     }
 
     fn unasked(&mut self, unasked: Unasked) {

@@ -20,6 +20,9 @@ use crate::relay::{DeviceInfo, DeviceState, RelayStatus};
 pub(super) use line::{LineArgs, RelayedArgs};
 use line::{PinArgs, new_pin, with_device};
 
+/// Bytes of the members' digest that a screen shows.
+const SHOWN: usize = 16;
+
 /// `device …`
 #[derive(Subcommand, Debug)]
 pub(super) enum DeviceVerb {
@@ -228,9 +231,10 @@ fn join(global: &Global, args: &JoinArgs) -> Result<(), CommandError> {
     }
     let network = membership.network();
     let digest = hex::encode(link::membership_digest(&network, party, &members));
+    let shown = digest.get(..2 * SHOWN).unwrap_or_default();
     let pin = args.pin.read(global)?;
     if !global.json {
-        eprintln!("the device's screen must show {digest}; if it does, press its button");
+        eprintln!("the device's screen must show {shown}; if it does, press its button");
     }
     with_device(global, &args.line, async |device| {
         if let Some(identity) = device.hello().identity
@@ -246,10 +250,10 @@ fn join(global: &Global, args: &JoinArgs) -> Result<(), CommandError> {
         device.order(&Request::Join { network, party, members }, PERSON).await
     })?;
     let object = json!({
-        "party": party.number(), "network": hex::encode(network), "digest": digest,
+        "party": party.number(), "network": hex::encode(network), "digest": digest, "shown": shown,
     });
     let text = format!(
-        "the device is party {party} of network {} now\ndigest    {digest}",
+        "the device is party {party} of network {} now\nmembers   {shown}",
         hex::encode(network)
     );
     global.print(&object, &text);

@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use quorate_hsm::HsmError;
 use serde_json::Value;
 
+use super::chip::{Chip, find_firmware};
 use super::{DemoArgs, DemoHsm};
 use crate::exit::Exit;
 
 /// How many parties the demo has.
 pub(super) const PARTIES: u16 = 4;
+/// Which of them is a chip, where one is.
+pub(super) const CHIP: u16 = 4;
 
 /// Why the demo stopped.
 #[derive(Debug)]
@@ -101,6 +104,14 @@ pub(super) struct Node {
     api: SocketAddr,
     softhsm: Option<PathBuf>,
     child: Option<Child>,
+    /// Of a party in a chip: its own identity. The folder is its relay's.
+    device: Option<String>,
+}
+
+/// A chip's image and line.
+struct Chipped {
+    firmware: PathBuf,
+    port: u16,
 }
 
 /// Children die with it, whatever happens.
@@ -109,6 +120,7 @@ pub(super) struct Cluster {
     pub(super) root: tempfile::TempDir,
     pub(super) nodes: Vec<Node>,
     module: Option<PathBuf>,
+    chip: Option<Chipped>,
 }
 
 impl Drop for Cluster {
@@ -150,6 +162,67 @@ fn free_ports(count: usize) -> Result<Vec<SocketAddr>, DemoError> {
 impl Cluster {
     /// Initialises four nodes and their membership file; starts none.
     pub(super) fn create(args: &DemoArgs) -> Result<Self, DemoError> {
+        let (mut cluster, ports) = Self::empty(args)?;
+        for (party, pair) in (1..=PARTIES).zip(ports.chunks_exact(2)) {
+            let [listen, api] = pair else { continue };
+            cluster.initialise(party, *listen, *api)?;
+        }
+        cluster.write_membership()?;
+        Ok(cluster)
+    }
+
+    /// Three nodes, a relay, and a chip that has its identity, but belongs to no network yet.
+    pub(super) fn create_with_chip(args: &DemoArgs) -> Result<(Self, Chip), DemoError> {
+        let firmware = args.firmware.clone().or_else(find_firmware).ok_or_else(|| {
+            DemoError::Local(
+                "no firmware found: build it with `firmware/boards/check`, or give --firmware"
+                    .to_owned(),
+            )
+        })?;
+        let (mut cluster, mut ports) = Self::empty(args)?;
+        let port = ports.pop().map_or(0, |address| address.port());
+        cluster.chip = Some(Chipped { firmware: firmware.clone(), port });
+        let chip = Chip::start(&cluster.chip_folder(), &firmware, port)?;
+        for (party, pair) in (1..=PARTIES).zip(ports.chunks_exact(2)) {
+            let [listen, api] = pair else { continue };
+            cluster.initialise(party, *listen, *api)?;
+        }
+        let made = cluster.command(CHIP, &["device".into(), "init".into()])?;
+        let identity = made.get("identity").and_then(Value::as_str).map(str::to_owned);
+        if let Some(node) = cluster.nodes.iter_mut().find(|node| node.party == CHIP) {
+            node.device = identity;
+        }
+        cluster.write_membership()?;
+        Ok((cluster, chip))
+    }
+
+    /// The chip's image.
+    pub(super) fn firmware(&self) -> &Path {
+        self.chip.as_ref().map_or(Path::new(""), |chip| &chip.firmware)
+    }
+
+    /// Where the chip's relay finds it.
+    pub(super) fn chip_port(&self) -> u16 {
+        self.chip.as_ref().map_or(0, |chip| chip.port)
+    }
+
+    /// The chip's flash and what else it has.
+    pub(super) fn chip_folder(&self) -> PathBuf {
+        self.root.path().join("chip")
+    }
+
+    fn write_device_pin(&self) -> Result<PathBuf, DemoError> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = self.root.path().join("device.pin");
+        let mut random = [0; 8];
+        getrandom::getrandom(&mut random).map_err(|e| local("randomness", e))?;
+        fs::write(&file, hex::encode(random)).map_err(|e| local("writing a pin", e))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+            .map_err(|e| local("writing a pin", e))?;
+        Ok(file)
+    }
+
+    fn empty(args: &DemoArgs) -> Result<(Self, Vec<SocketAddr>), DemoError> {
         let binary = std::env::current_exe().map_err(|e| local("finding this program", e))?;
         let root = tempfile::Builder::new()
             .prefix("quorate-demo-")
@@ -164,14 +237,9 @@ impl Cluster {
                     .ok_or(DemoError::NoModule)?,
             ),
         };
-        let mut cluster = Self { binary, root, nodes: Vec::new(), module };
-        let ports = free_ports(2 * usize::from(PARTIES))?;
-        for (party, pair) in (1..=PARTIES).zip(ports.chunks_exact(2)) {
-            let [listen, api] = pair else { continue };
-            cluster.initialise(party, *listen, *api)?;
-        }
-        cluster.write_membership()?;
-        Ok(cluster)
+        let cluster = Self { binary, root, nodes: Vec::new(), module, chip: None };
+        // One more, for the line to a chip.
+        Ok((cluster, free_ports(2 * usize::from(PARTIES) + 1)?))
     }
 
     fn membership_file(&self) -> PathBuf {
@@ -185,7 +253,8 @@ impl Cluster {
         api: SocketAddr,
     ) -> Result<(), DemoError> {
         let folder = self.root.path().join(format!("party-{party}"));
-        let mut node = Node { party, folder, listen, api, softhsm: None, child: None };
+        let (softhsm, child, device) = (None, None, None);
+        let mut node = Node { party, folder, listen, api, softhsm, child, device };
         let mut hsm: Vec<String> = vec!["--hsm".into(), "software".into()];
         if let Some(module) = self.module.clone() {
             let place = self.root.path().join(format!("token-{party}"));
@@ -208,6 +277,11 @@ impl Cluster {
         let membership = self.membership_file().display().to_string();
         init.extend(["--membership".into(), membership]);
         init.extend(hsm);
+        if let (CHIP, Some(Chipped { port, .. })) = (party, &self.chip) {
+            let pin = self.write_device_pin()?.display().to_string();
+            init.extend(["--device-tcp".into(), format!("127.0.0.1:{port}")]);
+            init.extend(["--device-pin-file".into(), pin]);
+        }
         self.nodes.push(node);
         self.command(party, &init).map(drop)
     }
@@ -251,7 +325,12 @@ impl Cluster {
                     DemoError::Unexpected(format!("no identity of party {} in: {said}", node.party))
                 })?;
             group.push("--member".into());
-            group.push(format!("{0},party-{0},{identity},{1}", node.party, node.listen));
+            // The key that the network pins is the chip's own; its relay's opens the links.
+            let (key, relay) = match &node.device {
+                Some(device) => (device.as_str(), format!(",{identity}")),
+                None => (identity, String::new()),
+            };
+            group.push(format!("{0},party-{0},{key},{1}{relay}", node.party, node.listen));
         }
         self.command(1, &group).map(drop)
     }
@@ -316,9 +395,13 @@ impl Cluster {
         let until = Instant::now() + Duration::from_secs(30);
         let running: Vec<u16> =
             self.nodes.iter().filter(|node| node.child.is_some()).map(|node| node.party).collect();
-        for party in &running {
+        // A relay has peers, but is none: its device is.
+        let nodes = running.iter().copied().filter(|party| !self.is_relay(*party));
+        for party in &nodes.collect::<Vec<_>>() {
             while !self.is_linked(*party, running.len() - 1) {
-                self.check_alive(*party)?;
+                for party in &running {
+                    self.check_alive(*party)?;
+                }
                 if super::story::interrupted() {
                     return Err(DemoError::Interrupted);
                 }
@@ -367,6 +450,10 @@ impl Cluster {
             });
         }
         Ok(())
+    }
+
+    fn is_relay(&self, party: u16) -> bool {
+        self.node(party).is_ok_and(|node| node.device.is_some())
     }
 
     fn is_linked(&self, party: u16, links: usize) -> bool {

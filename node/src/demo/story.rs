@@ -1,5 +1,7 @@
 //! What the demo shows, step by step.
 
+pub(super) mod device;
+
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
