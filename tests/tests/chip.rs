@@ -2,3 +2,5 @@
 
 #[path = "chip/link.rs"]
 mod link;
+#[path = "chip/spoil.rs"]
+mod spoil;
