@@ -136,6 +136,28 @@ pub fn session_key_digest(
         .finish()
 }
 
+/// A party's session key of this boot, certified by its identity key for one session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionKeyCertificate {
+    /// Whose.
+    pub party: PartyId,
+    /// Random per boot.
+    pub boot: [u8; 16],
+    /// The public key.
+    pub key: Identity,
+    /// The identity key's signature on [`session_key_digest`].
+    pub signature: Bytes64,
+}
+
+impl SessionKeyCertificate {
+    /// Whether `identity` has certified the key for this session of this network.
+    #[must_use]
+    pub fn is_signed_by(&self, identity: &Identity, network: &[u8; 16], session: &Digest) -> bool {
+        let digest = session_key_digest(network, self.party, &self.boot, &self.key, session);
+        identity.verify(&digest, &self.signature)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -34,7 +34,7 @@ pub use delay::{Delay, MAX_DELAY, MAX_VETOERS};
 pub use denial::{Asked, Denial, Gap, Reason, Source};
 use evaluate::Evaluation;
 pub use evaluate::{Trace, Truth};
-pub use fact::{Facts, Question};
+pub use fact::{Confirmation, Facts, Here, Question};
 use form::{FormError, Reader};
 use payload::{PayloadError, Subject};
 pub use rule::{Charge, Kinds, Limit, MAX_LIMITS, MAX_RULES, Measure, Rule, Scope, Strict};
@@ -210,6 +210,29 @@ impl<'a> Policy<'a> {
                 truth(ask);
             }
         }
+    }
+
+    /// Whether to ask the person at the device: the request is denied, nobody was asked yet, and it would be
+    /// allowed if the person confirmed it. A node asks nobody.
+    ///
+    /// Limits are for whoever counts. If no rule that allows the request has room, those that allow it as if
+    /// it were confirmed may: [`Policy::judge`] names them.
+    #[must_use]
+    pub fn needs_confirmation(&self, request: &SignedRequest<'_>, facts: &Facts<'_>) -> bool {
+        if facts.here != Here::Device(Confirmation::NotAsked)
+            || self.check_expiry(request, facts.now).is_err()
+        {
+            return false;
+        }
+        let read = Read::of(&request.payload());
+        let confirmed = Facts { here: Here::Device(Confirmation::Confirmed), ..*facts };
+        !self.allows(request, &read, facts) && self.allows(request, &read, &confirmed)
+    }
+
+    /// Whether a rule allows a request that has not expired.
+    fn allows(&self, request: &SignedRequest<'_>, read: &Read<'_>, facts: &Facts<'_>) -> bool {
+        let mut rules = self.rules().filter(|rule| rule.kinds.contains(read.kind));
+        rules.any(|rule| self.ask(&rule, request, read, facts, &mut |_| {}).is_ok())
     }
 
     fn check_expiry(&self, request: &SignedRequest<'_>, now: u64) -> Result<(), Reason<'static>> {

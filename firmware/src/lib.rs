@@ -1,13 +1,34 @@
-//! A party on a chip, as a library that knows no hardware: a board brings a [`platform`], and calls.
+//! A party on a chip, as a library that knows no hardware: a board brings a [`platform`], makes a
+//! [`device::Device`] and calls [`device::Device::poll`] for ever.
 //!
 //! It has no allocator, and no `unsafe`.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+mod channels;
+mod clock;
+pub mod device;
 pub mod entropy;
 #[cfg(test)]
 mod flash_simulator;
 pub mod journal;
+mod judge;
+mod keygen;
+pub mod message;
 pub mod pin;
 pub mod platform;
+mod screen;
+mod signing;
 pub mod store;
+
+/// Holders of a key that a device has room for.
+pub const MAX_HOLDERS: usize = 7;
+/// Nonce keys of one holder that a device has room for.
+pub const MAX_NONCE_KEYS: usize = 15;
+/// Members of a quorum that a device has room for.
+pub const MAX_QUORUM: usize = 5;
+/// A person has so many seconds for an answer.
+pub const PATIENCE: u16 = 55;
+
+pub use keygen::MAX_POLICY;
+pub use signing::MAX_REQUEST;

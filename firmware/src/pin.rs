@@ -78,6 +78,12 @@ impl Pin {
         Ok(pin)
     }
 
+    /// For a store that cannot be read: whatever is asked, the store refuses.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self { open_at: 0 }
+    }
+
     /// Wrong PINs before the device wipes itself; [`MAX_TRIES`] without a PIN.
     ///
     /// # Errors

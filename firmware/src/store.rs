@@ -73,6 +73,8 @@ pub enum Slot {
     Identity,
     /// The network, its parties, and which of them the device is.
     Membership,
+    /// The newest head of another member's log, by the member's place, below 8.
+    Head(u8),
     /// A part of one of the keys, by the key's number, below [`MAX_KEYS`].
     Key(u8, Part),
 }
@@ -96,7 +98,7 @@ pub enum Part {
     Pool,
 }
 
-/// Slots as they are numbered in flash; 0 to 7 are the store's own.
+/// Slots as they are numbered in flash.
 pub(crate) mod slots {
     /// The first record of a bank, written last: the bank counts from then on.
     pub(crate) const COMMIT: u8 = 0;
@@ -110,14 +112,20 @@ pub(crate) mod slots {
     pub(crate) const PIN: u8 = 4;
     /// Tries that are left.
     pub(crate) const TRIES: u8 = 5;
-    /// These are kept by banks.
+    /// Those before are the store's own.
+    pub(crate) const OWN: u8 = 6;
+    /// All of them.
     pub(crate) const COUNT: usize = 16 + 4 * 16;
 }
 
 impl Slot {
     fn number(self) -> Result<u8, StoreError> {
-        let Self::Key(key, part) = self else {
-            return Ok(if self == Self::Identity { 8 } else { 9 });
+        let (key, part) = match self {
+            Self::Identity => return Ok(slots::OWN),
+            Self::Membership => return Ok(slots::OWN + 1),
+            Self::Head(place @ 0..=7) => return Ok(8 + place),
+            Self::Head(_) => return Err(StoreError::Slot),
+            Self::Key(key, part) => (key, part),
         };
         let part = match part {
             Part::State => 0,

@@ -17,8 +17,8 @@ use crate::handle::{
     KeyInfo, PolicyInfo, ServiceError, Signed, Status, Vetoed, Waiting, WaitingPage, WaitingRequest,
 };
 
-/// Longer than all sessions that one request may get.
-const TIMEOUT: Duration = Duration::from_secs(120);
+/// Longer than all sessions that one request may get, with people who are asked at devices in some of them.
+const TIMEOUT: Duration = Duration::from_secs(300);
 /// No answer is longer.
 const MAX_ANSWER: u64 = 4 * 1024 * 1024;
 

@@ -292,6 +292,9 @@ pub struct PeerInfo {
     pub refused: u64,
     /// The last of them.
     pub last_refusal: Option<String>,
+    /// Whether it was put back to an earlier state: nothing is signed with it until its operator re-admits it.
+    #[serde(default)]
+    pub rolled_back: bool,
 }
 
 /// Calls of the HSM that are under way.

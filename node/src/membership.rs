@@ -18,8 +18,20 @@ pub struct Member {
     pub name: String,
     /// Its pinned identity key.
     pub identity: IdentityPublic,
-    /// host:port where it listens.
+    /// host:port where it listens; of a party in a device, where its relay does.
     pub address: String,
+    /// Of a party whose share lives in a device: the identity key of the node that relays for it. Links to
+    /// it are that node's, which is trusted with nothing: what parties say goes through them sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<IdentityPublic>,
+}
+
+impl Member {
+    /// Whose key is at the other end of a link to this party.
+    #[must_use]
+    pub fn link_identity(&self) -> &IdentityPublic {
+        self.relay.as_ref().unwrap_or(&self.identity)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -97,8 +109,9 @@ impl Membership {
             return Err(MembershipError::TooFew);
         }
         members.sort_by_key(|member| member.id);
-        let (mut ids, mut identities, mut addresses) =
-            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut ids, mut addresses) = (BTreeSet::new(), BTreeSet::new());
+        // A relay that had a party's key could speak for it.
+        let mut keys = BTreeSet::new();
         for member in &members {
             let port =
                 member.address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
@@ -110,8 +123,14 @@ impl Membership {
                 Some("the address must be host:port")
             } else if !ids.insert(member.id) {
                 Some("the id is there twice")
-            } else if !identities.insert(member.identity) {
+            } else if !keys.insert(member.identity) {
                 Some("the identity is there twice")
+            } else if member.relay.is_some_and(|_| !is_ed25519(&member.identity)) {
+                Some("the identity of a device is an Ed25519 key")
+            } else if member.relay.is_some_and(|relay| !keys.insert(relay)) {
+                Some(
+                    "the relay's identity is there twice: each device has a relay of its own, with a key of its own",
+                )
             } else if !addresses.insert(&member.address) {
                 Some("the address is there twice")
             } else {
@@ -164,7 +183,7 @@ impl Membership {
         toml::to_string(&file).map_err(|error| MembershipError::Syntax(error.to_string()))
     }
 
-    /// What operators compare: network, identifiers, names and identities. Addresses may change.
+    /// What operators compare: network, identifiers, names and identities. Addresses and relays may change.
     #[must_use]
     pub fn digest(&self) -> [u8; 32] {
         let start =
@@ -211,11 +230,21 @@ impl Membership {
         self.member(id).map(|member| &member.identity)
     }
 
-    /// Who has this identity.
+    /// Whose links have this key: that of the party, or of its relay.
     #[must_use]
-    pub fn party_of(&self, identity: &IdentityPublic) -> Option<u16> {
-        self.members.iter().find(|member| member.identity == *identity).map(|member| member.id)
+    pub fn party_of_link(&self, key: &IdentityPublic) -> Option<u16> {
+        self.members.iter().find(|member| member.link_identity() == key).map(|member| member.id)
     }
+
+    /// Whether the party's share lives in a device.
+    #[must_use]
+    pub fn is_device(&self, id: u16) -> bool {
+        self.member(id).is_some_and(|member| member.relay.is_some())
+    }
+}
+
+fn is_ed25519(identity: &IdentityPublic) -> bool {
+    matches!(identity.key(), quorate_core::identity::Identity::Ed25519(_))
 }
 
 #[cfg(test)]
@@ -225,7 +254,8 @@ mod tests {
 
     fn member(id: u16) -> Member {
         let identity = IdentityKey::from_secret(&[id as u8; 32]).public();
-        Member { id, name: format!("p{id}"), identity, address: format!("127.0.0.1:70{id:02}") }
+        let address = format!("127.0.0.1:70{id:02}");
+        Member { id, name: format!("p{id}"), identity, address, relay: None }
     }
 
     #[test]
@@ -246,6 +276,31 @@ mod tests {
     }
 
     #[test]
+    fn a_relay_has_a_key_that_nobody_else_has() {
+        let relay = |seed: u8| Some(IdentityKey::from_secret(&[seed; 32]).public());
+        let group = |relays: [Option<IdentityPublic>; 2]| {
+            let [one, two] = relays;
+            let members =
+                vec![Member { relay: one, ..member(1) }, Member { relay: two, ..member(2) }];
+            Membership::with_random_network(members)
+        };
+        let good = group([None, relay(9)]).unwrap();
+        assert_eq!(Membership::parse(&good.to_toml().unwrap()).unwrap(), good);
+        assert_eq!(good.party_of_link(&relay(9).unwrap()), Some(2));
+        // The device's own key opens no link: its relay does.
+        assert_eq!(good.party_of_link(&member(2).identity), None);
+        assert_eq!(good.party_of_link(&member(1).identity), Some(1));
+        assert!(good.is_device(2) && !good.is_device(1));
+        for relays in [[None, relay(1)], [None, relay(2)], [relay(2), None], [relay(9), relay(9)]] {
+            assert!(matches!(group(relays), Err(MembershipError::Party { id: 2, .. })));
+        }
+        let p256 = "p256:036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
+        let device = Member { identity: p256.parse().unwrap(), relay: relay(9), ..member(2) };
+        let wrong = Membership::with_random_network(vec![member(1), device]).unwrap_err();
+        assert!(wrong.to_string().contains("Ed25519"), "{wrong}");
+    }
+
+    #[test]
     fn a_file_is_named_with_its_mistake() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("m.toml");
@@ -259,6 +314,7 @@ mod tests {
         let one = Membership::with_random_network(vec![member(1), member(2)]).unwrap();
         let mut moved = one.clone();
         moved.members[0].address = "10.0.0.1:1".into();
+        moved.members[0].relay = Some(IdentityKey::from_secret(&[9; 32]).public());
         assert_eq!(one.digest(), moved.digest());
         moved.members[0].name = "other".into();
         assert_ne!(one.digest(), moved.digest());

@@ -2,35 +2,23 @@
 //! and the core's own messages, which travel opaque.
 
 use quorate_core::hash::{Digest, Transcript};
-use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::wire::{self, Bytes64, DecodeError};
 use serde::{Deserialize, Serialize};
 
+pub use quorate_core::identity::SessionKeyCertificate;
+
 use crate::audit::{Countersignature, IdentityHead};
 
 /// Kinds of [`PeerMessage`]; the first byte after the version says which.
-const KINDS: u8 = 24;
+const KINDS: u8 = 25;
 
 /// One message carries so many vetoes.
 pub const MAX_VETOES: usize = 256;
 
 /// No message is longer.
 pub const MAX_MESSAGE: usize = crate::network::frame::MAX_PAYLOAD;
-
-/// A party's session key of this boot, certified by its identity key for one session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SessionKeyCertificate {
-    /// Whose.
-    pub party: PartyId,
-    /// Random per boot.
-    pub boot: [u8; 16],
-    /// The public key.
-    pub key: Identity,
-    /// The identity key's signature on `session_key_digest`.
-    pub signature: Bytes64,
-}
 
 /// Why a party does not take part.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -243,6 +231,14 @@ pub enum PeerMessage {
         /// Whether it is in force at the sender: then its delay is over there.
         in_force: bool,
     },
+    /// The answer to a proposal takes longer: a person is asked, at the sender or, if the coordinator says
+    /// so, at another holder.
+    Asking {
+        /// The session of the key or the signature.
+        session: Digest,
+        /// At most for so long.
+        seconds: u16,
+    },
 }
 
 /// How a key's policy stands at a party.
@@ -414,7 +410,7 @@ mod tests {
         };
         let signed = PeerMessage::Signed { session: [4; 32], request: vec![5], outcome };
         assert_eq!(PeerMessage::decode(&signed.encode()), Ok(signed));
-        let last = PeerMessage::PolicyChange { change: vec![1], in_force: true };
+        let last = PeerMessage::Asking { session: [1; 32], seconds: 300 };
         let mut bytes = last.encode();
         assert_eq!(bytes.get(1), Some(&(KINDS - 1)));
         assert_eq!(PeerMessage::decode(&bytes), Ok(last));

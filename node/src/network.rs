@@ -260,8 +260,8 @@ impl Network {
     ) -> Result<(Self, mpsc::Receiver<Event>), NetworkError> {
         let own = identity.public();
         let member = membership.member(me).ok_or(NetworkError::NotAMember { party: me })?;
-        if member.identity != own {
-            let pinned = member.identity;
+        if *member.link_identity() != own {
+            let pinned = *member.link_identity();
             return Err(NetworkError::Identity { party: me, own, pinned });
         }
         let refused = |error: rustls::Error| NetworkError::Tls(error.to_string());
@@ -275,7 +275,7 @@ impl Network {
             tls::server_config(&accepting, Arc::clone(&membership), me).map_err(refused)?;
         let mut dials = Vec::new();
         for member in membership.members().iter().filter(|member| member.id > me) {
-            let client = tls::client_config(&dialling, &member.identity).map_err(refused)?;
+            let client = tls::client_config(&dialling, member.link_identity()).map_err(refused)?;
             dials.push((member.clone(), TlsConnector::from(Arc::new(client))));
         }
         let bind = |error: std::io::Error| NetworkError::Bind {

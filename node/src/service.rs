@@ -1,11 +1,13 @@
 //! One party's mind: which proposals it takes part in, which requests its policy allows, and what
 //! each message means. It runs on one thread; [`crate::run`] feeds it.
 
+mod asking;
 mod checked;
 mod confirm;
 mod coordinate;
 mod countersign;
 mod device_log;
+mod distrust;
 mod explained;
 mod facts;
 mod hsm_calls;
@@ -63,6 +65,7 @@ use signing::{Early, Participation};
 use waiting::Announcements;
 use witness::Witness;
 
+pub use asking::PATIENCE;
 pub use facts::{FETCHES, FactsDone, FactsJob, FactsRunner};
 pub use hsm_calls::{HSM_CALLS, HSM_THREADS, HsmDone, HsmJob, HsmRunner, SILENCE};
 pub use open_keys::Keeping;
@@ -233,6 +236,7 @@ impl Service {
         let signature = Bytes64(identity.sign(&digest).map_err(ServiceError::local)?);
         let certificate = SessionKeyCertificate { party: me, boot, key: public, signature };
         let rolled_back = parts.store.rolled_back().map_err(ServiceError::local)?.is_some();
+        let rolled_back_peers = parts.store.rolled_back_peers().map_err(ServiceError::local)?;
         let policies = Policies::load(&parts.store, network_id).map_err(ServiceError::local)?;
         let head = HeadSigning::new(IdentityHead::newest(&parts.store)?);
         Ok(Self {
@@ -268,7 +272,7 @@ impl Service {
             strikes: BTreeMap::new(),
             remembered: Remembered::default(),
             incidents: Incidents::default(),
-            witness: Witness::new(certificate, rolled_back),
+            witness: Witness::new(certificate, rolled_back, rolled_back_peers),
             announcements: Announcements::default(),
             head,
             last_confirm: None,
@@ -456,6 +460,9 @@ impl Service {
             PeerMessage::Countersigned(given) => self.handle_countersigned(from, &given),
             PeerMessage::Await { request } => self.handle_await(from, request),
             PeerMessage::Vetoes(vetoes) => self.handle_vetoes(from, &vetoes),
+            PeerMessage::Asking { session, seconds } => {
+                self.handle_asking(from, session, seconds);
+            }
         }
     }
 
@@ -470,6 +477,8 @@ impl Service {
                 last_error: peer.last_error,
                 refused,
                 last_refusal,
+                rolled_back: PartyId::new(peer.party)
+                    .is_some_and(|party| self.witness.distrusts(party)),
             }
         };
         Status {

@@ -75,6 +75,7 @@ pub fn messages() -> Vec<(&'static str, PeerMessage)> {
         ("vetoes", PeerMessage::Vetoes(vec![vec![1], vec![2, 3]])),
         ("policy-states", PeerMessage::PolicyStates { states: vec![state], more: true }),
         ("policy-change", PeerMessage::PolicyChange { change: vec![1, 2], in_force: true }),
+        ("asking", PeerMessage::Asking { session, seconds: 300 }),
     ]
 }
 

@@ -304,6 +304,10 @@ pub enum Refused {
     RolledBack,
     /// This firmware does not do that.
     Unsupported,
+    /// The frame is of a round that has not come yet, and a device has no room to keep it. Nothing has
+    /// changed: the host gives the same frame again after the next frame from another party that was taken,
+    /// and before any other of the same party.
+    Later(PartyId),
 }
 
 /// What is wrong with a frame.

@@ -51,6 +51,8 @@ pub mod kind {
     pub const BLOCK_AGE: u8 = 0x43;
     pub const JSON: u8 = 0x44;
     pub const SIGNATURES: u8 = 0x45;
+    pub const ELSEWHERE: u8 = 0x46;
+    pub const CONFIRM: u8 = 0x47;
 }
 
 /// One condition.
@@ -154,6 +156,11 @@ pub enum Condition<'a> {
         /// Of whom.
         of: List<'a, 20>,
     },
+    /// The only one, which asks the world and nothing else: a device leaves it to the others, and takes it
+    /// as true.
+    Elsewhere(Conditions<'a>),
+    /// A person at the party's device has confirmed the request. Where there is no device it holds.
+    Confirm,
 }
 
 /// A list of conditions.
@@ -183,6 +190,12 @@ impl<'a> Conditions<'a> {
     pub fn iter(&self) -> impl Iterator<Item = Result<Condition<'a>, FormError>> + use<'a> {
         let mut reader = self.reader;
         (0..self.count).map(move |_| Condition::read(&mut reader))
+    }
+
+    /// Whether one of them, or one within, is such.
+    fn any(&self, such: &dyn Fn(&Condition<'a>) -> bool) -> bool {
+        let mut each = self.iter().flatten();
+        each.any(|one| such(&one) || one.inner().is_some_and(|inner| inner.any(such)))
     }
 }
 
@@ -385,6 +398,8 @@ impl<'a> Condition<'a> {
             kind::SIGNATURES => {
                 Self::Signatures { at_least: reader.u8()?, of: reader.list("signers")? }
             }
+            kind::ELSEWHERE => Self::Elsewhere(Conditions::read(reader)?),
+            kind::CONFIRM => Self::Confirm,
             other => return Err(FormError::Kind("condition", other)),
         })
     }
@@ -393,9 +408,11 @@ impl<'a> Condition<'a> {
     #[must_use]
     pub fn inner(&self) -> Option<Conditions<'a>> {
         match self {
-            Self::All(inner) | Self::Any(inner) | Self::Not(inner) | Self::AtLeast(_, inner) => {
-                Some(*inner)
-            }
+            Self::All(inner)
+            | Self::Any(inner)
+            | Self::Not(inner)
+            | Self::AtLeast(_, inner)
+            | Self::Elsewhere(inner) => Some(*inner),
             _ => None,
         }
     }
@@ -419,6 +436,9 @@ impl<'a> Condition<'a> {
         }
         match self {
             Self::Not(inner) if inner.count != 1 => return Err(FormError::Range("not")),
+            Self::Elsewhere(inner) if inner.count != 1 => {
+                return Err(FormError::Range("elsewhere"));
+            }
             Self::AtLeast(least, inner) if *least == 0 || *least > inner.count => {
                 return Err(FormError::Range("at_least"));
             }
@@ -448,9 +468,44 @@ impl<'a> Condition<'a> {
             Condition::read(&mut reader)?.check(depth + 1, count)?;
         }
         reader.end()?;
+        self.check_places(&inner)
+    }
+
+    /// Whether what stands within may stand there.
+    fn check_places(&self, inner: &Conditions<'a>) -> Result<(), FormError> {
         match self {
             Self::Not(_) if self.waits() => Err(FormError::Misplaced("a delay within a not")),
+            // It would hold because nobody looked, or because a person refused.
+            Self::Not(_) if inner.any(&|one| matches!(one, Self::Elsewhere(_))) => {
+                Err(FormError::Misplaced("an elsewhere within a not"))
+            }
+            Self::Not(_) if inner.any(&|one| matches!(one, Self::Confirm)) => {
+                Err(FormError::Misplaced("a confirmation within a not"))
+            }
+            Self::Elsewhere(_) if inner.any(&|one| !one.asks_the_world_alone()) => {
+                Err(FormError::Misplaced("what asks the world nothing, within an elsewhere,"))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it asks the world, or joins others: what may stand within an `elsewhere`. What a device can
+    /// judge by itself it must judge.
+    fn asks_the_world_alone(&self) -> bool {
+        self.asks_the_world()
+            || matches!(self, Self::All(_) | Self::Any(_) | Self::Not(_) | Self::AtLeast(..))
+    }
+
+    /// Whether it asks what only a party with a network can find out.
+    #[must_use]
+    pub fn asks_the_world(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(_)
+                | Self::Balance { .. }
+                | Self::BlockNumber { .. }
+                | Self::BlockAge { .. }
+                | Self::Json(_)
+        )
     }
 }

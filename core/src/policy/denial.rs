@@ -170,6 +170,10 @@ pub enum Reason<'a> {
     },
     /// A fact, without which nobody can say.
     Fact(Source<'a>, Gap),
+    /// Nobody has confirmed it at the device yet.
+    Unconfirmed,
+    /// The person at the device has refused it.
+    Refused,
     /// What must not hold does.
     Excluded,
     /// The rule asks about what the payload is not.
@@ -220,6 +224,8 @@ impl Reason<'_> {
             Self::Json(_) => "http",
             Self::Signatures { .. } => "signatures",
             Self::Fact(..) => "fact",
+            Self::Unconfirmed => "unconfirmed",
+            Self::Refused => "refused",
             Self::Excluded => "excluded",
             Self::NotThere(_) => "not-there",
             Self::Measure => "measure",
@@ -342,6 +348,8 @@ impl fmt::Display for Reason<'_> {
                 write!(f, "{have} of the {need} signatures of accounts that are needed")
             }
             Self::Fact(source, gap) => write!(f, "a fact from {source} decides nothing: {gap}"),
+            Self::Unconfirmed => f.write_str("nobody has confirmed it at the device yet"),
+            Self::Refused => f.write_str("it was refused at the device"),
             Self::Excluded => f.write_str("the policy excludes it"),
             Self::NotThere(Asked::Transaction) => {
                 f.write_str("the policy asks about a transaction, and this is none")

@@ -53,7 +53,8 @@ impl Address {
     }
 
     /// EIP-55: the digit is upper case where the hash of the lower-case digits has a nibble of 8 or more.
-    fn checksummed(&self) -> [u8; 40] {
+    #[must_use]
+    pub fn checksummed(&self) -> [u8; 40] {
         let mut text = [0u8; 40];
         for (pair, byte) in text.chunks_mut(2).zip(self.0) {
             for (digit, nibble) in pair.iter_mut().zip([byte >> 4, byte & 15]) {

@@ -6,7 +6,7 @@ use super::amount::Amount;
 use super::condition::{Argument, Condition, Conditions, FieldPath, MAX_PATH, Step};
 use super::denial::{Asked, Reason};
 use super::ethereum::{Address, Transaction, TypedData, abi};
-use super::fact::Question;
+use super::fact::{Confirmation, Here, Question};
 use super::matcher::{Bound, Test};
 use super::payload::{PathStep, Subject, Value};
 use super::{Facts, Grant, Rule};
@@ -81,6 +81,7 @@ impl<'a> Evaluation<'_, 'a> {
             Condition::Any(inner) => (self.at_least(1, inner), None),
             Condition::AtLeast(least, inner) => (self.at_least(*least, inner), None),
             Condition::Not(inner) => self.not(inner),
+            Condition::Elsewhere(inner) => (self.elsewhere(inner), None),
             leaf => self.leaf(leaf),
         };
         (self.trace)(Trace::Leave(truth, reason));
@@ -144,6 +145,14 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    /// On a device it holds because the policy says so, and is not looked into.
+    fn elsewhere(&mut self, inner: &Conditions<'a>) -> Truth {
+        match self.facts.here {
+            Here::Device(_) => Truth::True,
+            Here::Node => self.all(inner),
+        }
+    }
+
     fn leaf(&mut self, condition: &Condition<'a>) -> Answer<'a> {
         let now = self.facts.now;
         match condition {
@@ -166,6 +175,11 @@ impl<'a> Evaluation<'_, 'a> {
                     let until = delay.until(self.facts);
                     answer(delay.is_over(self.facts), Reason::Waiting { until })
                 }
+            },
+            Condition::Confirm => match self.facts.here {
+                Here::Node | Here::Device(Confirmation::Confirmed) => (Truth::True, None),
+                Here::Device(Confirmation::NotAsked) => (Truth::Unknown, Some(Reason::Unconfirmed)),
+                Here::Device(Confirmation::Refused) => (Truth::False, Some(Reason::Refused)),
             },
             Condition::Domain { .. } | Condition::Type(_) | Condition::Field { .. } => {
                 match self.subject {

@@ -102,6 +102,26 @@ impl Answers for NoAnswers {
     }
 }
 
+/// What the person at a device has said of the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirmation {
+    /// Nothing yet.
+    NotAsked,
+    /// Yes.
+    Confirmed,
+    /// No.
+    Refused,
+}
+
+/// Where a request is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// At a node: it may have a network, and has no button.
+    Node,
+    /// On a device: it has a button, and no network.
+    Device(Confirmation),
+}
+
 /// What the party knows by itself.
 #[derive(Clone, Copy)]
 pub struct Facts<'f> {
@@ -115,13 +135,22 @@ pub struct Facts<'f> {
     pub account: Option<Address>,
     /// The world.
     pub answers: &'f dyn Answers,
+    /// Where it judges.
+    pub here: Here,
 }
 
 impl Facts<'_> {
-    /// A clock, and nothing else.
+    /// A node's clock, and nothing else.
     #[must_use]
     pub fn at(now: u64) -> Self {
-        Self { now, known_since: None, vetoes: &[], account: None, answers: &NoAnswers }
+        let here = Here::Node;
+        Self { now, known_since: None, vetoes: &[], account: None, answers: &NoAnswers, here }
+    }
+
+    /// A device's clock, and what the person there has said.
+    #[must_use]
+    pub fn on_device(now: u64, confirmation: Confirmation) -> Self {
+        Self { here: Here::Device(confirmation), ..Self::at(now) }
     }
 }
 
@@ -132,6 +161,7 @@ impl core::fmt::Debug for Facts<'_> {
             .field("known_since", &self.known_since)
             .field("vetoes", &self.vetoes)
             .field("account", &self.account)
+            .field("here", &self.here)
             .finish_non_exhaustive()
     }
 }

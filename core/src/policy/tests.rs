@@ -1,6 +1,7 @@
 extern crate std;
 
 mod delays;
+mod device;
 mod facts;
 
 use std::vec::Vec;

@@ -6,6 +6,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::{CommandError, Global};
+use crate::identity::IdentityError;
 use crate::membership::{Member, Membership};
 use crate::sealing::write_private;
 
@@ -15,8 +16,9 @@ pub(super) enum GroupVerb {
     New {
         /// The file to make
         file: PathBuf,
-        /// One party: `id,name,identity,host:port`, as `quorate identity` prints it; once for each
-        #[arg(long = "member", required = true, value_name = "ID,NAME,IDENTITY,ADDRESS")]
+        /// One party: `id,name,identity,host:port`, as `quorate identity` prints it; once for each. A party
+        /// in a device has a fifth part: the identity of the node that relays for it
+        #[arg(long = "member", required = true, value_name = "ID,NAME,IDENTITY,ADDRESS[,RELAY]")]
         members: Vec<String>,
     },
     /// Check a membership file and show what the operators should compare
@@ -29,16 +31,18 @@ pub(super) enum GroupVerb {
 fn member(text: &str) -> Result<Member, CommandError> {
     let wrong = |what: &str| CommandError::Usage(format!("--member {text}: {what}"));
     let parts: Vec<&str> = text.split(',').collect();
-    let [id, name, identity, address] = parts.as_slice() else {
-        return Err(wrong("four parts are expected: id,name,identity,host:port"));
+    let (id, name, identity, address, relay) = match parts.as_slice() {
+        [id, name, identity, address] => (id, name, identity, address, None),
+        [id, name, identity, address, relay] => (id, name, identity, address, Some(relay)),
+        _ => return Err(wrong("four parts are expected: id,name,identity,host:port")),
     };
+    let key = |text: &str| text.parse().map_err(|e: IdentityError| wrong(&e.to_string()));
     Ok(Member {
         id: id.parse().map_err(|_| wrong("the id must be 1 to 255"))?,
         name: (*name).to_owned(),
-        identity: identity
-            .parse()
-            .map_err(|e: crate::identity::IdentityError| wrong(&e.to_string()))?,
+        identity: key(identity)?,
         address: (*address).to_owned(),
+        relay: relay.map(|relay| key(relay)).transpose()?,
     })
 }
 
@@ -58,17 +62,16 @@ pub(super) fn group(global: &Global, verb: &GroupVerb) -> Result<(), CommandErro
     };
     let digest = hex::encode(membership.digest());
     let network = hex::encode(membership.network());
-    let parties: Vec<_> = membership
-        .members()
-        .iter()
-        .map(
-            |m| json!({ "id": m.id, "name": m.name, "identity": m.identity, "address": m.address }),
-        )
-        .collect();
+    let parties: Vec<_> =
+        membership.members().iter().map(|m| serde_json::to_value(m).unwrap_or_default()).collect();
     let lines: Vec<String> = membership
         .members()
         .iter()
-        .map(|m| format!("  {:>3}  {:<16} {}  {}", m.id, m.name, m.identity, m.address))
+        .map(|m| {
+            let relay = m.relay.map(|relay| format!("  (a device; relayed by {relay})"));
+            let relay = relay.unwrap_or_default();
+            format!("  {:>3}  {:<16} {}  {}{relay}", m.id, m.name, m.identity, m.address)
+        })
         .collect();
     let object = json!({ "network": network, "digest": digest, "parties": parties });
     let text = format!(

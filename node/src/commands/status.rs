@@ -64,6 +64,11 @@ pub(super) fn status(global: &Global) -> Result<(), CommandError> {
             }
         };
         text.push_str(&format!("\n  {:>3}  {:<16} {link}", peer.party, peer.name));
+        if peer.rolled_back {
+            text.push_str(
+                "\n       ROLLBACK: it was put back to an earlier state; nothing is signed with it until its operator re-admits it",
+            );
+        }
         if let Some(last) = &peer.last_refusal {
             text.push_str(&format!("\n       {} refused, the last: {last}", peer.refused));
         }

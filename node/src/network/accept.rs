@@ -117,7 +117,7 @@ async fn authenticate(
             let key = session.peer_certificates().and_then(|keys| keys.first());
             let identity = key.and_then(|key| IdentityPublic::from_spki(key));
             // The verifier looked this up already; here its answer is read back.
-            let party = identity.and_then(|identity| shared.membership.party_of(&identity));
+            let party = identity.and_then(|identity| shared.membership.party_of_link(&identity));
             let agreed = session.alpn_protocol() == Some(tls::PROTOCOL);
             match party {
                 Some(party) if agreed => Ok((stream.into(), party)),

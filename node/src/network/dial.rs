@@ -73,7 +73,7 @@ async fn connect(
                 Some(not_pinned) => Fault::WrongKey {
                     address,
                     presented: not_pinned.presented,
-                    pinned: member.identity,
+                    pinned: *member.link_identity(),
                 },
                 None => Fault::Tls { address, reason: error.to_string() },
             },

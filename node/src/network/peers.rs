@@ -201,6 +201,7 @@ mod tests {
             name: format!("p{id}"),
             identity: IdentityKey::from_secret(&[id as u8; 32]).public(),
             address: format!("127.0.0.1:{}", 7000 + id),
+            relay: None,
         };
         let members = vec![member(1), member(2), member(3)];
         Peers::new(&Membership::with_random_network(members).unwrap(), 1)

@@ -170,7 +170,7 @@ impl ClientCertVerifier for AnyOtherMember {
         _now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
         let presented = RawKeys::presented(key, more);
-        let party = presented.and_then(|identity| self.membership.party_of(&identity));
+        let party = presented.and_then(|identity| self.membership.party_of_link(&identity));
         // Our own key can only come back by a loop or a theft.
         match party {
             Some(party) if party != self.me => Ok(ClientCertVerified::assertion()),

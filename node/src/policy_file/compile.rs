@@ -6,6 +6,7 @@ mod facts;
 pub(super) mod fields;
 mod limits;
 mod payload;
+mod place;
 mod request;
 
 use quorate_core::policy::FORM;
@@ -173,13 +174,7 @@ const MEMBERS: &[(&str, Member)] = &[
     ("all", |parts, value, path| part(parts, |w| group(w, &[kind::ALL], value, path))),
     ("any", |parts, value, path| part(parts, |w| group(w, &[kind::ANY], value, path))),
     ("at_least", at_least),
-    ("not", |parts, value, path| {
-        delay::forbid(value, path)?;
-        part(parts, |w| {
-            w.raw(&[kind::NOT, 1])?;
-            w.nested(|w| condition(w, value, path))
-        })
-    }),
+    ("not", place::not),
     // What must be fetched comes last: it is asked only where it matters.
     ("block", |parts, value, path| each(parts, value, path, facts::block)),
     ("balance", |parts, value, path| each(parts, value, path, facts::balance)),
@@ -188,6 +183,12 @@ const MEMBERS: &[(&str, Member)] = &[
     ("erc1155_balance", |parts, value, path| each(parts, value, path, facts::erc1155_balance)),
     ("evm_call", |parts, value, path| each(parts, value, path, facts::evm_call)),
     ("http", |parts, value, path| each(parts, value, path, facts::http)),
+    ("elsewhere", place::elsewhere),
+    // A person is asked only about what everything else allows.
+    ("confirm", |parts, value, path| {
+        must_be(value, &Value::Bool(true), path)?;
+        part(parts, |w| Ok(w.u8(kind::CONFIRM)?))
+    }),
 ];
 
 /// One more condition.

@@ -134,6 +134,8 @@ pub(super) fn sentence(condition: &Condition<'_>) -> String {
             of.len(),
             listed(accounts(of.iter()))
         ),
+        Condition::Elsewhere(_) => "elsewhere, for a device takes it as true, this holds".into(),
+        Condition::Confirm => "the person at the party's device, if it is one, confirms it".into(),
     }
 }
 

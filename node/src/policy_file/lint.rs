@@ -32,6 +32,7 @@ pub fn lint(policy: &Policy<'_>) -> Vec<Doubt> {
         granted(rule, &mut add);
         limited(rule, &mut add);
         facts(&rule.condition, &mut add);
+        device(rule, &mut add);
         delayed(&rule.condition, &mut add);
         let earlier = rules.iter().take(index);
         let same = |other: &&Rule<'_>| {
@@ -153,6 +154,29 @@ fn facts(condition: &Condition<'_>, add: Add<'_>) {
     }
 }
 
+/// Doubts about rules that are made for devices.
+fn device(rule: &Rule<'_>, add: Add<'_>) {
+    let has = |such| within(&rule.condition, such);
+    let left = has(|one| matches!(one, Condition::Elsewhere(_)));
+    // The party that takes part in everything may be one that looks.
+    if left && rule.limits().all(|limit| limit.strict == Strict::No) {
+        let what = "takes facts as checked elsewhere: where devices and parties that lie can be a \
+                    quorum, nobody has checked them; a \"strict\" limit names a node that always \
+                    takes part";
+        add("elsewhere", what.to_owned());
+    }
+    let made_for_devices = left || has(|one| matches!(one, Condition::Confirm));
+    if made_for_devices && must_ask(&rule.condition, |one| one.asks_the_world()) {
+        let what = "is never allowed by a device: it asks the world outside of an elsewhere";
+        add("never-on-device", what.to_owned());
+    }
+}
+
+/// Whether the condition, or one within, is such.
+fn within(condition: &Condition<'_>, such: fn(&Condition<'_>) -> bool) -> bool {
+    such(condition) || condition.inner().iter().flat_map(each).any(|one| within(&one, such))
+}
+
 fn delayed(condition: &Condition<'_>, add: Add<'_>) {
     if let Condition::Delay(Delay { seconds, veto }) = condition {
         let length = duration(*seconds);
@@ -218,7 +242,8 @@ fn must_ask(condition: &Condition<'_>, such: fn(&Condition<'_>) -> bool) -> bool
             let without = each(inner).filter(|one| !must_ask(one, such)).count();
             without < usize::from(*least)
         }
-        Condition::Not(_) => false,
+        // On a device nothing of it is asked.
+        Condition::Not(_) | Condition::Elsewhere(_) => false,
         leaf => such(leaf),
     }
 }
@@ -227,7 +252,9 @@ fn must_ask(condition: &Condition<'_>, such: fn(&Condition<'_>) -> bool) -> bool
 fn can_hold(condition: &Condition<'_>, kind: Kinds) -> bool {
     let transaction = Kinds::PLAIN.with(Kinds::BLOB).with(Kinds::SET_CODE).contains(kind);
     match condition {
-        Condition::All(inner) => each(inner).all(|one| can_hold(&one, kind)),
+        Condition::All(inner) | Condition::Elsewhere(inner) => {
+            each(inner).all(|one| can_hold(&one, kind))
+        }
         Condition::Any(inner) | Condition::Not(inner) => {
             each(inner).any(|one| can_hold(&one, kind))
         }
@@ -240,6 +267,7 @@ fn can_hold(condition: &Condition<'_>, kind: Kinds) -> bool {
         | Condition::Time { .. }
         | Condition::Schedule(_)
         | Condition::Delay(_)
+        | Condition::Confirm
         | Condition::BlockNumber { .. }
         | Condition::BlockAge { .. }
         | Condition::Json(_) => true,

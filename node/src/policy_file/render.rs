@@ -88,10 +88,7 @@ fn condition(condition: &Condition<'_>) -> Value {
     match condition {
         Condition::All(inner) => member("all", list(inner)),
         Condition::Any(inner) => member("any", list(inner)),
-        Condition::Not(inner) => {
-            let one = inner.iter().find_map(Result::ok);
-            member("not", one.map(|one| self::condition(&one)).unwrap_or_default())
-        }
+        Condition::Not(inner) => member("not", single(inner)),
         Condition::AtLeast(least, inner) => {
             member("at_least", json!({ "count": least, "of": list(inner) }))
         }
@@ -144,7 +141,14 @@ fn condition(condition: &Condition<'_>) -> Value {
         Condition::Signatures { at_least, of } => {
             member("signatures", json!({ "at_least": at_least, "of": accounts(of.iter()) }))
         }
+        Condition::Elsewhere(inner) => member("elsewhere", single(inner)),
+        Condition::Confirm => member("confirm", true),
     }
+}
+
+fn single(conditions: &Conditions<'_>) -> Value {
+    let one = conditions.iter().find_map(Result::ok);
+    one.map(|one| condition(&one)).unwrap_or_default()
 }
 
 fn list(conditions: &Conditions<'_>) -> Value {

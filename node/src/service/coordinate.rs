@@ -47,6 +47,9 @@ pub(super) struct Coordination {
     pub(super) attempt: u32,
     pub(super) started: Instant,
     pub(super) deadline: Instant,
+    pub(super) proposed: Instant,
+    /// Until when a person may be asked at some holder.
+    pub(super) asking: Option<Instant>,
     pub(super) replies: Vec<SignReply>,
 }
 
@@ -103,6 +106,11 @@ impl Coordination {
                 || self.unreachable.contains(*party)
         };
         self.holders.iter().filter(|party| !answered(party)).collect()
+    }
+
+    /// Whether the session has not started, for want of this holder's answer among others.
+    pub(super) fn awaits(&self, party: PartyId) -> bool {
+        self.running.is_none() && self.undecided().contains(party)
     }
 
     /// Whether those that accepted can be, or contain, a quorum.
@@ -288,6 +296,8 @@ impl Service {
             attempt: asked.attempt,
             started: asked.started,
             deadline: self.clock.instant() + self.deadlines.accept,
+            proposed: self.clock.instant(),
+            asking: None,
             replies: asked.replies,
         };
         self.coordinations.insert(session, coordination);
@@ -344,7 +354,11 @@ impl Service {
         if c.running.is_some() || !c.holders.contains(from) {
             return;
         }
+        if self.witness.distrusts(from) {
+            return self.refuse_part(from, session);
+        }
         c.accepted.entry(from).or_insert(salt);
+        self.pass_asking_on(from, session);
         self.decide(&session);
     }
 

@@ -194,11 +194,11 @@ impl Service {
             None => &NoAnswers,
         };
         Facts {
-            now: self.now(),
             known_since: reading.since,
             vetoes: &reading.vetoes,
             account: account.map(|point| ethereum::address(&point.0)),
             answers,
+            ..Facts::at(self.now())
         }
     }
 

@@ -2,6 +2,7 @@
 //! [`coordinate`] has the coordinator's part, [`super::confirm`] what follows.
 
 mod coordinate;
+mod patience;
 
 use std::time::Instant;
 
@@ -52,6 +53,8 @@ pub(super) struct KeyRun {
     approval: Vec<u8>,
     /// For the certificate first, then for the whole generation.
     deadline: Instant,
+    /// The generation ends never later than this.
+    patience: Instant,
     stage: Stage,
     /// Of the start: what evidence is checked against.
     certificates: Vec<SessionKeyCertificate>,
@@ -152,6 +155,7 @@ impl Service {
             approval,
             // The coordinator waits no longer for an answer, and should hear why there is none.
             deadline: now + self.deadlines.accept * 3 / 4,
+            patience: now + self.deadlines.key + super::PATIENCE,
             stage: Stage::Certifying { call, ends: now + self.deadlines.key },
             certificates: Vec::new(),
             before: Vec::new(),
@@ -219,6 +223,9 @@ impl Service {
         }
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
+        }
+        if let Some((_, message)) = self.distrusted_among(&terms.holders.parties()) {
+            return Err(Rejection::Denied { rule: "rolled-back".to_owned(), message });
         }
         let taken = self.list_keys().map_err(|_| Rejection::Fault)?;
         if taken.iter().filter(|key| key.state == "pending").count() >= MAX_PENDING {

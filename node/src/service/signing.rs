@@ -22,6 +22,8 @@ use crate::message::{Outcome, PeerMessage, Rejection, sign_session};
 pub(super) struct Participation {
     pub(super) coordinator: PartyId,
     pub(super) deadline: Instant,
+    /// The deadline never gets later than this.
+    pub(super) patience: Instant,
     /// Of the request.
     pub(super) hash: Digest,
     request: Vec<u8>,
@@ -32,6 +34,10 @@ pub(super) struct Participation {
 }
 
 impl Participation {
+    pub(super) fn runs_with(&self, party: PartyId) -> bool {
+        self.session.as_ref().is_some_and(|running| running.quorum.contains(party))
+    }
+
     /// Whether nothing of it was counted or sent.
     pub(super) fn has_not_begun(&self) -> bool {
         self.session.is_none()
@@ -67,6 +73,7 @@ enum Started {
 
 struct Running {
     key: OpenShare,
+    quorum: PartySet,
     signer: Box<Signer<Curve, MAX_QUORUM>>,
 }
 
@@ -209,9 +216,11 @@ impl Service {
         let mut rng = self.rng(&session).map_err(|_| Rejection::Fault)?;
         let mut salt = [0; 32];
         rand_core::RngCore::fill_bytes(&mut rng, &mut salt);
+        let deadline = self.clock.instant() + self.deadlines.accept + self.deadlines.sign;
         let participation = Participation {
             coordinator: from,
-            deadline: self.clock.instant() + self.deadlines.accept + self.deadlines.sign,
+            deadline,
+            patience: deadline + super::PATIENCE,
             hash: judged.hash,
             request: request.to_vec(),
             salt,
@@ -311,6 +320,9 @@ impl Service {
         if self.witness.is_rolled_back() {
             return Err(Rejection::Fault);
         }
+        if let Some((_, why)) = self.distrusted_among(&start.quorum) {
+            return Err(Rejection::Failed(why));
+        }
         let judged = match self.weigh(request, self.read(request)?) {
             Weighed::Allowed(judged) => judged,
             Weighed::Refused(reason) => return Err(reason),
@@ -330,7 +342,7 @@ impl Service {
         self.announce_head().map_err(|_| Rejection::Fault)?;
         let mut buffer = [0; MAX_MESSAGE];
         let first = signer.nonce_message(&mut buffer).map_err(|_| Rejection::Fault)?.to_vec();
-        Ok(Started::Running(Running { key, signer: Box::new(signer) }, first))
+        Ok(Started::Running(Running { key, quorum, signer: Box::new(signer) }, first))
     }
 
     /// R1 and R2 name their session by D0 alone.
@@ -395,7 +407,7 @@ impl Service {
     fn take_nonce(&mut self, from: PartyId, session: &Digest, bytes: &[u8]) {
         let Some(waiting) = self.participations.get_mut(session) else { return };
         let coordinator = waiting.coordinator;
-        let Some(Running { key, signer }) = &mut waiting.session else { return };
+        let Some(Running { key, signer, .. }) = &mut waiting.session else { return };
         match signer.handle_nonce(key, from, bytes) {
             Ok(None) => {}
             Ok(Some(share)) => {

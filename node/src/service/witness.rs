@@ -23,6 +23,10 @@ pub(super) struct Witness {
     /// Of the session key, for heads.
     certificate: SessionKeyCertificate,
     rolled_back: bool,
+    /// Peers that were, and the generation of their log that is not believed any more.
+    pub(super) rolled_back_peers: BTreeMap<PartyId, u32>,
+    /// The place of the newest kept head of each peer that has shown one since the start.
+    places: BTreeMap<PartyId, (u32, u64)>,
     /// Peers that have said what they last saw of this party, since it started.
     heard: PartySet,
     /// The newest heads of peers that are not kept yet; nor checked, which can wait for the next tick.
@@ -32,14 +36,25 @@ pub(super) struct Witness {
 }
 
 impl Witness {
-    pub(super) fn new(certificate: SessionKeyCertificate, rolled_back: bool) -> Self {
+    pub(super) fn new(
+        certificate: SessionKeyCertificate,
+        rolled_back: bool,
+        rolled_back_peers: Vec<(u16, u32)>,
+    ) -> Self {
+        let peer = |(party, generation)| Some((PartyId::new(party)?, generation));
         Self {
             certificate,
             rolled_back,
+            rolled_back_peers: rolled_back_peers.into_iter().filter_map(peer).collect(),
+            places: BTreeMap::new(),
             heard: PartySet::EMPTY,
             fresh: BTreeMap::new(),
             waiting: Vec::new(),
         }
+    }
+
+    pub(super) fn distrusts(&self, party: PartyId) -> bool {
+        self.rolled_back_peers.contains_key(&party)
     }
 
     pub(super) fn is_rolled_back(&self) -> bool {
@@ -121,10 +136,17 @@ impl Service {
             return self.incidents.add(from, "a head of another party's log");
         }
         // Both came over its own link, so that they are its own words even before they are checked.
-        if self.witness.fresh.get(&from).is_some_and(|known| known.place() > head.place()) {
-            return self.incidents.add(from, SHORTER);
+        let fresh = self.witness.fresh.get(&from).map(|known| known.place());
+        let known = fresh.max(self.witness.places.get(&from).copied());
+        let shorter = known.is_some_and(|known| known > head.place());
+        if shorter {
+            self.keep_heads();
         }
         self.witness.fresh.insert(from, head);
+        // What follows it must not count before it is judged; so the first one of each link is, too.
+        if shorter || known.is_none() {
+            self.keep_heads();
+        }
     }
 
     /// Checks and keeps what peers have said since: at the next tick, so that no signature waits for it.
@@ -138,10 +160,18 @@ impl Service {
             match self.kept_head(party) {
                 Ok(Some(known)) if known.place() > head.place() => {
                     self.incidents.add(party, SHORTER);
+                    self.witness.places.insert(party, known.place());
+                    self.distrust(party, known.generation);
                     self.send(party, PeerMessage::Recall(Some(known)));
                 }
-                Ok(Some(known)) if known.place() == head.place() => {}
-                Ok(_) => kept.push((party.number(), to_bytes(&*head))),
+                Ok(Some(known)) if known.place() == head.place() => {
+                    self.witness.places.insert(party, known.place());
+                }
+                Ok(_) => {
+                    self.witness.places.insert(party, head.place());
+                    self.trust_again(party, head.generation);
+                    kept.push((party.number(), to_bytes(&*head)));
+                }
                 Err(error) => tracing::error!(%error, %party, "its last head cannot be read"),
             }
         }
@@ -230,7 +260,7 @@ mod tests {
             signature: Bytes64([0; 64]),
         };
         let holders = Holders::new(PartySet::first(4), 2).unwrap();
-        let mut witness = Witness::new(certificate, false);
+        let mut witness = Witness::new(certificate, false, Vec::new());
         // A member that holds nothing of the key, this party itself, and one liar.
         for (party, enough) in [(9, false), (1, false), (4, false), (4, false), (2, true)] {
             witness.heard = witness.heard.with(id(party));

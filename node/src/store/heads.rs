@@ -5,8 +5,8 @@ use redb::{AccessGuard, ReadableTable as _, TableDefinition};
 
 use super::audit::{self, AuditEntry};
 use super::rows::{
-    AUDIT, COUNTERSIGNED, HEADS, IDENTITY_HEAD, META, META_GENERATION, META_ROLLBACK, WINDOWS,
-    WITNESSED,
+    AUDIT, COUNTERSIGNED, HEADS, IDENTITY_HEAD, META, META_GENERATION, META_ROLLBACK, ROLLED_BACK,
+    WINDOWS, WITNESSED,
 };
 use super::{End, MAX_HEAD, Store, StoreError, bounded};
 
@@ -180,6 +180,41 @@ impl Store {
         })
     }
 
+    /// Peers that were put back to an earlier state, with the generation of their log that is not believed.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`], [`StoreError::Io`].
+    pub fn rolled_back_peers(&self) -> Result<Vec<(u16, u32)>, StoreError> {
+        let table = match self.read()?.open_table(ROLLED_BACK) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            table => table?,
+        };
+        let entry = |entry: Result<(AccessGuard<'_, u16>, AccessGuard<'_, u32>), _>| {
+            let (party, generation) = entry?;
+            Ok((party.value(), generation.value()))
+        };
+        table.iter()?.map(entry).collect()
+    }
+
+    /// Notes that a peer was put back, or that its operator has accepted the loss.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn keep_rolled_back_peer(
+        &self,
+        party: u16,
+        generation: Option<u32>,
+    ) -> Result<(), StoreError> {
+        self.write(|transaction| {
+            let mut table = transaction.open_table(ROLLED_BACK)?;
+            match generation {
+                Some(generation) => table.insert(party, generation)?,
+                None => table.remove(party)?,
+            };
+            Ok(End::Commit(()))
+        })
+    }
+
     /// The operator accepts what was lost: a new generation of the log begins at `generation` or later,
     /// and each of `exhausted` (a key, a series, and the most that may be in its window, big-endian) counts
     /// as spent at `now`, since nobody here knows what was.
@@ -284,6 +319,17 @@ mod tests {
         store.keep_identity_head(&[2]).unwrap();
         assert_eq!(store.identity_head(), Ok(Some(vec![2])));
         assert!(store.keep_identity_head(&[0; MAX_HEAD + 1]).is_err());
+    }
+
+    #[test]
+    fn a_peers_rollback_is_remembered_until_it_is_accepted() {
+        let store = store();
+        assert_eq!(store.rolled_back_peers(), Ok(vec![]));
+        store.keep_rolled_back_peer(4, Some(2)).unwrap();
+        store.keep_rolled_back_peer(3, Some(0)).unwrap();
+        assert_eq!(store.rolled_back_peers(), Ok(vec![(3, 0), (4, 2)]));
+        store.keep_rolled_back_peer(4, None).unwrap();
+        assert_eq!(store.rolled_back_peers(), Ok(vec![(3, 0)]));
     }
 
     #[test]

@@ -49,6 +49,12 @@ pub(super) const COUNTERSIGNED: TableDefinition<'_, u16, &[u8]> =
 /// A peer → the newest head of its log that this party has countersigned. A store without this table has none.
 pub(super) const WITNESSED: TableDefinition<'_, u16, &[u8]> =
     TableDefinition::new("witnessed-heads");
+
+/// A peer that was put back to an earlier state → the generation of its log that is not believed. A store
+/// without this table has none.
+pub(super) const ROLLED_BACK: TableDefinition<'_, u16, u32> =
+    TableDefinition::new("rolled-back-peers");
+
 /// A request's hash → [`WaitingRow`]. A store without this table has none.
 pub(super) const WAITING: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("waiting");
 /// A request's hash → the client's bytes of it, for as long as it waits.

@@ -88,6 +88,7 @@ impl Group {
             name: format!("p{id}"),
             identity: keys[usize::from(id) - 1].public(),
             address: name(addresses[usize::from(id) - 1]),
+            relay: None,
         };
         let members = (1..=size).map(member).collect();
         let membership = Arc::new(Membership::with_random_network(members).unwrap());

@@ -105,6 +105,20 @@ fn nobody_can_talk_a_party_into_having_been_put_back() {
     scene.sign_while(|| scene.evil().send(3, &shown(LIAR, 6)));
     assert_eq!(scene.sees(3, LIAR).refused, before);
     scene.refuses(3, "its log is shorter than it was", |evil| evil.send(3, &shown(LIAR, 4)));
+    // From then on that party counts for nothing there, however long its log grows again; until its
+    // operator begins a new generation.
+    assert!(scene.sees(3, LIAR).rolled_back && !scene.sees(2, LIAR).rolled_back);
+    scene.sign_while(|| scene.evil().send(3, &shown(LIAR, 7)));
+    let make = ["key", "create", "--name", "another", "--threshold", "2", "--policy"];
+    let policy = scene.node(1).folder.parent().unwrap().join("policy.json");
+    let refused = scene.node(3).ask(&[&make[..], &[policy.to_str().unwrap()]].concat());
+    refused.message(7, &["party 4", "put back to an earlier state", "re-admits it"]);
+    let mut readmitted = head(&scene, LIAR, 3);
+    readmitted.generation = 1;
+    readmitted.signature =
+        scene.evil().session_key.sign(&readmitted.digest(&scene.evil().network_id));
+    scene.sign_while(|| scene.evil().send(3, &PeerMessage::Head(Box::new(readmitted))));
+    wait_for("party 4 is trusted again", || (!scene.sees(3, LIAR).rolled_back).then_some(()));
     scene.nobody_honest_is_blamed();
 }
 

@@ -196,6 +196,7 @@ fn the_tables_are_frozen() {
     let waiting = WaitingRow { key, client: [2; 32], since: 100, expires: 200 };
     store.await_request([8; 32], &waiting, b"request", b"waits".to_vec()).unwrap();
     let veto = VetoRow { key, at: 100, until: 100, seen: false, veto: b"veto".to_vec() };
+    store.keep_rolled_back_peer(3, Some(1)).unwrap();
     store.add_veto([8; 32], [3; 32], veto, b"vetoed".to_vec()).unwrap();
     let change = ChangeRow { change: vec![8], seen: 1, due: 2, in_force: Some(3) };
     store.add_change((key, Series::Hold, 1), change, b"frozen".to_vec()).unwrap();
@@ -218,6 +219,7 @@ fn the_tables_are_frozen() {
             "meta",
             "policy-changes",
             "requests",
+            "rolled-back-peers",
             "vetoes",
             "waiting",
             "waiting-requests",

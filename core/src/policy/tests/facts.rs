@@ -48,16 +48,16 @@ fn returns_at_least(number: u128) -> Vec<u8> {
     call("()", &[], "(uint256)", &at_least_test(number))
 }
 
-fn balance_at_least(wei: u128) -> Vec<u8> {
+pub(super) fn balance_at_least(wei: u128) -> Vec<u8> {
     [&[kind::BALANCE][..], &at(), &[1, 1], &Amount::from_u128(wei).to_be_bytes()].concat()
 }
 
-fn block_age(max: u32) -> Vec<u8> {
+pub(super) fn block_age(max: u32) -> Vec<u8> {
     [&[kind::BLOCK_AGE][..], &at(), &max.to_be_bytes()].concat()
 }
 
 /// At least 2000.5, at most a minute old.
-fn price() -> Vec<u8> {
+pub(super) fn price() -> Vec<u8> {
     let bound = Amount::from_u128(20_005).to_be_bytes();
     document("https://price.example/eth", "/usd", &[&[0, 1, 0, 1][..], &bound].concat())
 }
@@ -75,11 +75,11 @@ fn document(url: &str, pointer: &str, test: &[u8]) -> Vec<u8> {
 
 /// The same answer to every question of a kind.
 #[derive(Default)]
-struct Known {
-    returned: Option<Vec<u8>>,
-    wei: Option<u128>,
-    block: Option<(u64, u64)>,
-    value: Option<(JsonValue<'static>, Option<u64>)>,
+pub(super) struct Known {
+    pub(super) returned: Option<Vec<u8>>,
+    pub(super) wei: Option<u128>,
+    pub(super) block: Option<(u64, u64)>,
+    pub(super) value: Option<(JsonValue<'static>, Option<u64>)>,
 }
 
 impl Answers for Known {

@@ -44,21 +44,3 @@ fn vetoers(list: &Value, path: &str) -> Result<Vec<[u8; 32]>, PolicyFileError> {
         _ => Err(wrong(path, format!("at most {MAX_VETOERS} vetoers"))),
     }
 }
-
-/// Within a `not` there is no delay: it would hold because a record is missing, or because of a veto.
-pub(super) fn forbid(value: &Value, path: &str) -> Done {
-    match value {
-        Value::Object(fields) => fields.iter().try_for_each(|(name, value)| {
-            let path = format!("{path}.{name}");
-            if name == "delay" {
-                return Err(wrong(path, "a delay may not stand within a not"));
-            }
-            forbid(value, &path)
-        }),
-        Value::Array(list) => list
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, value)| forbid(value, &format!("{path}[{index}]"))),
-        _ => Ok(()),
-    }
-}

@@ -33,12 +33,24 @@ pub(in crate::service) struct KeyCoordination {
     /// Holders that have the key active.
     pub(in crate::service) active: PartySet,
     pub(in crate::service) deadline: Instant,
+    pub(in crate::service) proposed: Instant,
+    /// Until when a person may be asked at some holder.
+    pub(in crate::service) asking: Option<Instant>,
     reply: Option<KeyReply>,
 }
 
 impl KeyCoordination {
     pub(in crate::service) fn holders(&self) -> PartySet {
         self.terms.holders.parties()
+    }
+
+    /// Whether it has not started, for want of this holder's answer among others.
+    pub(in crate::service) fn awaits(&self, party: PartyId) -> bool {
+        !self.started && self.holders().contains(party) && !self.accepted.contains_key(&party)
+    }
+
+    pub(in crate::service) fn accepted(&self) -> Vec<PartyId> {
+        self.accepted.keys().copied().collect()
     }
 
     fn not_enough(&self, reasons: Vec<(u16, String)>) -> ServiceError {
@@ -107,6 +119,11 @@ impl Service {
                  needs as many parties as a quorum has"
             )));
         }
+        if let Some((party, why)) = self.distrusted_among(&parties) {
+            let have = parties.without(party).iter().map(PartyId::number).collect();
+            let reasons = vec![(party.number(), why)];
+            return Err(ServiceError::NotEnoughParties { need: parties.len(), have, reasons });
+        }
         let key: [u8; 16] = self.fresh_bytes("key-id")?;
         let terms = KeyTerms {
             suite: Suite::EcdsaSecp256k1,
@@ -135,6 +152,8 @@ impl Service {
             reports: Vec::new(),
             active: PartySet::EMPTY,
             deadline: self.clock.instant() + self.deadlines.accept,
+            proposed: self.clock.instant(),
+            asking: None,
             reply: None,
         };
         Ok((session, coordination))
@@ -204,7 +223,7 @@ impl Service {
         let Some(coordination) = self.key_coordinations.get_mut(&session) else { return };
         coordination.accepted.insert(from, certificate);
         if coordination.accepted.len() < holders.len() {
-            return;
+            return self.pass_asking_on(from, session);
         }
         coordination.started = true;
         coordination.deadline = self.clock.instant() + self.deadlines.key;

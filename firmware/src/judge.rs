@@ -1,0 +1,191 @@
+//! What this device says to a request: by the client's own bytes, its own copy of the policy, the holders' words
+//! for the time, its own counters and the person before it.
+
+use quorate_core::curve::Suite;
+use quorate_core::derive::Derivation;
+use quorate_core::hash::Digest;
+use quorate_core::party::{Holders, PartySet};
+use quorate_core::policy::condition::{Condition, Conditions};
+use quorate_core::policy::{self, Confirmation, Facts, Grant, Policy, Trace};
+use quorate_core::request::{Payload, SignedRequest};
+use quorate_core::wire;
+
+use crate::device::Engine;
+use crate::journal::{self, MAX_CHARGES, Release, ReleaseError};
+use crate::keygen::{KeyEntry, Public};
+use crate::message::Rejection;
+use crate::platform::Platform;
+use crate::store::{Part, Slot};
+
+/// What a rejection for want of room says.
+const WINDOW: Rejection<'static> = Rejection::Denied {
+    rule: "window",
+    message: "a limit of the key's policy would be exceeded on the device",
+};
+
+/// A request, read.
+pub(crate) struct Reading {
+    /// The key's number in the store.
+    pub(crate) number: u8,
+    pub(crate) suite: Suite,
+    pub(crate) holders: Holders,
+    pub(crate) derivation: Derivation,
+    /// What is signed, computed here.
+    pub(crate) digest: Digest,
+    hash: Digest,
+    expires: u64,
+    key: [u8; 16],
+    now: u64,
+}
+
+/// What comes of a judgement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Allowed,
+    /// If the person says so.
+    Ask,
+}
+
+/// What is to come of an allowed request.
+#[derive(Clone, Copy)]
+pub(crate) enum Count {
+    /// Only a look whether there is room.
+    Look,
+    /// It is counted, in a session of this quorum.
+    Release(PartySet),
+}
+
+/// Whether a device can judge by this policy: it keeps no record of requests that wait.
+pub(crate) fn can_judge(policy: &Policy<'_>) -> bool {
+    fn waits(conditions: &Conditions<'_>) -> bool {
+        conditions.iter().flatten().any(|one| is_delay(&one))
+    }
+    fn is_delay(condition: &Condition<'_>) -> bool {
+        matches!(condition, Condition::Delay(_))
+            || condition.inner().is_some_and(|inner| waits(&inner))
+    }
+    policy.controllers().is_none() && !policy.rules().any(|rule| is_delay(&rule.condition))
+}
+
+impl<P: Platform> Engine<P> {
+    /// Parses the client's bytes, and finds the key and the time.
+    pub(crate) fn read_request(
+        &mut self,
+        request: &SignedRequest<'_>,
+        buffer: &mut [u8],
+    ) -> Result<Reading, Rejection<'static>> {
+        if self.rolled_back.is_some() {
+            return Err(Rejection::Failed("the device was put back to an earlier state"));
+        }
+        let network = self.network.as_ref().ok_or(Rejection::Fault)?;
+        if *request.network().as_bytes() != network.id {
+            return Err(Rejection::BadRequest("the request is for another network"));
+        }
+        let key = *request.key().as_bytes();
+        let active = |entry: &KeyEntry| entry.key == key && entry.active;
+        let number = self.find_key(active).ok_or(Rejection::UnknownKey)?;
+        let public: Public = self.load_public(number, buffer).ok_or(Rejection::Fault)?;
+        let (suite, holders) = (public.terms.suite, public.terms.holders);
+        let payload = request.payload();
+        if suite != Suite::EcdsaSecp256k1 && !matches!(payload, Payload::Digest(_)) {
+            return Err(Rejection::BadRequest("this key signs digests, and nothing else"));
+        }
+        let unread = Rejection::BadRequest("the payload cannot be read");
+        let digest = policy::digest(&payload).map_err(|_| unread)?;
+        if !self.is_witnessed(&holders) {
+            return Err(Rejection::Failed(
+                "too few holders have told the device what they saw of it",
+            ));
+        }
+        let untold = Rejection::Failed("too few holders have told the device the time");
+        let now = self.now(&holders).ok_or(untold)?;
+        let (hash, expires, derivation) =
+            (request.hash(), request.expires(), *request.derivation());
+        Ok(Reading { number, suite, holders, derivation, digest, hash, expires, key, now })
+    }
+
+    /// Asks the key's policy, and looks whether the limits have room, or takes it.
+    pub(crate) fn judge(
+        &mut self,
+        request: &SignedRequest<'_>,
+        reading: &Reading,
+        confirmation: Confirmation,
+        count: Count,
+        buffer: &mut [u8],
+    ) -> Result<Verdict, Rejection<'static>> {
+        let slot = Slot::Key(reading.number, Part::Policy);
+        let found = self.store.load(slot, buffer).map_err(|_| Rejection::Fault)?;
+        let policy = found.and_then(|bytes| Policy::parse(bytes).ok()).ok_or(Rejection::Fault)?;
+        let facts = Facts::on_device(reading.now, confirmation);
+        let asks =
+            confirmation == Confirmation::NotAsked && policy.needs_confirmation(request, &facts);
+        // Better told now than after the person was asked.
+        let facts =
+            if asks { Facts::on_device(reading.now, Confirmation::Confirmed) } else { facts };
+        let mut room = Err(Rejection::Denied {
+            rule: "strict",
+            message: "a strict limit of the policy does not admit the quorum",
+        });
+        let judged = policy.judge(request, &facts, &mut |step| {
+            // The first rule that has room is the one that counts.
+            if let Trace::Allowed(grant) = step
+                && room.is_err()
+            {
+                room = self.charge(reading, &grant, count).unwrap_or(room);
+            }
+        });
+        let digest = judged.map_err(|denial| Rejection::Denied {
+            rule: denial.code(),
+            message: "the policy denies it on the device",
+        })?;
+        room?;
+        if digest != reading.digest {
+            return Err(Rejection::Fault);
+        }
+        Ok(if asks { Verdict::Ask } else { Verdict::Allowed })
+    }
+
+    /// Whether one rule's limits have room; nothing if they do not admit the quorum.
+    fn charge(
+        &mut self,
+        reading: &Reading,
+        grant: &Grant<'_>,
+        count: Count,
+    ) -> Option<Result<(), Rejection<'static>>> {
+        if let Count::Release(quorum) = count {
+            let holders = reading.holders.parties();
+            if !grant.charges.iter().all(|charge| charge.strict.admits(&quorum, &holders)) {
+                return None;
+            }
+        }
+        let limits = grant.charges.iter().map(|charge| journal::Charge {
+            series: charge.series,
+            amount: charge.amount,
+            window: Some((charge.window, charge.max)),
+        });
+        let base = grant.base.iter().map(|(series, amount)| journal::Charge {
+            series: *series,
+            amount: *amount,
+            window: None,
+        });
+        let charges: heapless::Vec<journal::Charge, MAX_CHARGES> = limits.chain(base).collect();
+        let Reading { hash, expires, key, now, .. } = *reading;
+        let release = Release { request: hash, key, at: now, expires, charges: &charges };
+        let done = match count {
+            Count::Look => self.store.check_release(&release).map(|_| ()),
+            Count::Release(_) => self.store.release(&release).map(|_| ()),
+        };
+        Some(done.map_err(|error| match error {
+            ReleaseError::OverLimit { .. } => WINDOW,
+            ReleaseError::Conflict => Rejection::BadRequest("the request was signed otherwise"),
+            ReleaseError::Unsupported => Rejection::BadRequest("more limits than a device counts"),
+            ReleaseError::Store(_) => Rejection::Fault,
+        }))
+    }
+
+    /// The public record of a key.
+    pub(crate) fn load_public(&mut self, number: u8, buffer: &mut [u8]) -> Option<Public> {
+        let found = self.store.load(Slot::Key(number, Part::Public), buffer).ok()??;
+        wire::decode(found).ok()
+    }
+}

@@ -1,0 +1,101 @@
+//! Core's run of a key generation, for each scheme that this firmware has.
+
+use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1, Suite};
+use quorate_core::dkg::{Dkg, Output, Peer, SessionKey};
+use quorate_core::hash::Digest;
+use quorate_core::key::KeyTerms;
+use quorate_core::party::PartyId;
+use quorate_core::secret::HedgedRng;
+use quorate_core::session::Refusal;
+use quorate_core::wire::NoRoom;
+
+use super::{Public, Record, Stage};
+use crate::{MAX_HOLDERS, MAX_NONCE_KEYS};
+
+type Of<G> = Dkg<G, MAX_HOLDERS, MAX_NONCE_KEYS>;
+
+/// A run; it is large, and stays where it began.
+pub(super) enum Run {
+    Ecdsa(Of<Secp256k1>),
+    Bip340(Of<SchnorrSecp256k1>),
+    #[cfg(feature = "ed25519")]
+    Ed25519(Of<quorate_core::curve::Ed25519>),
+}
+
+/// Whether this firmware makes keys of the suite.
+pub(super) fn supports(suite: Suite) -> bool {
+    match suite {
+        Suite::EcdsaSecp256k1 | Suite::SchnorrSecp256k1 => true,
+        Suite::SchnorrEd25519 => cfg!(feature = "ed25519"),
+        Suite::EcdsaP256 => false,
+    }
+}
+
+macro_rules! each {
+    ($run:expr, $one:ident => $do:expr) => {
+        match $run {
+            Run::Ecdsa($one) => $do,
+            Run::Bip340($one) => $do,
+            #[cfg(feature = "ed25519")]
+            Run::Ed25519($one) => $do,
+        }
+    };
+}
+
+impl Run {
+    /// Begins in `stage`.
+    #[inline(never)]
+    pub(super) fn start(
+        stage: &mut Stage,
+        terms: KeyTerms,
+        session: Digest,
+        me: PartyId,
+        peers: &[Peer],
+        key: &SessionKey,
+        rng: &mut HedgedRng,
+    ) -> Option<()> {
+        fn new<G: Group>(
+            terms: KeyTerms,
+            session: Digest,
+            me: PartyId,
+            peers: &[Peer],
+            key: &SessionKey,
+            rng: &mut HedgedRng,
+        ) -> Option<Of<G>> {
+            Of::<G>::new(terms, session, me, peers, key, rng).ok()
+        }
+        *stage = Stage::Running(match terms.suite {
+            Suite::EcdsaSecp256k1 => Self::Ecdsa(new(terms, session, me, peers, key, rng)?),
+            Suite::SchnorrSecp256k1 => Self::Bip340(new(terms, session, me, peers, key, rng)?),
+            #[cfg(feature = "ed25519")]
+            Suite::SchnorrEd25519 => Self::Ed25519(new(terms, session, me, peers, key, rng)?),
+            _ => return None,
+        });
+        Some(())
+    }
+
+    pub(super) fn handle_message(
+        &mut self,
+        from: PartyId,
+        bytes: &[u8],
+        key: &SessionKey,
+    ) -> Result<(), Refusal> {
+        each!(self, run => run.handle_message(from, bytes, key))
+    }
+
+    pub(super) fn poll_output<'b>(
+        &mut self,
+        key: &SessionKey,
+        buffer: &'b mut [u8],
+    ) -> Result<Option<Output<'b>>, NoRoom> {
+        each!(self, run => run.poll_output(key, buffer))
+    }
+
+    pub(super) fn round(&self) -> u8 {
+        each!(self, run => run.waiting_for().0)
+    }
+
+    pub(super) fn take_key(&mut self) -> Option<(Public, Record)> {
+        each!(self, run => run.take_key())
+    }
+}

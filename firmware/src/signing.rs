@@ -1,0 +1,286 @@
+//! A member's part in a signature: it judges the client's own request, asks the person, counts, and only then
+//! lets the first message out.
+
+mod member;
+mod witness;
+
+use heapless::Vec;
+use quorate_core::device::link::Event;
+use quorate_core::hash::Digest;
+use quorate_core::party::{PartyId, PartySet};
+use quorate_core::policy::Confirmation;
+use quorate_core::request::SignedRequest;
+use rand_core::RngCore as _;
+
+use crate::channels::{Inbox, Taken};
+use crate::device::{About, Engine, SESSIONS, Work};
+use crate::judge::{Count, Verdict};
+use crate::keygen::DECLINED;
+use crate::message::{
+    self, AcceptSign, Asking, CancelSign, ProposeSign, RejectSign, Rejection, StartSign,
+    sign_session,
+};
+use crate::platform::Platform;
+use crate::{MAX_HOLDERS, PATIENCE};
+use member::Running;
+
+/// No request is longer: with all that is around it, it fits into one message.
+pub const MAX_REQUEST: usize = 2520;
+/// An accepted proposal ends by itself, milliseconds: as with nodes, the time for answers and for the rounds.
+const DEADLINE: u64 = 7000;
+
+/// One proposal.
+pub(crate) struct Signing {
+    coordinator: PartyId,
+    session: Digest,
+    pub(crate) request: Vec<u8, MAX_REQUEST>,
+    salt: [u8; 32],
+    /// Milliseconds.
+    deadline: u64,
+    confirmation: Confirmation,
+    stage: Stage,
+}
+
+/// How far it is.
+#[expect(clippy::large_enum_variant, reason = "no allocator: they share one place")]
+enum Stage {
+    /// The person is asked.
+    Asking,
+    /// It waits for the start.
+    Accepted,
+    /// R1 has left.
+    Running(Running),
+}
+
+impl<P: Platform> Engine<P> {
+    pub(crate) fn handle_sign_proposal(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
+        let ProposeSign { nonce, request } = message::read(inbox.body()).ok()?;
+        let network = self.network.as_ref()?.id;
+        let session = sign_session(&network, from, &nonce, request);
+        if let Some(slot) = self.find_session(&session) {
+            // After its channel broke the coordinator asks again; the same salt answers the same session.
+            let signing = self.signing(slot)?;
+            if let (Stage::Accepted, salt) = (&signing.stage, signing.salt) {
+                self.send(from, &AcceptSign { session, salt });
+            }
+            return Some(());
+        }
+        if request.len() > MAX_REQUEST {
+            let reason = Rejection::BadRequest("the request is longer than a device can take");
+            self.send(from, &RejectSign { session, reason });
+            return Some(());
+        }
+        let Some(slot) = self.free_slot() else {
+            self.send(from, &RejectSign { session, reason: Rejection::Busy });
+            return Some(());
+        };
+        self.put(slot, from, session, request);
+        let answer = match self.judge_slot(slot, inbox.buffer, Count::Look) {
+            Ok((Verdict::Ask, _)) if self.question.is_some() => Err(Rejection::Busy),
+            Ok((Verdict::Ask, _)) => {
+                self.send(from, &Asking { session, seconds: PATIENCE });
+                self.ask(About::Sign(slot));
+                return Some(());
+            }
+            Ok((Verdict::Allowed, _)) => self.accept(slot),
+            Err(reason) => Err(reason),
+        };
+        if let Err(reason) = answer {
+            self.reject(slot, reason);
+        }
+        Some(())
+    }
+
+    #[inline(never)]
+    fn put(&mut self, slot: usize, coordinator: PartyId, session: Digest, request: &[u8]) {
+        if !matches!(self.work, Work::Sign(_)) {
+            self.work = Work::Sign([const { None }; SESSIONS]);
+        }
+        let Work::Sign(slots) = &mut self.work else { return };
+        if let Some(slot) = slots.get_mut(slot) {
+            let signing = slot.insert(Signing {
+                coordinator,
+                session,
+                request: Vec::new(),
+                salt: [0; 32],
+                deadline: u64::MAX,
+                confirmation: Confirmation::NotAsked,
+                stage: Stage::Asking,
+            });
+            let _ = signing.request.extend_from_slice(request);
+        }
+    }
+
+    /// A slot without a session. Confirmations of a pending key give way: peers say them again.
+    fn free_slot(&self) -> Option<usize> {
+        match &self.work {
+            Work::Idle | Work::Confirm(_) => Some(0),
+            Work::Sign(slots) => slots.iter().position(Option::is_none),
+            Work::Key(_) => None,
+        }
+    }
+
+    fn find_session(&self, session: &Digest) -> Option<usize> {
+        let Work::Sign(slots) = &self.work else { return None };
+        slots.iter().position(|slot| slot.as_ref().is_some_and(|s| s.session == *session))
+    }
+
+    pub(crate) fn signing(&mut self, slot: usize) -> Option<&mut Signing> {
+        let Work::Sign(slots) = &mut self.work else { return None };
+        slots.get_mut(slot)?.as_mut()
+    }
+
+    /// Ends a session.
+    fn drop_session(&mut self, slot: usize) {
+        self.take_back(About::Sign(slot));
+        let Work::Sign(slots) = &mut self.work else { return };
+        if let Some(slot) = slots.get_mut(slot) {
+            *slot = None;
+        }
+        if slots.iter().all(Option::is_none) {
+            self.work = Work::Idle;
+        }
+    }
+
+    fn reject(&mut self, slot: usize, reason: Rejection<'_>) {
+        let Some(Signing { coordinator, session, .. }) = self.signing(slot) else { return };
+        let (to, session) = (*coordinator, *session);
+        self.drop_session(slot);
+        self.send(to, &RejectSign { session, reason });
+    }
+
+    fn accept(&mut self, slot: usize) -> Result<(), Rejection<'static>> {
+        let until = self.millis().saturating_add(DEADLINE);
+        let session = self.signing(slot).ok_or(Rejection::Fault)?.session;
+        let mut rng = self.rng(&session).ok_or(Rejection::Fault)?;
+        let signing = self.signing(slot).ok_or(Rejection::Fault)?;
+        rng.fill_bytes(&mut signing.salt);
+        (signing.stage, signing.deadline) = (Stage::Accepted, until);
+        let (to, salt) = (signing.coordinator, signing.salt);
+        self.send(to, &AcceptSign { session, salt });
+        Ok(())
+    }
+
+    /// Judges what is in a slot. The slot is empty meanwhile, so that the store and it can be borrowed together.
+    fn judge_slot(
+        &mut self,
+        slot: usize,
+        buffer: &mut [u8],
+        count: Count,
+    ) -> Result<(Verdict, crate::judge::Reading), Rejection<'static>> {
+        let request = core::mem::take(&mut self.signing(slot).ok_or(Rejection::Fault)?.request);
+        let judged = self.judge_bytes(slot, &request, buffer, count);
+        if let Some(signing) = self.signing(slot) {
+            signing.request = request;
+        }
+        judged
+    }
+
+    /// The person has said yes or no to a request.
+    pub(crate) fn sign_decided(&mut self, slot: usize, agreed: bool) {
+        let Some(signing) = self.signing(slot) else { return };
+        signing.confirmation = if agreed { Confirmation::Confirmed } else { Confirmation::Refused };
+        let done = if agreed { self.accept(slot) } else { Err(DECLINED) };
+        if let Err(reason) = done {
+            self.reject(slot, reason);
+        }
+    }
+
+    pub(crate) fn handle_sign_cancel(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
+        let CancelSign { session } = message::read(body).ok()?;
+        if let Some(slot) = self.find_session(&session)
+            && self.signing(slot)?.coordinator == from
+        {
+            self.drop_session(slot);
+        }
+        Some(())
+    }
+
+    pub(crate) fn handle_asking(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
+        let Asking { session, seconds } = message::read(body).ok()?;
+        let until = self.millis().saturating_add(u64::from(seconds.min(60)) * 1000);
+        if self.wait_for_key(from, &session, until) {
+            return Some(());
+        }
+        if let Some(slot) = self.find_session(&session) {
+            let signing = self.signing(slot)?;
+            if signing.coordinator == from && matches!(signing.stage, Stage::Accepted) {
+                signing.deadline = signing.deadline.max(until.saturating_add(DEADLINE));
+            }
+        }
+        Some(())
+    }
+
+    pub(crate) fn handle_sign_start(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
+        let StartSign { session, quorum, salts } = message::read(inbox.body()).ok()?;
+        // It may have ended here meanwhile.
+        let Some(slot) = self.find_session(&session) else { return Some(()) };
+        let signing = self.signing(slot)?;
+        if signing.coordinator != from || !matches!(signing.stage, Stage::Accepted) {
+            return None;
+        }
+        if let Err(reason) = self.start(slot, quorum, &salts, inbox.buffer) {
+            self.reject(slot, reason);
+        }
+        Some(())
+    }
+
+    fn start(
+        &mut self,
+        slot: usize,
+        quorum: PartySet,
+        salts: &Vec<(PartyId, [u8; 32]), MAX_HOLDERS>,
+        buffer: &mut [u8],
+    ) -> Result<(), Rejection<'static>> {
+        if self.peers.iter().any(|peer| peer.distrusted && quorum.contains(peer.party)) {
+            return Err(Rejection::Failed("a member was put back to an earlier state"));
+        }
+        // Time has passed: all is looked at again, and nothing is counted before the session can be.
+        let (_, reading) = self.judge_slot(slot, buffer, Count::Look)?;
+        self.open_member(slot, &reading, quorum, salts, buffer)?;
+        let counted = self.judge_slot(slot, buffer, Count::Release(quorum));
+        zeroize::Zeroize::zeroize(buffer);
+        counted?;
+        self.announce_head().ok_or(Rejection::Fault)?;
+        self.send_nonce(slot, quorum).ok_or(Rejection::Fault)?;
+        self.event(Event::Signed(reading.digest));
+        Ok(())
+    }
+
+    pub(crate) fn expire_sessions(&mut self, now: u64) {
+        for slot in 0..SESSIONS {
+            if self.signing(slot).is_some_and(|signing| signing.deadline <= now) {
+                self.drop_session(slot);
+            }
+        }
+    }
+
+    /// R_j of another member.
+    pub(crate) fn handle_nonce(&mut self, from: PartyId, body: &[u8]) -> Taken {
+        match self.take_nonce(from, body) {
+            Some(taken) => taken,
+            None => {
+                self.misbehaved(from);
+                Taken::Yes
+            }
+        }
+    }
+
+    fn judge_bytes(
+        &mut self,
+        slot: usize,
+        request: &[u8],
+        buffer: &mut [u8],
+        count: Count,
+    ) -> Result<(Verdict, crate::judge::Reading), Rejection<'static>> {
+        let bad = Rejection::BadRequest("the request, or a signature on it, is malformed");
+        let request = SignedRequest::parse(request).map_err(|_| bad)?;
+        let reading = self.read_request(&request, buffer)?;
+        let said = self.signing(slot).map_or(Confirmation::NotAsked, |s| s.confirmation);
+        let verdict = self.judge(&request, &reading, said, count, buffer)?;
+        match verdict {
+            Verdict::Ask if matches!(count, Count::Release(_)) => Err(Rejection::Fault),
+            verdict => Ok((verdict, reading)),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Core's session of a member, for each scheme that this firmware has.
+
+use heapless::Vec;
+use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1, Suite};
+use quorate_core::ecdsa::{self, Ecdsa};
+use quorate_core::key::OpenedKey;
+use quorate_core::nonce::{Failure, Guard, MAX_MESSAGE, Scheme, SignError, Signer};
+use quorate_core::party::{PartyId, PartySet};
+use quorate_core::schnorr::{self, Schnorr, Tweak};
+use quorate_core::session::{Abort, Header};
+use quorate_core::wire;
+use zeroize::Zeroize as _;
+
+use super::{Engine, Stage};
+use crate::channels::Taken;
+use crate::device::Work;
+use crate::judge::Reading;
+use crate::keygen::{Confirmed, Public, Record};
+use crate::message::{self, Rejection, Signing as Carrier};
+use crate::platform::Platform;
+use crate::store::{Part, Slot};
+use crate::{MAX_HOLDERS, MAX_NONCE_KEYS, MAX_QUORUM};
+
+type Salts = Vec<(PartyId, [u8; 32]), MAX_HOLDERS>;
+type Key<G> = OpenedKey<G, MAX_HOLDERS, MAX_NONCE_KEYS>;
+
+/// A session of one scheme, with the opened key.
+pub(super) struct Member<S: Scheme> {
+    key: Key<S::Group>,
+    signer: Signer<S, MAX_QUORUM>,
+}
+
+/// A session.
+pub(super) enum Running {
+    Ecdsa(Member<Ecdsa<Secp256k1>>),
+    Bip340(Member<Schnorr<SchnorrSecp256k1, [u8; 32]>>),
+    #[cfg(feature = "ed25519")]
+    Ed25519(Member<Schnorr<quorate_core::curve::Ed25519, [u8; 32]>>),
+}
+
+macro_rules! each {
+    ($running:expr, $one:ident => $do:expr) => {
+        match $running {
+            Running::Ecdsa($one) => $do,
+            Running::Bip340($one) => $do,
+            #[cfg(feature = "ed25519")]
+            Running::Ed25519($one) => $do,
+        }
+    };
+}
+
+/// What came of R_j.
+enum Took {
+    /// Others are missing.
+    Waits,
+    /// The share, encoded, of this length.
+    Share(usize),
+    /// Not of this session, or not of this quorum.
+    Dropped,
+    Failed(&'static str),
+}
+
+impl<S: Scheme> Member<S> {
+    fn take_nonce(&mut self, from: PartyId, bytes: &[u8], out: &mut [u8; MAX_MESSAGE]) -> Took {
+        match self.signer.handle_nonce(&self.key, from, bytes) {
+            Ok(None) => Took::Waits,
+            Ok(Some(share)) => match share.encode(out) {
+                Ok(bytes) => Took::Share(bytes.len()),
+                Err(_) => Took::Failed("the share does not fit"),
+            },
+            Err(Failure::Refused(_)) => Took::Dropped,
+            Err(Failure::Aborted(Abort::ComputationFault)) => {
+                Took::Failed("the device computed two different results")
+            }
+            Err(Failure::Aborted(_)) => Took::Failed("the nonces do not fit together"),
+        }
+    }
+}
+
+fn refused(error: &SignError) -> Rejection<'static> {
+    match error {
+        SignError::ComputationFault => Rejection::Fault,
+        SignError::Derivation(_) => Rejection::BadRequest("there is no such derived key"),
+        SignError::Salts | SignError::OwnSalt => Rejection::BadRequest("the salts are not right"),
+        _ => Rejection::BadRequest("the quorum, or what is to be signed, is not possible"),
+    }
+}
+
+impl<P: Platform> Engine<P> {
+    /// Opens the key, and derives this party's nonce point. Nothing has left.
+    pub(super) fn open_member(
+        &mut self,
+        slot: usize,
+        reading: &Reading,
+        quorum: PartySet,
+        salts: &Salts,
+        buffer: &mut [u8],
+    ) -> Result<(), Rejection<'static>> {
+        let Reading { suite, derivation, digest, .. } = *reading;
+        let signing = self.signing(slot).ok_or(Rejection::Fault)?;
+        let (coordinator, salt) = (signing.coordinator, signing.salt);
+        let tweak = Tweak::None;
+        macro_rules! member {
+            ($kind:ident, $new:path, $terms:expr) => {{
+                let key = self.open_key(reading.number, buffer).ok_or(Rejection::Fault)?;
+                let signer = $new(&key, $terms, salts, &salt, Guard::Recompute);
+                Running::$kind(Member { signer: signer.map_err(|error| refused(&error))?, key })
+            }};
+        }
+        let running = match suite {
+            Suite::EcdsaSecp256k1 => {
+                let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest };
+                member!(Ecdsa, Signer::<Ecdsa<Secp256k1>, MAX_QUORUM>::guarded, terms)
+            }
+            Suite::SchnorrSecp256k1 => {
+                let message = digest;
+                let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
+                member!(
+                    Bip340,
+                    Signer::<Schnorr<SchnorrSecp256k1, [u8; 32]>, MAX_QUORUM>::guarded,
+                    terms
+                )
+            }
+            #[cfg(feature = "ed25519")]
+            Suite::SchnorrEd25519 => {
+                let message = digest;
+                let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
+                member!(
+                    Ed25519,
+                    Signer::<Schnorr<quorate_core::curve::Ed25519, [u8; 32]>, MAX_QUORUM>::guarded,
+                    terms
+                )
+            }
+            _ => return Err(Rejection::Fault),
+        };
+        self.signing(slot).ok_or(Rejection::Fault)?.stage = Stage::Running(running);
+        Ok(())
+    }
+
+    /// The share of a key, checked against what this party confirmed.
+    #[inline(never)]
+    fn open_key<G: Group>(&mut self, number: u8, buffer: &mut [u8]) -> Option<Key<G>> {
+        let me = self.network.as_ref()?.me;
+        let public: Public = self.load_public(number, buffer)?;
+        let own: Confirmed = self.own_confirmation(number, buffer)?;
+        let found = self.store.load(Slot::Key(number, Part::Share), buffer).ok()??;
+        let record: Record = wire::decode(found).ok()?;
+        buffer.zeroize();
+        OpenedKey::open(&public, me, record, &own).ok()
+    }
+
+    /// R1, to all other members and to the coordinator.
+    pub(super) fn send_nonce(&mut self, slot: usize, quorum: PartySet) -> Option<()> {
+        let signing = self.signing(slot)?;
+        let Stage::Running(running) = &signing.stage else { return None };
+        let receivers = quorum.with(signing.coordinator);
+        let mut first = [0; MAX_MESSAGE];
+        let length = each!(running, one => one.signer.nonce_message(&mut first)).ok()?.len();
+        let bytes = first.get(..length)?;
+        for to in receivers.iter() {
+            self.send(to, &Carrier { bytes });
+        }
+        Some(())
+    }
+
+    /// R_j of another member; nothing if it makes no sense.
+    pub(super) fn take_nonce(&mut self, from: PartyId, body: &[u8]) -> Option<Taken> {
+        let Carrier { bytes } = message::read(body).ok()?;
+        let header = Header::peek(bytes).ok().filter(|header| header.round == 1)?;
+        let Work::Sign(slots) = &mut self.work else { return Some(Taken::Yes) };
+        let (mut share, mut done, mut waits) = ([0; MAX_MESSAGE], None, false);
+        for (slot, signing) in slots.iter_mut().enumerate() {
+            let Some(signing) = signing else { continue };
+            match &mut signing.stage {
+                Stage::Asking => {}
+                Stage::Accepted => waits = true,
+                Stage::Running(running) => {
+                    let named = each!(running, one => *one.signer.session());
+                    if named == header.session {
+                        let took = each!(running, one => one.take_nonce(from, bytes, &mut share));
+                        done = Some((slot, signing.coordinator, took));
+                    }
+                }
+            }
+        }
+        match done {
+            // Of a faster member: this party's own start is under way.
+            None if waits => return Some(Taken::Later),
+            None | Some((_, _, Took::Waits | Took::Dropped)) => {}
+            Some((slot, to, Took::Share(length))) => {
+                let bytes = share.get(..length)?;
+                self.send(to, &Carrier { bytes });
+                self.drop_session(slot);
+            }
+            Some((slot, _, Took::Failed(what))) => self.reject(slot, Rejection::Failed(what)),
+        }
+        Some(Taken::Yes)
+    }
+}
