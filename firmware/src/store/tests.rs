@@ -205,6 +205,7 @@ fn a_wipe_that_was_cut_goes_on() {
         let mut flash = FlashSimulator::<1>::new(PAGES, cut);
         let mut store = open(&mut flash);
         let all = fill(&mut store);
+        let whole = store.flash.bytes.clone();
         store.flash.cut_after(cut);
         let done = store.wipe();
         drop(store);
@@ -213,6 +214,10 @@ fn a_wipe_that_was_cut_goes_on() {
             break;
         }
         cuts += 1;
+        // The root goes first: while anything of the rest is gone, nothing of it can be opened.
+        assert!(cut < 16 || !Store::open(flash.clone()).unwrap().is_initialized());
+        let is_whole = flash.bytes[2 * PAGE..] == whole[2 * PAGE..];
+        assert!(is_whole || !flash.bytes[..PAGE].windows(32).any(|part| part == ROOT), "{cut}");
         // Once more, while it goes on.
         flash.cut_after(cut / 2);
         let _ = Store::open(&mut flash).map(drop);
@@ -370,7 +375,48 @@ const FROZEN: [&str; 2] = [
 ];
 
 #[test]
-fn a_flash_that_forgets_is_noticed() {
+fn a_worn_flash_is_noticed() {
+    let mut noticed = 0;
+    for at in 0..160 {
+        let mut flash = FlashSimulator::<1>::new(PAGES, 1);
+        let mut store = open(&mut flash);
+        store.save(SHARE, b"one").unwrap();
+        let end = store.bank.end as usize;
+        store.flash.stuck = Some(end + at);
+        let saved = store.save(SHARE, &[0; 100]);
+        let is_part = at < 8 + 12 + 100 + 16;
+        assert!(is_part || saved.is_ok(), "{at}");
+        if saved.is_err() {
+            noticed += 1;
+            assert_eq!(store.fault(), Some(StoreError::Flash));
+            drop(store);
+            assert_eq!(held(&mut open(&mut flash), SHARE).as_deref(), Some(b"one".as_slice()));
+            continue;
+        }
+        // It was 0xff anyhow, or behind the record.
+        drop(store);
+        assert_eq!(held(&mut open(&mut flash), SHARE), Some(vec![0; 100]));
+        // The same for entries of the journal.
+        let mut store = open(&mut flash);
+        store.release(&release(1, 1)).unwrap();
+        let first = store.layout.ring(1).start as usize + 48 + 144;
+        store.flash.stuck = Some(first + at);
+        if store.release(&release(2, 2)).is_err() {
+            drop(store);
+            assert_eq!(open(&mut flash).head().unwrap().number, 1);
+        }
+    }
+    assert!(noticed > 100, "{noticed}");
+    // The root key itself.
+    let mut flash = FlashSimulator::<1>::new(PAGES, 1);
+    flash.stuck = Some(20);
+    let made = Store::open(&mut flash).unwrap().initialize(&ROOT);
+    assert_eq!(made, Err(StoreError::Flash));
+    assert!(!Store::open(&mut flash).unwrap().is_initialized());
+}
+
+#[test]
+fn after_a_failure_nothing_is_done_until_it_is_opened_again() {
     let mut flash = FlashSimulator::<1>::new(PAGES, 1);
     let mut store = open(&mut flash);
     store.save(SHARE, b"one").unwrap();
