@@ -59,7 +59,7 @@ fn digest_of(from: PartyId, list: &[u8]) -> Digest {
     Transcript::new("device-frost-list").party(from).bytes(list).finish()
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     /// The coordinator has named the quorum: commitments are offered. Nothing is counted yet.
     pub(super) fn start_frost(
         &mut self,
@@ -91,7 +91,7 @@ impl<P: Platform> Engine<P> {
         let (session, coordinator) = (signing.session, signing.coordinator);
         let mut buffer = room();
         let number = reading.number;
-        let public = self.load_public(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
+        let public = self.known.load_public(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
         let opened = self.open_key::<G>(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
         let key = FrostKey::of(&public, &opened).map_err(|_| Rejection::Fault)?;
         drop(opened);
@@ -108,7 +108,7 @@ impl<P: Platform> Engine<P> {
 
     /// The generation of the journal, which a pool belongs to.
     fn incarnation(&mut self) -> Option<u64> {
-        let journal::Head { generation, .. } = self.store.head().ok()?;
+        let journal::Head { generation, .. } = self.known.store.head().ok()?;
         Some(generation.into())
     }
 
@@ -119,7 +119,7 @@ impl<P: Platform> Engine<P> {
         buffer: &mut [u8; MAX_RECORD],
     ) -> Option<NoncePool<G>> {
         let incarnation = self.incarnation()?;
-        let found = self.store.pool(number, buffer).ok()??;
+        let found = self.known.store.pool(number, buffer).ok()??;
         NoncePool::open(key, incarnation, found).ok().filter(|pool| pool.remaining() > 0)
     }
 
@@ -137,7 +137,7 @@ impl<P: Platform> Engine<P> {
         let mut rng = self.rng(key.public().context())?;
         let pool = NoncePool::generate(key, incarnation, POOL, &mut rng).ok()?;
         // What a crash forgets is offered to nobody.
-        self.store.renew_pool(number, &pool.record().ok()?, buffer).ok()?;
+        self.known.store.renew_pool(number, &pool.record().ok()?, buffer).ok()?;
         Some(pool)
     }
 
@@ -206,7 +206,7 @@ impl<P: Platform> Engine<P> {
             let share = share.encode(&mut encoded).map_err(|_| StoreError::TooLong)?;
             length = share.len();
             let replaces = |stored: &[u8]| change.replaces(stored);
-            self.store.consume(number, (&list, share), change.record(), replaces, &mut buffer)
+            self.known.store.consume(number, (&list, share), change.record(), replaces, &mut buffer)
         });
         match answered {
             Ok(Ok(_)) => Ok(encoded.get(..length).unwrap_or_default().to_vec()),
@@ -218,7 +218,7 @@ impl<P: Platform> Engine<P> {
     fn answer_again(&mut self, from: PartyId, list: &Digest) -> bool {
         let mut buffer = room();
         for number in 0..MAX_KEYS {
-            if let Ok(Some(share)) = self.store.answer(number, list, &mut buffer) {
+            if let Ok(Some(share)) = self.known.store.answer(number, list, &mut buffer) {
                 let share = share.to_vec();
                 self.send(from, &Carrier { bytes: &share });
                 return true;

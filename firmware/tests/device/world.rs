@@ -5,7 +5,7 @@ use quorate_core::device::link::{
     Answer, Event, FromDevice, Hello, Member, Refused, Request, Status, ToDevice,
 };
 use quorate_core::party::PartyId;
-use quorate_firmware::device::{Device, Parts};
+use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::Button;
 
 use super::board::{Board, Flash, Line, Panel, Samples, Ticks};
@@ -16,7 +16,7 @@ pub const NOW: u64 = 1_800_000_000;
 pub const ME: u16 = 4;
 
 pub struct World {
-    pub device: Device<Board>,
+    pub device: Device<'static, Board>,
     pub line: Line,
     pub flash: Flash,
     pub panel: Panel,
@@ -39,7 +39,13 @@ pub enum Said {
     Status(Box<Status>),
 }
 
-fn boot(line: &Line, flash: &Flash, panel: &Panel, ticks: &Ticks, noise: Samples) -> Device<Board> {
+fn boot(
+    line: &Line,
+    flash: &Flash,
+    panel: &Panel,
+    ticks: &Ticks,
+    noise: Samples,
+) -> Device<'static, Board> {
     let parts = Parts {
         link: line.clone(),
         flash: flash.clone(),
@@ -48,7 +54,7 @@ fn boot(line: &Line, flash: &Flash, panel: &Panel, ticks: &Ticks, noise: Samples
         clock: ticks.clone(),
         firmware: [0xf1; 32],
     };
-    Device::new(parts).unwrap()
+    Device::new(parts, Box::leak(Box::new(Room::new()))).unwrap()
 }
 
 impl World {

@@ -23,7 +23,7 @@ pub mod uart;
 use clock::Timer;
 use flash::Flash;
 use person::Terminal;
-use quorate_firmware::device::{Device, Parts};
+use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::Person as _;
 use uart::{Noise, Uart};
 
@@ -68,9 +68,11 @@ pub fn run(map: &Map) -> ! {
     person.show("Quorate");
     let parts =
         Parts { link: Uart::new(uart(0)), flash, noise, person, clock, firmware: image::digest() };
-    let Ok(device) = Device::<Board>::new(parts) else { panic!("the flash does not work") };
-    let Some(device) = cortex_m::singleton!(: Device<Board> = device) else {
+    let Some(room) = cortex_m::singleton!(: Room = Room::new()) else {
         panic!("a board has one device")
+    };
+    let Ok(mut device) = Device::<Board>::new(parts, room) else {
+        panic!("the flash does not work")
     };
     loop {
         device.poll();

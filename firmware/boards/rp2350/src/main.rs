@@ -21,7 +21,7 @@ mod person;
 use embassy_rp::gpio::{Input, Pull};
 use embassy_rp::uart::{Config, UartTx};
 use embassy_time::Instant;
-use quorate_firmware::device::{Device, Parts};
+use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::{Clock, Person as _, Platform};
 
 /// What the firmware asks of a board.
@@ -57,9 +57,11 @@ fn main() -> ! {
     };
     person.show("Quorate");
     let parts = Parts { link, flash, noise, person, clock: Since, firmware: image::digest() };
-    let Ok(device) = Device::<Board>::new(parts) else { panic!("the flash does not work") };
-    let Some(device) = cortex_m::singleton!(: Device<Board> = device) else {
+    let Some(room) = cortex_m::singleton!(: Room = Room::new()) else {
         panic!("a board has one device")
+    };
+    let Ok(mut device) = Device::<Board>::new(parts, room) else {
+        panic!("the flash does not work")
     };
     loop {
         device.poll();
