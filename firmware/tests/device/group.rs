@@ -210,9 +210,10 @@ fn confirm<G: Group>(world: &mut World, made: Vec<Made>) -> Key<G> {
     let members: Vec<_> = world.nodes.iter().map(|node| node.member()).chain([world.me]).collect();
     let identity = |party| members.iter().find(|m| m.party == party).map(|m| m.identity);
     check_certificate(&public, &words, identity).unwrap();
-    let open = made.into_iter().zip(&words).map(|((party, public, record), word)| {
-        Opened::open(&public, party, record, word).unwrap()
-    });
+    let open = made
+        .into_iter()
+        .zip(&words)
+        .map(|((party, public, record), word)| Opened::open(&public, party, record, word).unwrap());
     let members = open.collect();
     Key { public, members }
 }

@@ -93,11 +93,11 @@ fn what_a_device_cannot_do_it_refuses_with_the_reason() {
         "bad: the device has no such scheme"
     );
     let network = quorate_core::key::KeyTerms { network: [1; 16], ..ecdsa(&good) };
+    assert_eq!(refused(network, "k", &good), "bad: the proposal is of another network or session");
     assert_eq!(
-        refused(network, "k", &good),
-        "bad: the proposal is of another network or session"
+        refused(ecdsa(&good), "", &good),
+        "bad: the proposal's epoch or name is out of range"
     );
-    assert_eq!(refused(ecdsa(&good), "", &good), "bad: the proposal's epoch or name is out of range");
     let holders = Holders::new(PartySet::first(3), 2).unwrap();
     let without = quorate_core::key::KeyTerms { holders, ..ecdsa(&good) };
     assert!(refused(without, "k", &good).contains("this party is not among them"));
@@ -108,8 +108,8 @@ fn what_a_device_cannot_do_it_refuses_with_the_reason() {
     assert_eq!(refused(ecdsa(&good), "k", &other), "bad: the terms do not bind this policy");
     assert_eq!(refused(ecdsa(&good), "k", &good[..9]), "bad: the policy is malformed");
     // A delay of an hour, with nobody to veto.
-    let delay =
-        [&[quorate_core::policy::condition::kind::DELAY][..], &3600u32.to_be_bytes(), &[0]].concat();
+    let delay = [&[quorate_core::policy::condition::kind::DELAY][..], &3600u32.to_be_bytes(), &[0]]
+        .concat();
     let slow = policy(&[rule("slow", Kinds::MESSAGE, &[], &delay)]);
     if quorate_core::policy::Policy::parse(&slow).is_ok() {
         assert!(refused(ecdsa(&slow), "k", &slow).contains("controllers or delays"));

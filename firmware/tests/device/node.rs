@@ -103,9 +103,8 @@ impl Node {
                 let pending = initiator.handle_reply(&frame).unwrap();
                 let certificate = self.certificate(&channel_session(&NETWORK));
                 let mut buffer = [0; MAX_GREETING];
-                let (greeted, bytes) = pending
-                    .greet(&certificate, self.time, &self.session_key, &mut buffer)
-                    .unwrap();
+                let (greeted, bytes) =
+                    pending.greet(&certificate, self.time, &self.session_key, &mut buffer).unwrap();
                 self.frames.push_back(bytes.to_vec());
                 State::Greeted(greeted)
             }

@@ -44,7 +44,10 @@ fn nothing_is_done_before_hello_the_pin_and_the_network() {
     assert_eq!(world.ask(Request::Initialize { pin: PIN }), Said::Done);
     assert_eq!(world.ask(Request::Initialize { pin: PIN }), refused(Refused::Initialized));
     assert_eq!(world.ask(Request::PeerUp(id(1))), refused(Refused::Locked));
-    assert_eq!(world.ask(Request::Unlock { pin: b"654321" }), refused(Refused::WrongPin { left: 7 }));
+    assert_eq!(
+        world.ask(Request::Unlock { pin: b"654321" }),
+        refused(Refused::WrongPin { left: 7 })
+    );
     let soon = world.ask(Request::Unlock { pin: PIN });
     assert!(matches!(soon, Said::Refused(Refused::PinTooSoon { .. })), "{soon:?}");
     world.ticks.0.set(60_000);
