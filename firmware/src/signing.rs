@@ -5,7 +5,7 @@ mod member;
 mod witness;
 
 use heapless::Vec;
-use quorate_core::device::link::Event;
+use quorate_core::device::link::{Event, MAX_MESSAGE};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::Confirmation;
@@ -24,8 +24,8 @@ use crate::platform::Platform;
 use crate::{MAX_HOLDERS, PATIENCE};
 use member::Running;
 
-/// No request is longer: with all that is around it, it fits into one message.
-pub const MAX_REQUEST: usize = 2520;
+/// No request is longer: with all that is around it, it fills one message.
+pub const MAX_REQUEST: usize = MAX_MESSAGE - (message::HEADER + 32 + 2);
 /// An accepted proposal ends by itself, milliseconds: as with nodes, the time for answers and for the rounds.
 const DEADLINE: u64 = 7000;
 

@@ -9,7 +9,7 @@ use quorate_core::hash::Digest;
 use quorate_core::key::{
     Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
 };
-use quorate_core::nonce::{Failure, MAX_MESSAGE, Scheme, Signer};
+use quorate_core::nonce::{MAX_MESSAGE, Scheme, Signer};
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::policy::Policy;
 use quorate_core::session::Refusal;
@@ -243,12 +243,7 @@ pub fn salts(device: [u8; 32]) -> heapless::Vec<(PartyId, [u8; 32]), 7> {
 }
 
 /// Sends the start, and R1 of the others: first of all, so that the device asks for them again.
-pub fn start<G: Group>(
-    world: &mut World,
-    session: Digest,
-    salt: [u8; 32],
-    nonces: &[(PartyId, Vec<u8>)],
-) {
+pub fn start(world: &mut World, session: Digest, salt: [u8; 32], nonces: &[(PartyId, Vec<u8>)]) {
     if let Some((_, bytes)) = nonces.iter().find(|(party, _)| *party == id(2)) {
         world.node(id(2)).send(&message::Signing { bytes });
         world.pump();
@@ -301,11 +296,14 @@ pub fn ecdsa_hosts<G: EcdsaGroup>(
     (combiner, Hosts { members: members.collect() })
 }
 
+type SchnorrHosts<'k, G> =
+    (schnorr::Combiner<G, [u8; 32], 5>, Hosts<'k, schnorr::Schnorr<G, [u8; 32]>>);
+
 pub fn schnorr_hosts<G: SchnorrGroup>(
     key: &Key<G>,
     message: [u8; 32],
     salt: [u8; 32],
-) -> (schnorr::Combiner<G, [u8; 32], 5>, Hosts<'_, schnorr::Schnorr<G, [u8; 32]>>) {
+) -> SchnorrHosts<'_, G> {
     let (derivation, tweak) = (Derivation::Root, schnorr::Tweak::None);
     let (quorum, coordinator) = (quorum(), id(1));
     let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
@@ -338,7 +336,7 @@ pub fn combine<P, S, T>(
 ) -> S
 where
     P: Scheme,
-    T: Into<Failure> + std::fmt::Debug,
+    T: std::fmt::Debug,
 {
     let mut nonces = hosts.nonces();
     nonces.push((id(ME), first));

@@ -14,4 +14,5 @@ mod keys;
 mod node;
 mod policies;
 mod provisioning;
+mod signatures;
 mod world;

@@ -25,8 +25,8 @@ pub fn id(number: u16) -> PartyId {
 
 enum State {
     Closed,
-    Begun(Initiator),
-    Greeted(Greeted),
+    Begun(Box<Initiator>),
+    Greeted(Box<Greeted>),
     Open(Box<Channel>),
 }
 
@@ -83,7 +83,7 @@ impl Node {
         let ends =
             Ends { network: NETWORK, me: self.id, peer: device.party, identity: device.identity };
         let (initiator, frame) = Initiator::begin(ends, &mut self.rng).unwrap();
-        self.state = State::Begun(initiator);
+        self.state = State::Begun(Box::new(initiator));
         self.frames = VecDeque::from([frame.to_vec()]);
     }
 
@@ -106,7 +106,7 @@ impl Node {
                 let (greeted, bytes) =
                     pending.greet(&certificate, self.time, &self.session_key, &mut buffer).unwrap();
                 self.frames.push_back(bytes.to_vec());
-                State::Greeted(greeted)
+                State::Greeted(Box::new(greeted))
             }
             (State::Greeted(greeted), kind::SEALED) => {
                 let (channel, _) = greeted.hear(&mut frame).unwrap();
