@@ -139,7 +139,7 @@ impl<P: Platform> Engine<P> {
 
     /// The share of a key, checked against what this party confirmed.
     #[inline(never)]
-    fn open_key<G: Group>(&mut self, number: u8, buffer: &mut [u8]) -> Option<Key<G>> {
+    pub(super) fn open_key<G: Group>(&mut self, number: u8, buffer: &mut [u8]) -> Option<Key<G>> {
         let me = self.network.as_ref()?.me;
         let public: Public = self.load_public(number, buffer)?;
         let own: Confirmed = self.own_confirmation(number, buffer)?;
@@ -173,6 +173,8 @@ impl<P: Platform> Engine<P> {
             let Some(signing) = signing else { continue };
             match &mut signing.stage {
                 Stage::Asking => {}
+                #[cfg(feature = "frost")]
+                Stage::Frost(_) => {}
                 Stage::Accepted => waits = true,
                 Stage::Running(running) => {
                     let named = each!(running, one => *one.signer.session());
