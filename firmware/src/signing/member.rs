@@ -217,14 +217,14 @@ fn open_key<P: Platform, G: Group>(
     buffer: &mut [u8],
     place: &mut Option<Key<G>>,
 ) {
-    let opened = || {
+    let mut open = || {
         let me = known.network.as_ref()?.me;
         let public: Public = known.load_public(number, buffer)?;
         let own: Confirmed = known.own_confirmation(number, buffer)?;
         let found = known.store.load(Slot::Key(number, Part::Share), buffer).ok()??;
-        let record: Record = wire::decode(found).ok()?;
-        OpenedKey::open(&public, me, record, &own).ok()
+        let mut record: Record = wire::decode(found).ok()?;
+        OpenedKey::open_in(place, &public, me, &mut record, &own).ok()
     };
-    *place = { opened }();
+    let _ = open();
     buffer.zeroize();
 }
