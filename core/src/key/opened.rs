@@ -85,45 +85,61 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     pub fn open(
         public: &PublicKey<N>,
         me: PartyId,
-        record: ShareRecord<N, K>,
+        mut record: ShareRecord<N, K>,
         own: &Confirmation<N, K>,
     ) -> Result<Self, OpenError> {
+        let mut place = None;
+        Self::open_in(&mut place, public, me, &mut record, own)?;
+        place.ok_or(OpenError::PublicRecord)
+    }
+
+    /// [`Self::open`] in the place where the key is to stay, for a chip's stack; the record is emptied.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what does not fit; nothing is there then.
+    #[inline(never)]
+    pub fn open_in(
+        place: &mut Option<Self>,
+        public: &PublicKey<N>,
+        me: PartyId,
+        record: &mut ShareRecord<N, K>,
+        own: &Confirmation<N, K>,
+    ) -> Result<(), OpenError> {
+        *place = None;
         let terms = public.terms;
-        let points = public.points::<G>().ok_or(OpenError::PublicRecord)?;
-        let group_key_bytes = public.group_key().ok_or(OpenError::PublicRecord)?.0;
-        let holders = terms.holders;
-        if !holders.parties().contains(me) || own.party != me {
+        if !terms.holders.parties().contains(me) || own.party != me {
             return Err(OpenError::NotAHolder);
         }
         if record.epoch != terms.epoch {
             return Err(OpenError::Epoch { expected: terms.epoch, found: record.epoch });
         }
-        let share = G::scalar_from_bytes(record.share.expose()).ok_or(OpenError::Share)?;
-        let share = SecretScalar::new(share);
-        if G::mul_base(share.expose()) != vss::evaluate_commitment::<G>(&points, me) {
-            return Err(OpenError::Share);
-        }
-        let mut opened = Self {
+        let (group_key, share) = checked_share::<G, N>(public, me, &record.share)?;
+        let opened = place.insert(Self {
             me,
             terms,
             context: terms.context(),
-            group_key: points.first().copied().ok_or(OpenError::PublicRecord)?,
-            group_key_bytes,
+            group_key,
+            group_key_bytes: public.group_key().ok_or(OpenError::PublicRecord)?.0,
             chain_code: public.chain_code(),
             share,
             pairs: Vec::new(),
             nonce_keys: Vec::new(),
-        };
-        opened.take_pairs(&public.transcript, record.pair_seeds, own)?;
-        opened.take_nonce_keys(&public.transcript, record.nonce_keys, own)?;
-        Ok(opened)
+        });
+        let th = &public.transcript;
+        let all = opened
+            .take_pairs(th, &mut record.pair_seeds, own)
+            .and_then(|()| opened.take_nonce_keys(th, &mut record.nonce_keys, own));
+        if all.is_err() {
+            *place = None;
+        }
+        all
     }
 
     #[inline(never)]
     fn take_pairs(
         &mut self,
         th: &Digest,
-        seeds: Vec<SecretBytes, N>,
+        seeds: &mut [SecretBytes],
         own: &Confirmation<N, K>,
     ) -> Result<(), OpenError> {
         let others = self.terms.holders.parties().without(self.me);
@@ -131,9 +147,10 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             return Err(OpenError::PairSeed);
         }
         for ((with, seed), expected) in others.iter().zip(seeds).zip(&own.pair_commitments) {
-            if !bool::from(pair_commitment(th, self.me, with, &seed).ct_eq(expected)) {
+            if !bool::from(pair_commitment(th, self.me, with, seed).ct_eq(expected)) {
                 return Err(OpenError::PairSeed);
             }
+            let seed = core::mem::take(seed);
             self.pairs.push(PairSeed { with, seed }).map_err(|_| OpenError::PairSeed)?;
         }
         Ok(())
@@ -143,7 +160,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     fn take_nonce_keys(
         &mut self,
         th: &Digest,
-        keys: Vec<SecretBytes, K>,
+        keys: &mut [SecretBytes],
         own: &Confirmation<N, K>,
     ) -> Result<(), OpenError> {
         let holders = self.terms.holders;
@@ -154,9 +171,10 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         let sets = holders.nonce_sets_of(self.me);
         let inverses = vss::inverses::<G, N>(holders.parties());
         for ((set, key), expected) in sets.zip(keys).zip(&own.nonce_commitments) {
-            if !bool::from(nonce_commitment(th, set, &key).ct_eq(expected)) {
+            if !bool::from(nonce_commitment(th, set, key).ct_eq(expected)) {
                 return Err(OpenError::NonceKey);
             }
+            let key = core::mem::take(key);
             let weight = vss::nonce_weight::<G>(&inverses, set, self.me);
             self.nonce_keys.push(NonceKey { key, weight }).map_err(|_| OpenError::NonceKey)?;
         }
@@ -230,6 +248,23 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         });
         SecretScalar::new(sum * *weight)
     }
+}
+
+/// X and x_i, if x_i·G = X_i.
+#[inline(never)]
+fn checked_share<G: Group, const N: usize>(
+    public: &PublicKey<N>,
+    me: PartyId,
+    share: &SecretBytes,
+) -> Result<(G::Point, SecretScalar<G>), OpenError> {
+    let points = public.points::<G>().ok_or(OpenError::PublicRecord)?;
+    let group_key = points.first().copied().ok_or(OpenError::PublicRecord)?;
+    let share = G::scalar_from_bytes(share.expose()).ok_or(OpenError::Share)?;
+    let share = SecretScalar::new(share);
+    if G::mul_base(share.expose()) != vss::evaluate_commitment::<G>(&points, me) {
+        return Err(OpenError::Share);
+    }
+    Ok((group_key, share))
 }
 
 fn prf<G: Group>(tag: &str, key: &SecretBytes, label: &str, digest: &Digest) -> G::Scalar {
