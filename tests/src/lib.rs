@@ -6,6 +6,7 @@ pub mod chain;
 pub mod chip;
 pub mod cluster;
 pub mod controllers;
+pub mod debugger;
 pub mod disk;
 pub mod fuzz;
 pub mod glitched;
