@@ -208,7 +208,6 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     ///
     /// # Errors
     /// [`StartError`] says what does not fit.
-    #[inline(never)]
     pub fn new(
         terms: KeyTerms,
         session: Digest,
@@ -217,6 +216,25 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         signer: &impl SessionSigner,
         rng: &mut (impl RngCore + CryptoRng),
     ) -> Result<Self, StartError> {
+        let mut place = None;
+        Self::start(&mut place, terms, session, me, peers, signer, rng)?;
+        place.ok_or(StartError::TooLarge)
+    }
+
+    /// [`Self::new`] in the place where the run is to stay: it is larger than a chip's stack.
+    ///
+    /// # Errors
+    /// [`StartError`] says what does not fit.
+    #[inline(never)]
+    pub fn start(
+        place: &mut Option<Self>,
+        terms: KeyTerms,
+        session: Digest,
+        me: PartyId,
+        peers: &[Peer],
+        signer: &impl SessionSigner,
+        rng: &mut (impl RngCore + CryptoRng),
+    ) -> Result<(), StartError> {
         let holders = terms.holders;
         if terms.suite != G::SUITE {
             return Err(StartError::Suite);
@@ -231,11 +249,13 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return Err(StartError::TooLarge);
         }
         let (own, sums) = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
-        let mut dkg = Self {
+        *place = None;
+        // Empty lists are not moved, so that nothing large passes through the stack.
+        let dkg = place.insert(Self {
             terms,
             session,
             me,
-            slots: peers.iter().map(Slot::new).collect(),
+            slots: Vec::new(),
             own,
             phase: Phase::Commit,
             context: terms.context(),
@@ -249,9 +269,12 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             dispute: None,
             evidence: None,
             outbox: Outbox::default(),
-        };
+        });
+        for peer in peers {
+            dkg.slots.push(Slot::new(peer)).map_err(|_| StartError::TooLarge)?;
+        }
         dkg.say_commit(signer);
-        Ok(dkg)
+        Ok(())
     }
 
     fn header(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {

@@ -113,8 +113,20 @@ fn divided(a: u128, b: u128) -> (u128, u128) {
         let whole = a.checked_div(b).unwrap_or_default();
         return (whole.into(), (a - whole * b).into());
     }
-    let whole = a.checked_div(b).unwrap_or_default();
-    (whole, a - whole * b)
+    // Bit by bit: the library's takes a kilobyte of a chip's flash.
+    let (mut whole, mut rest) = (0, 0);
+    if b == 0 {
+        return (whole, rest);
+    }
+    for bit in (0..u128::BITS - a.leading_zeros()).rev() {
+        // Identifiers have 8 bits: no product of them is so long that this would overflow.
+        rest = rest << 1 | a >> bit & 1;
+        whole <<= 1;
+        if rest >= b {
+            (rest, whole) = (rest - b, whole | 1);
+        }
+    }
+    (whole, rest)
 }
 
 fn gcd(a: i128, b: i128) -> i128 {

@@ -36,8 +36,9 @@ impl Inbox<'_> {
     }
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     /// A frame from another party, at `place` in the buffer.
+    #[inline(never)]
     pub(crate) fn relay(
         &mut self,
         from: PartyId,
@@ -74,17 +75,18 @@ impl<P: Platform> Engine<P> {
     }
 
     fn ends(&self, peer: PartyId) -> Option<Ends> {
-        let network = self.network.as_ref()?;
+        let network = self.known.network.as_ref()?;
         let identity = network.identity_of(peer)?;
         Some(Ends { network: network.id, me: network.me, peer, identity })
     }
 
     /// Whatever channel there was, the other has lost it.
+    #[inline(never)]
     fn begin(&mut self, from: PartyId, frame: &[u8]) -> Option<()> {
         let ends = self.ends(from)?;
         let mut rng = self.rng(&channel_session(&ends.network))?;
         let (pending, reply) = channel::answer(ends, frame, &mut rng).ok()?;
-        let time = self.some_time().unwrap_or(0);
+        let time = self.known.some_time().unwrap_or(0);
         let open = self.open.as_ref()?;
         let certificate = open.certificate(ends.me, open.certified?.0);
         put(&mut self.link, 0, Answer::Send { to: from, bytes: &reply });
@@ -97,8 +99,9 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Opens a sealed frame in place: the message's length, or nothing for a greeting.
+    #[inline(never)]
     fn open_frame(&mut self, from: PartyId, frame: &mut [u8]) -> Option<Option<usize>> {
-        let at = self.millis();
+        let at = self.known.millis();
         let peer = self.peer(from)?;
         match core::mem::replace(&mut peer.way, Way::Closed) {
             Way::Closed => None,
@@ -120,10 +123,11 @@ impl<P: Platform> Engine<P> {
     }
 
     /// A channel is up: first of all the other is told what this device last saw of it.
+    #[inline(never)]
     fn welcome(&mut self, party: PartyId) {
         let head = self.kept_head(party);
         self.send(party, &Recall { head });
-        self.confirm_at = self.millis();
+        self.confirm_at = self.known.millis();
     }
 
     fn take(&mut self, from: PartyId, inbox: Inbox<'_>) -> Result<(), Refused> {
@@ -175,27 +179,28 @@ impl<P: Platform> Engine<P> {
 
     /// The message of this length lies in `tx`, from the second byte on.
     pub(crate) fn seal_and_send(&mut self, to: PartyId, length: usize) -> bool {
-        let peer = self.peers.iter_mut().find(|peer| peer.party == to);
+        let peer = self.known.peers.iter_mut().find(|peer| peer.party == to);
         let Some(Way::Open(channel)) = peer.map(|peer| &mut peer.way) else { return false };
-        let Ok(bytes) = channel.seal(&mut self.tx, length) else { return false };
+        let Ok(bytes) = channel.seal(&mut *self.tx, length) else { return false };
         put(&mut self.link, 0, Answer::Send { to, bytes });
         true
     }
 
     /// Where the head of a member's log is kept.
     fn head_slot(&self, party: PartyId) -> Option<Slot> {
-        let place = self.peers.iter().position(|peer| peer.party == party)?;
+        let place = self.known.peers.iter().position(|peer| peer.party == party)?;
         Some(Slot::Head(place as u8))
     }
 
     fn kept_head(&mut self, party: PartyId) -> Option<SignedHead> {
         let slot = self.head_slot(party)?;
-        let bytes = self.store.load(slot, &mut self.tx).ok()??;
+        let bytes = self.known.store.load(slot, &mut *self.tx).ok()??;
         wire::decode(bytes).ok()
     }
 
     /// A peer's log has grown. It came over the peer's own channel, so that its signature need not be looked
     /// at: a false one harms the peer alone.
+    #[inline(never)]
     fn handle_head(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
         let Head { head } = message::read(body).ok()?;
         if head.certificate.party != from {
@@ -214,7 +219,7 @@ impl<P: Platform> Engine<P> {
         if kept.is_none_or(|kept| kept.place() < head.place()) {
             let slot = self.head_slot(from)?;
             // If it cannot be kept, the flash is broken, and nothing is signed either.
-            let _ = self.store.save(slot, body);
+            let _ = self.known.store.save(slot, body);
         }
         Some(())
     }

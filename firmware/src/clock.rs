@@ -4,7 +4,7 @@
 use quorate_core::party::{Holders, PartyId};
 
 use crate::MAX_HOLDERS;
-use crate::device::Engine;
+use crate::device::Known;
 use crate::platform::{Clock as _, Platform};
 
 /// What a peer said, and when it said so.
@@ -31,7 +31,19 @@ fn place(heard: usize, threshold: usize) -> Option<usize> {
     if heard < threshold { None } else { threshold.min(beyond).checked_sub(1) }
 }
 
-impl<P: Platform> Engine<P> {
+/// A handful: the library's sorts are for many, and take as much flash.
+fn sort(words: &mut [u64]) {
+    for end in 1..words.len() {
+        for place in (1..=end).rev() {
+            if words.get(place - 1) <= words.get(place) {
+                break;
+            }
+            words.swap(place - 1, place);
+        }
+    }
+}
+
+impl<P: Platform> Known<P> {
     pub(crate) fn millis(&self) -> u64 {
         self.clock.millis()
     }
@@ -44,7 +56,7 @@ impl<P: Platform> Engine<P> {
         let told = self.peers.iter().filter(|peer| is_holder(peer.party)).filter_map(|p| p.told);
         let mut words: heapless::Vec<u64, MAX_HOLDERS> =
             told.map(|told| told.at(millis)).take(MAX_HOLDERS).collect();
-        words.sort_unstable();
+        sort(&mut words);
         let word = words.get(place(words.len(), holders.threshold())?)?;
         let latest = self.store.latest_time().ok()?;
         Some(latest.max(*word))
@@ -56,14 +68,14 @@ impl<P: Platform> Engine<P> {
         let told = self.peers.iter().filter_map(|peer| peer.told);
         let mut words: heapless::Vec<u64, { crate::device::MAX_PEERS }> =
             told.map(|told| told.at(millis)).take(crate::device::MAX_PEERS).collect();
-        words.sort_unstable();
+        sort(&mut words);
         words.get(words.len().saturating_sub(1) / 2).copied()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::place;
+    use super::{place, sort};
 
     /// Of `heard` words, `liars` are 0 or huge, the others honest: whether the chosen one is beyond an
     /// honest one.
@@ -71,7 +83,7 @@ mod tests {
         let mut words: std::vec::Vec<u64> = std::vec![1000; heard - early - late];
         words.extend(std::vec![0; early]);
         words.extend(std::vec![9999; late]);
-        words.sort_unstable();
+        sort(&mut words);
         place(heard, threshold).map(|place| words[place])
     }
 

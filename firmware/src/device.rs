@@ -49,40 +49,66 @@ pub struct Parts<P: Platform> {
     pub firmware: Digest,
 }
 
-/// A device.
-pub struct Device<P: Platform> {
+/// What takes most of a device's memory: for a static, since it is larger than a stack.
+pub struct Room {
     rx: Decoder,
-    engine: Engine<P>,
+    tx: [u8; MAX_SEALED],
+    work: Work,
+}
+
+impl Room {
+    /// Empty.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { rx: Decoder::new(), tx: [0; MAX_SEALED], work: Work::Idle }
+    }
+}
+
+impl Default for Room {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A device.
+pub struct Device<'r, P: Platform> {
+    rx: &'r mut Decoder,
+    engine: Engine<'r, P>,
 }
 
 /// All but the buffer that frames come into.
-pub(crate) struct Engine<P: Platform> {
+pub(crate) struct Engine<'r, P: Platform> {
     pub(crate) firmware: Digest,
     pub(crate) link: P::Link,
     pub(crate) person: P::Person,
-    pub(crate) clock: P::Clock,
-    pub(crate) store: Store<P::Flash>,
+    pub(crate) known: Known<P>,
     pub(crate) pin: Pin,
     pub(crate) entropy: Entropy<P::Noise>,
     /// What is sealed for a party, in place.
-    pub(crate) tx: [u8; MAX_SEALED],
+    pub(crate) tx: &'r mut [u8; MAX_SEALED],
     /// The last request's id, once the host has said `Hello`.
     pub(crate) greeted: Option<u32>,
-    pub(crate) network: Option<Network>,
     /// What a device that is unlocked has in memory.
     pub(crate) open: Option<Open>,
-    pub(crate) peers: Vec<Peer, MAX_PEERS>,
     pub(crate) question: Option<Question>,
     /// The network that a person is asked about.
     pub(crate) candidate: Option<Network>,
-    pub(crate) work: Work,
-    /// The generation of a head that peers have shown, and the journal does not have.
-    pub(crate) rolled_back: Option<u32>,
+    pub(crate) work: &'r mut Work,
     /// When pending keys ask again, milliseconds.
     pub(crate) confirm_at: u64,
     /// Counts generators, so that no two are alike even with a dead source.
     pub(crate) counter: u64,
     pub(crate) stack: u32,
+}
+
+/// What the device remembers and has heard: all that a judgement needs beside the request.
+pub(crate) struct Known<P: Platform> {
+    pub(crate) store: Store<P::Flash>,
+    pub(crate) clock: P::Clock,
+    pub(crate) network: Option<Network>,
+    pub(crate) peers: Vec<Peer, MAX_PEERS>,
+    /// The generation of a head that peers have shown, and the journal does not have.
+    pub(crate) rolled_back: Option<u32>,
 }
 
 /// What the device is busy with. A key generation is alone; it is the largest that there is.
@@ -91,8 +117,11 @@ pub(crate) enum Work {
     Idle,
     Key(Generation),
     Confirm(Confirming),
-    Sign([Option<Signing>; SESSIONS]),
+    Sign(Sessions),
 }
+
+/// Signing sessions; their number, from 0, is their slot.
+pub(crate) type Sessions = Vec<Option<Signing>, SESSIONS>;
 
 /// As which party of which network.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,6 +159,7 @@ pub(crate) struct Open {
 
 impl Open {
     /// The session key, certified by the identity key for a session.
+    #[inline(never)]
     pub(crate) fn certify(&self, network: &Network, session: &Digest) -> SessionKeyCertificate {
         use quorate_core::dkg::SessionSigner as _;
         let (key, party) = (self.session_key.identity(), network.me);
@@ -162,12 +192,14 @@ pub(crate) enum Way {
     Open(Channel),
 }
 
-impl<P: Platform> Device<P> {
+impl<'r, P: Platform> Device<'r, P> {
     /// A device, locked. A store that is damaged is no error: the host is told, and can wipe it.
     ///
     /// # Errors
     /// The store's, if there is no flash to work with.
-    pub fn new(parts: Parts<P>) -> Result<Self, StoreError> {
+    pub fn new(parts: Parts<P>, room: &'r mut Room) -> Result<Self, StoreError> {
+        let Room { rx, tx, work } = room;
+        *work = Work::Idle;
         let Parts { link, flash, noise, person, clock, firmware } = parts;
         let mut store = Store::open(flash)?;
         let pin = match Pin::start(&mut store, &clock) {
@@ -175,30 +207,26 @@ impl<P: Platform> Device<P> {
             // What was cut short is done now.
             Err(_) => Pin::closed(),
         };
-        let mut engine: Engine<P> = Engine {
+        let mut engine: Engine<'r, P> = Engine {
             firmware,
             link,
             person,
-            clock,
-            store,
+            known: Known { store, clock, network: None, peers: Vec::new(), rolled_back: None },
             pin,
             entropy: Entropy::start(noise),
-            tx: [0; MAX_SEALED],
+            tx,
             greeted: None,
-            network: None,
             open: None,
-            peers: Vec::new(),
             question: None,
             candidate: None,
-            work: Work::Idle,
-            rolled_back: None,
+            work,
             confirm_at: 0,
             counter: 0,
             stack: 0,
         };
         engine.load_network();
         engine.person.show("");
-        Ok(Self { rx: Decoder::new(), engine })
+        Ok(Self { rx, engine })
     }
 
     /// Does what is to be done now, and returns; to be called again and again.
@@ -213,24 +241,24 @@ impl<P: Platform> Device<P> {
     }
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     fn load_network(&mut self) {
-        let found = self.store.load(Slot::Membership, &mut self.tx);
+        let found = self.known.store.load(Slot::Membership, &mut *self.tx);
         let network = found.ok().flatten().and_then(|bytes| quorate_core::wire::decode(bytes).ok());
         self.take_network(network);
     }
 
     pub(crate) fn take_network(&mut self, network: Option<Network>) {
-        self.peers.clear();
+        self.known.peers.clear();
         if let Some(network) = &network {
             let others = network.members.iter().filter(|member| member.party != network.me);
-            self.peers.extend(others.map(|member| Peer::new(member.party)).take(MAX_PEERS));
+            self.known.peers.extend(others.map(|member| Peer::new(member.party)).take(MAX_PEERS));
         }
-        self.network = network;
+        self.known.network = network;
     }
 
     pub(crate) fn peer(&mut self, party: PartyId) -> Option<&mut Peer> {
-        self.peers.iter_mut().find(|peer| peer.party == party)
+        self.known.peers.iter_mut().find(|peer| peer.party == party)
     }
 
     /// A generator for one session, hedged with the long-term secret.
@@ -241,26 +269,28 @@ impl<P: Platform> Engine<P> {
         Some(HedgedRng::new(fresh.expose(), hedge, session, self.counter))
     }
 
+    /// Forgets all that the PIN has opened.
+    pub(crate) fn lock(&mut self) {
+        self.open = None;
+        *self.work = Work::Idle;
+        (self.candidate, self.known.rolled_back) = (None, None);
+        if self.question.take().is_some() {
+            self.person.show("");
+        }
+        for peer in &mut self.known.peers {
+            *peer = Peer::new(peer.party);
+        }
+        zeroize::Zeroize::zeroize(&mut *self.tx);
+    }
+}
+
+impl<P: Platform> Known<P> {
     /// Whether as many holders were heard as a quorum has besides this party: fewer than T of them lie, so
     /// one is honest, and has seen whatever this party last released.
     pub(crate) fn is_witnessed(&self, holders: &Holders) -> bool {
         let is_holder = |peer: &&Peer| holders.parties().contains(peer.party);
         let heard = self.peers.iter().filter(is_holder).filter(|peer| peer.heard);
         heard.count() + 1 >= holders.quorum()
-    }
-
-    /// Forgets all that the PIN has opened.
-    pub(crate) fn lock(&mut self) {
-        self.open = None;
-        self.work = Work::Idle;
-        (self.candidate, self.rolled_back) = (None, None);
-        if self.question.take().is_some() {
-            self.person.show("");
-        }
-        for peer in &mut self.peers {
-            *peer = Peer::new(peer.party);
-        }
-        zeroize::Zeroize::zeroize(&mut self.tx);
     }
 }
 

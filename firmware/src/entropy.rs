@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
 use crate::platform::Noise;
-use drbg::HmacDrbg;
+use drbg::{HmacDrbg, finish, update};
 use health::Health;
 pub use health::{ALPHA_BITS, PROPORTION_CUTOFF, REPETITION_CUTOFF, WINDOW};
 
@@ -57,7 +57,7 @@ impl<N: Noise> Entropy<N> {
 
     fn instantiate(&mut self) -> Result<(), EntropyFailed> {
         for _ in 0..START_SAMPLES / PIECE {
-            self.samples(|_| {})?;
+            self.samples(&mut |_| {})?;
         }
         let (entropy, nonce) = (self.seed()?, self.seed()?);
         self.drbg = HmacDrbg::new(&[entropy.expose(), nonce.expose(), b"quorate device"]);
@@ -72,8 +72,10 @@ impl<N: Noise> Entropy<N> {
 
     /// Mixes in what a host says is random: never instead of the device's own noise.
     pub fn mix(&mut self, entropy: &[u8; 32]) {
-        let mut hash = Sha256::new().chain_update(self.host.expose()).chain_update(entropy);
-        self.host = finish(&mut hash);
+        let mut hash = Sha256::new();
+        update(&mut hash, self.host.expose());
+        update(&mut hash, entropy);
+        self.host = finish(hash);
     }
 
     /// 32 random bytes, from fresh noise and from all that came before.
@@ -97,13 +99,13 @@ impl<N: Noise> Entropy<N> {
     fn seed(&mut self) -> Result<SecretBytes, EntropyFailed> {
         let mut hash = Sha256::new();
         for _ in 0..SEED_SAMPLES / PIECE {
-            self.samples(|samples| hash.update(samples))?;
+            self.samples(&mut |samples| update(&mut hash, samples))?;
         }
-        Ok(finish(&mut hash))
+        Ok(finish(hash))
     }
 
     /// The next samples, tested.
-    fn samples(&mut self, mut take: impl FnMut(&[u8])) -> Result<(), EntropyFailed> {
+    fn samples(&mut self, take: &mut dyn FnMut(&[u8])) -> Result<(), EntropyFailed> {
         let mut samples = [0; PIECE];
         self.noise.samples(&mut samples).map_err(|_| EntropyFailed::Source)?;
         let healthy = samples.iter().try_for_each(|sample| self.health.test(*sample));
@@ -113,13 +115,6 @@ impl<N: Noise> Entropy<N> {
         samples.zeroize();
         healthy
     }
-}
-
-fn finish(hash: &mut Sha256) -> SecretBytes {
-    let mut digest = hash.finalize_reset().into();
-    let secret = SecretBytes::new(digest);
-    digest.zeroize();
-    secret
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl<F: NorFlash> Store<F> {
                 return Ok(head.hash == [0; 32]);
             }
             let mut is_own = true;
-            ring.visit(opened, |entry| {
+            ring.visit(opened, &mut |entry| {
                 is_own &= entry.number != head.number || entry.hash == head.hash;
             })?;
             Ok(is_own)
@@ -197,7 +197,7 @@ fn judge<F: Flash>(
     let now = release.at.max(ring.latest());
     let (mut known, mut conflict) = (false, false);
     let mut sums = [Some(Amount::ZERO); MAX_CHARGES];
-    ring.visit(opened, |entry| {
+    ring.visit(opened, &mut |entry| {
         if entry.request == release.request {
             known = true;
             conflict |= entry.key != release.key || entry.expires != release.expires;

@@ -10,7 +10,7 @@ use quorate_core::policy::{self, Confirmation, Facts, Grant, Policy, Trace};
 use quorate_core::request::{Payload, SignedRequest};
 use quorate_core::wire;
 
-use crate::device::Engine;
+use crate::device::Known;
 use crate::journal::{self, MAX_CHARGES, Release, ReleaseError};
 use crate::keygen::{KeyEntry, Public};
 use crate::message::Rejection;
@@ -67,7 +67,7 @@ pub(crate) fn can_judge(policy: &Policy<'_>) -> bool {
     policy.controllers().is_none() && !policy.rules().any(|rule| is_delay(&rule.condition))
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Known<P> {
     /// Parses the client's bytes, and finds the key and the time.
     pub(crate) fn read_request(
         &mut self,

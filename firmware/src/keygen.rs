@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
 use crate::channels::{Inbox, Taken};
-use crate::device::{About, Engine, Work};
+use crate::device::{About, Engine, Known, Work};
 use crate::judge::can_judge;
 use crate::message::{
     self, AcceptKey, Asking, CancelKey, Dkg, ProposeKey, RejectKey, Rejection, StartKey,
@@ -77,7 +77,8 @@ enum Stage {
     Running(Run),
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
+    #[inline(never)]
     pub(crate) fn handle_key_proposal(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
         let proposed: ProposeKey<'_> = message::read(body).ok()?;
         let session = proposed.session;
@@ -95,7 +96,7 @@ impl<P: Platform> Engine<P> {
     #[inline(never)]
     fn consider_key(&mut self, from: PartyId, proposed: &ProposeKey<'_>, number: u8) {
         let policy = Vec::from_slice(proposed.policy).unwrap_or_default();
-        self.work = Work::Key(Generation {
+        *self.work = Work::Key(Generation {
             coordinator: from,
             session: proposed.session,
             terms: proposed.terms,
@@ -107,6 +108,7 @@ impl<P: Platform> Engine<P> {
         });
     }
 
+    #[inline(never)]
     fn judge_key(
         &mut self,
         from: PartyId,
@@ -114,7 +116,7 @@ impl<P: Platform> Engine<P> {
     ) -> Result<u8, Rejection<'static>> {
         let bad = |what| Err(Rejection::BadRequest(what));
         let ProposeKey { session, terms, name, policy, approval } = proposed;
-        let network = self.network.as_ref().ok_or(Rejection::Fault)?;
+        let network = self.known.network.as_ref().ok_or(Rejection::Fault)?;
         if terms.network != network.id || *session != key_session(terms, from) {
             return bad("the proposal is of another network or session");
         }
@@ -153,66 +155,58 @@ impl<P: Platform> Engine<P> {
 
     /// The number of the next key.
     fn has_room_for(&mut self, terms: &KeyTerms, name: &str) -> Result<u8, Rejection<'static>> {
-        if self.rolled_back.is_some() {
+        if self.known.rolled_back.is_some() {
             return Err(Rejection::Failed("the device was put back to an earlier state"));
         }
         if self.entropy.failed().is_some() {
             return Err(Rejection::Failed("the device's source of randomness fails its tests"));
         }
-        if self.peers.iter().any(|p| p.distrusted && terms.holders.parties().contains(p.party)) {
+        if self
+            .known
+            .peers
+            .iter()
+            .any(|p| p.distrusted && terms.holders.parties().contains(p.party))
+        {
             return Err(Rejection::Failed("a holder was put back to an earlier state"));
         }
         if !matches!(self.work, Work::Idle | Work::Confirm(_)) || self.question.is_some() {
             return Err(Rejection::Busy);
         }
         let same = |entry: &KeyEntry| entry.key == terms.key || entry.name.as_str() == name;
-        if self.find_key(same).is_some() {
+        if self.known.find_key(same).is_some() {
             return Err(Rejection::BadRequest("the device has this key, or one of this name"));
         }
-        let mut free = (0..MAX_KEYS).filter(|number| self.key_entry(*number).is_none());
+        let mut free = (0..MAX_KEYS).filter(|number| self.known.key_entry(*number).is_none());
         free.next().ok_or(Rejection::BadRequest("the device has no room for another key"))
-    }
-
-    pub(crate) fn key_entry(&mut self, number: u8) -> Option<KeyEntry> {
-        let mut buffer = [0; 16 + 1 + MAX_NAME + 1];
-        let found = self.store.load(Slot::Key(number, Part::State), &mut buffer).ok()??;
-        wire::decode(found).ok()
-    }
-
-    pub(crate) fn find_key(&mut self, such: impl Fn(&KeyEntry) -> bool) -> Option<u8> {
-        (0..MAX_KEYS).find(|number| self.key_entry(*number).is_some_and(|entry| such(&entry)))
-    }
-
-    pub(crate) fn count_keys(&mut self) -> u8 {
-        (0..MAX_KEYS).filter(|number| self.key_entry(*number).is_some()).count() as u8
     }
 
     pub(super) fn save_entry(&mut self, number: u8, entry: &KeyEntry) -> Option<()> {
         let mut buffer = [0; 16 + 1 + MAX_NAME + 1];
         let bytes = wire::encode(entry, &mut buffer).ok()?;
-        self.store.save(Slot::Key(number, Part::State), bytes).ok()
+        self.known.store.save(Slot::Key(number, Part::State), bytes).ok()
     }
 
     /// The person has said yes or no to the key.
     pub(crate) fn key_decided(&mut self, agreed: bool) {
-        let Work::Key(generation) = &self.work else { return };
+        let Work::Key(generation) = &*self.work else { return };
         let (from, session) = (generation.coordinator, generation.session);
         let accepted = if agreed { self.accept_key() } else { Err(DECLINED) };
         if let Err(reason) = accepted {
-            self.work = Work::Idle;
+            *self.work = Work::Idle;
             self.send(from, &RejectKey { session, reason });
         }
     }
 
+    #[inline(never)]
     fn accept_key(&mut self) -> Result<(), Rejection<'static>> {
-        let until = self.millis().saturating_add(DEADLINE);
-        let Work::Key(generation) = &mut self.work else { return Err(Rejection::Fault) };
+        let until = self.known.millis().saturating_add(DEADLINE);
+        let Work::Key(generation) = &mut *self.work else { return Err(Rejection::Fault) };
         let Stage::Asking(policy) = &generation.stage else { return Err(Rejection::Fault) };
         let slot = Slot::Key(generation.number, Part::Policy);
-        self.store.save(slot, policy).map_err(|_| Rejection::Fault)?;
+        self.known.store.save(slot, policy).map_err(|_| Rejection::Fault)?;
         (generation.stage, generation.deadline) = (Stage::Accepted, until);
         let (from, session) = (generation.coordinator, generation.session);
-        let (Some(open), Some(network)) = (&self.open, &self.network) else {
+        let (Some(open), Some(network)) = (&self.open, &self.known.network) else {
             return Err(Rejection::Fault);
         };
         let certificate = open.certify(network, &session);
@@ -220,9 +214,10 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
+    #[inline(never)]
     pub(crate) fn handle_key_cancel(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
         let CancelKey { session } = message::read(body).ok()?;
-        if matches!(&self.work, Work::Key(g) if g.session == session && g.coordinator == from) {
+        if matches!(&*self.work, Work::Key(g) if g.session == session && g.coordinator == from) {
             self.end_generation();
         }
         Some(())
@@ -230,14 +225,15 @@ impl<P: Platform> Engine<P> {
 
     fn end_generation(&mut self) {
         self.take_back(About::Key);
-        self.work = Work::Idle;
+        *self.work = Work::Idle;
     }
 
+    #[inline(never)]
     pub(crate) fn handle_key_start(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
         let (session, peers) = self.checked_peers(from, inbox.body())?;
         let mut rng = self.rng(&session)?;
         let (Work::Key(generation), Some(open), Some(network)) =
-            (&mut self.work, &self.open, &self.network)
+            (&mut *self.work, &self.open, &self.known.network)
         else {
             return None;
         };
@@ -260,14 +256,14 @@ impl<P: Platform> Engine<P> {
         body: &[u8],
     ) -> Option<(Digest, Vec<Peer, MAX_HOLDERS>)> {
         let StartKey { session, peers } = message::read(body).ok()?;
-        let Work::Key(generation) = &self.work else { return None };
+        let Work::Key(generation) = &*self.work else { return None };
         if generation.session != session
             || generation.coordinator != from
             || !matches!(generation.stage, Stage::Accepted)
         {
             return None;
         }
-        let network = self.network.as_ref()?;
+        let network = self.known.network.as_ref()?;
         let certified = peers.iter().all(|c| {
             let identity = network.identity_of(c.party);
             identity.is_some_and(|identity| c.is_signed_by(&identity, &network.id, &session))
@@ -280,13 +276,14 @@ impl<P: Platform> Engine<P> {
         Some((session, peers))
     }
 
+    #[inline(never)]
     pub(crate) fn handle_dkg(&mut self, from: PartyId, inbox: Inbox<'_>) -> Taken {
         let Ok(Dkg { bytes }) = message::read(inbox.body()) else {
             self.misbehaved(from);
             return Taken::Yes;
         };
         let (Ok(header), Work::Key(generation), Some(open)) =
-            (Header::peek(bytes), &mut self.work, &self.open)
+            (Header::peek(bytes), &mut *self.work, &self.open)
         else {
             return Taken::Yes;
         };
@@ -310,9 +307,10 @@ impl<P: Platform> Engine<P> {
 
     /// Executes a run's outputs in order. They pass through `buffer`, since each receiver's copy is sealed
     /// in place.
+    #[inline(never)]
     fn drive(&mut self, buffer: &mut [u8]) {
         loop {
-            let (Work::Key(generation), Some(open)) = (&mut self.work, &self.open) else { return };
+            let (Work::Key(generation), Some(open)) = (&mut *self.work, &self.open) else { return };
             let Stage::Running(run) = &mut generation.stage else { return };
             let holders = generation.terms.holders.parties();
             let round = run.round();
@@ -337,7 +335,7 @@ impl<P: Platform> Engine<P> {
     }
 
     fn fail_key(&mut self, abort: Abort) {
-        let Work::Key(generation) = &self.work else { return };
+        let Work::Key(generation) = &*self.work else { return };
         let (to, session) = (generation.coordinator, generation.session);
         self.end_generation();
         let reason = match abort {
@@ -355,24 +353,24 @@ impl<P: Platform> Engine<P> {
 
     /// The share is stored as pending, durably, before anybody hears that it is there.
     fn keep_key(&mut self, buffer: &mut [u8]) {
-        let Work::Key(generation) = &self.work else { return };
+        let Work::Key(generation) = &*self.work else { return };
         let (to, session, number) = (generation.coordinator, generation.session, generation.number);
         let kept = self.store_pending(number, buffer);
         buffer.zeroize();
-        self.work = Work::Idle;
+        *self.work = Work::Idle;
         if kept.is_none() {
             self.send(to, &RejectKey { session, reason: Rejection::Fault });
             return;
         }
         self.begin_confirming(number, buffer);
-        self.confirm_at = self.millis();
+        self.confirm_at = self.known.millis();
     }
 
     #[inline(never)]
     fn store_pending(&mut self, number: u8, buffer: &mut [u8]) -> Option<()> {
         use quorate_core::dkg::SessionSigner as _;
         let (Work::Key(generation), Some(open), Some(network)) =
-            (&mut self.work, &self.open, &self.network)
+            (&mut *self.work, &self.open, &self.known.network)
         else {
             return None;
         };
@@ -381,7 +379,8 @@ impl<P: Platform> Engine<P> {
         let sign = |digest: &Digest| open.identity.sign(digest);
         let own = Confirmed::signed(&public, network.me, &record, sign);
         let (key, name) = (public.terms.key, generation.name.clone());
-        let mut save = |part, bytes: &[u8]| self.store.save(Slot::Key(number, part), bytes).ok();
+        let mut save =
+            |part, bytes: &[u8]| self.known.store.save(Slot::Key(number, part), bytes).ok();
         save(Part::Public, wire::encode(&public, buffer).ok()?)?;
         save(Part::Share, wire::encode(&record, buffer).ok()?)?;
         save(Part::Confirmation, wire::encode(&own, buffer).ok()?)?;
@@ -389,7 +388,7 @@ impl<P: Platform> Engine<P> {
     }
 
     pub(crate) fn expire_generation(&mut self, now: u64) {
-        let Work::Key(generation) = &mut self.work else { return };
+        let Work::Key(generation) = &mut *self.work else { return };
         if generation.deadline <= now {
             // Who was silent, the coordinator knows itself; nothing of the run is kept.
             self.end_generation();
@@ -398,7 +397,7 @@ impl<P: Platform> Engine<P> {
 
     /// A person is asked at another holder: the start comes later.
     pub(crate) fn wait_for_key(&mut self, from: PartyId, session: &Digest, until: u64) -> bool {
-        match &mut self.work {
+        match &mut *self.work {
             Work::Key(g) if g.session == *session && g.coordinator == from => {
                 if matches!(g.stage, Stage::Accepted) {
                     g.deadline = g.deadline.max(until.saturating_add(DEADLINE));
@@ -407,6 +406,22 @@ impl<P: Platform> Engine<P> {
             }
             _ => false,
         }
+    }
+}
+
+impl<P: Platform> Known<P> {
+    pub(crate) fn key_entry(&mut self, number: u8) -> Option<KeyEntry> {
+        let mut buffer = [0; 16 + 1 + MAX_NAME + 1];
+        let found = self.store.load(Slot::Key(number, Part::State), &mut buffer).ok()??;
+        wire::decode(found).ok()
+    }
+
+    pub(crate) fn find_key(&mut self, such: impl Fn(&KeyEntry) -> bool) -> Option<u8> {
+        (0..MAX_KEYS).find(|number| self.key_entry(*number).is_some_and(|entry| such(&entry)))
+    }
+
+    pub(crate) fn count_keys(&mut self) -> u8 {
+        (0..MAX_KEYS).filter(|number| self.key_entry(*number).is_some()).count() as u8
     }
 }
 

@@ -18,8 +18,9 @@ pub(crate) const PAGE: usize = 480;
 /// Wei of one ether, as decimal places.
 const ETHER: usize = 18;
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     /// Shows a page of what is asked, and tells how many there are.
+    #[inline(never)]
     pub(crate) fn show(&mut self, about: About, page: usize) -> usize {
         let mut text = Text::page(page);
         match about {
@@ -50,7 +51,7 @@ impl<P: Platform> Engine<P> {
     }
 
     fn tell_key(&self, text: &mut Text) {
-        let Work::Key(generation) = &self.work else { return };
+        let Work::Key(generation) = &*self.work else { return };
         let terms = &generation.terms;
         text.say("MAKE KEY?\n");
         text.printable(generation.name.as_bytes());
@@ -70,16 +71,13 @@ impl<P: Platform> Engine<P> {
     }
 
     fn tell_request(&mut self, slot: usize, text: &mut Text) {
-        let Some(signing) = self.signing(slot) else { return };
-        let bytes = core::mem::take(&mut signing.request);
-        if let Ok(request) = SignedRequest::parse(&bytes) {
+        let Work::Sign(slots) = &*self.work else { return };
+        let Some(signing) = slots.get(slot).and_then(Option::as_ref) else { return };
+        if let Ok(request) = SignedRequest::parse(&signing.request) {
             let key = *request.key().as_bytes();
-            let found = self.find_key(|entry| entry.key == key);
-            let entry = found.and_then(|number| self.key_entry(number));
+            let found = self.known.find_key(|entry| entry.key == key);
+            let entry = found.and_then(|number| self.known.key_entry(number));
             tell(&request, entry.as_ref(), text);
-        }
-        if let Some(signing) = self.signing(slot) {
-            signing.request = bytes;
         }
     }
 }

@@ -1,11 +1,13 @@
 //! A member's part in a signature: it judges the client's own request, asks the person, counts, and only then
 //! lets the first message out.
 
+#[cfg(feature = "frost")]
+mod frost;
 mod member;
 mod witness;
 
 use heapless::Vec;
-use quorate_core::device::link::Event;
+use quorate_core::device::link::{Event, MAX_MESSAGE};
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::Confirmation;
@@ -13,8 +15,8 @@ use quorate_core::request::SignedRequest;
 use rand_core::RngCore as _;
 
 use crate::channels::{Inbox, Taken};
-use crate::device::{About, Engine, SESSIONS, Work};
-use crate::judge::{Count, Verdict};
+use crate::device::{About, Engine, Known, SESSIONS, Work};
+use crate::judge::{Count, Reading, Verdict};
 use crate::keygen::DECLINED;
 use crate::message::{
     self, AcceptSign, Asking, CancelSign, ProposeSign, RejectSign, Rejection, StartSign,
@@ -24,8 +26,8 @@ use crate::platform::Platform;
 use crate::{MAX_HOLDERS, PATIENCE};
 use member::Running;
 
-/// No request is longer: with all that is around it, it fits into one message.
-pub const MAX_REQUEST: usize = 2520;
+/// No request is longer: with all that is around it, it fills one message.
+pub const MAX_REQUEST: usize = MAX_MESSAGE - (message::HEADER + 32 + 2);
 /// An accepted proposal ends by itself, milliseconds: as with nodes, the time for answers and for the rounds.
 const DEADLINE: u64 = 7000;
 
@@ -50,12 +52,16 @@ enum Stage {
     Accepted,
     /// R1 has left.
     Running(Running),
+    /// Commitments were offered, and nothing is counted.
+    #[cfg(feature = "frost")]
+    Frost(frost::Running),
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
+    #[inline(never)]
     pub(crate) fn handle_sign_proposal(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
         let ProposeSign { nonce, request } = message::read(inbox.body()).ok()?;
-        let network = self.network.as_ref()?.id;
+        let network = self.known.network.as_ref()?.id;
         let session = sign_session(&network, from, &nonce, request);
         if let Some(slot) = self.find_session(&session) {
             // After its channel broke the coordinator asks again; the same salt answers the same session.
@@ -91,54 +97,58 @@ impl<P: Platform> Engine<P> {
         Some(())
     }
 
+    /// Begins a session in a slot that is free. It grows where it stays: it is larger than a stack.
     #[inline(never)]
     fn put(&mut self, slot: usize, coordinator: PartyId, session: Digest, request: &[u8]) {
-        if !matches!(self.work, Work::Sign(_)) {
-            self.work = Work::Sign([const { None }; SESSIONS]);
+        if !matches!(&*self.work, Work::Sign(_)) {
+            *self.work = Work::Sign(Vec::new());
         }
-        let Work::Sign(slots) = &mut self.work else { return };
-        if let Some(slot) = slots.get_mut(slot) {
-            let signing = slot.insert(Signing {
-                coordinator,
-                session,
-                request: Vec::new(),
-                salt: [0; 32],
-                deadline: u64::MAX,
-                confirmation: Confirmation::NotAsked,
-                stage: Stage::Asking,
-            });
-            let _ = signing.request.extend_from_slice(request);
-        }
+        let Work::Sign(slots) = &mut *self.work else { return };
+        while slots.len() <= slot && slots.push(None).is_ok() {}
+        let Some(place) = slots.get_mut(slot) else { return };
+        let signing = place.insert(Signing {
+            coordinator,
+            session,
+            request: Vec::new(),
+            salt: [0; 32],
+            deadline: u64::MAX,
+            confirmation: Confirmation::NotAsked,
+            stage: Stage::Asking,
+        });
+        let _ = signing.request.extend_from_slice(request);
     }
 
     /// A slot without a session. Confirmations of a pending key give way: peers say them again.
     fn free_slot(&self) -> Option<usize> {
-        match &self.work {
+        match &*self.work {
             Work::Idle | Work::Confirm(_) => Some(0),
-            Work::Sign(slots) => slots.iter().position(Option::is_none),
+            Work::Sign(slots) => {
+                let free = slots.iter().position(Option::is_none).unwrap_or(slots.len());
+                (free < SESSIONS).then_some(free)
+            }
             Work::Key(_) => None,
         }
     }
 
     fn find_session(&self, session: &Digest) -> Option<usize> {
-        let Work::Sign(slots) = &self.work else { return None };
+        let Work::Sign(slots) = &*self.work else { return None };
         slots.iter().position(|slot| slot.as_ref().is_some_and(|s| s.session == *session))
     }
 
     pub(crate) fn signing(&mut self, slot: usize) -> Option<&mut Signing> {
-        let Work::Sign(slots) = &mut self.work else { return None };
+        let Work::Sign(slots) = &mut *self.work else { return None };
         slots.get_mut(slot)?.as_mut()
     }
 
     /// Ends a session.
     fn drop_session(&mut self, slot: usize) {
         self.take_back(About::Sign(slot));
-        let Work::Sign(slots) = &mut self.work else { return };
+        let Work::Sign(slots) = &mut *self.work else { return };
         if let Some(slot) = slots.get_mut(slot) {
             *slot = None;
         }
         if slots.iter().all(Option::is_none) {
-            self.work = Work::Idle;
+            *self.work = Work::Idle;
         }
     }
 
@@ -149,8 +159,9 @@ impl<P: Platform> Engine<P> {
         self.send(to, &RejectSign { session, reason });
     }
 
+    #[inline(never)]
     fn accept(&mut self, slot: usize) -> Result<(), Rejection<'static>> {
-        let until = self.millis().saturating_add(DEADLINE);
+        let until = self.known.millis().saturating_add(DEADLINE);
         let session = self.signing(slot).ok_or(Rejection::Fault)?.session;
         let mut rng = self.rng(&session).ok_or(Rejection::Fault)?;
         let signing = self.signing(slot).ok_or(Rejection::Fault)?;
@@ -161,19 +172,16 @@ impl<P: Platform> Engine<P> {
         Ok(())
     }
 
-    /// Judges what is in a slot. The slot is empty meanwhile, so that the store and it can be borrowed together.
+    /// Judges what is in a slot.
     fn judge_slot(
         &mut self,
         slot: usize,
         buffer: &mut [u8],
         count: Count,
-    ) -> Result<(Verdict, crate::judge::Reading), Rejection<'static>> {
-        let request = core::mem::take(&mut self.signing(slot).ok_or(Rejection::Fault)?.request);
-        let judged = self.judge_bytes(slot, &request, buffer, count);
-        if let Some(signing) = self.signing(slot) {
-            signing.request = request;
-        }
-        judged
+    ) -> Result<(Verdict, Reading), Rejection<'static>> {
+        let Work::Sign(slots) = &*self.work else { return Err(Rejection::Fault) };
+        let signing = slots.get(slot).and_then(Option::as_ref).ok_or(Rejection::Fault)?;
+        judge_bytes(&mut self.known, &signing.request, signing.confirmation, buffer, count)
     }
 
     /// The person has said yes or no to a request.
@@ -186,6 +194,7 @@ impl<P: Platform> Engine<P> {
         }
     }
 
+    #[inline(never)]
     pub(crate) fn handle_sign_cancel(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
         let CancelSign { session } = message::read(body).ok()?;
         if let Some(slot) = self.find_session(&session)
@@ -196,9 +205,10 @@ impl<P: Platform> Engine<P> {
         Some(())
     }
 
+    #[inline(never)]
     pub(crate) fn handle_asking(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
         let Asking { session, seconds } = message::read(body).ok()?;
-        let until = self.millis().saturating_add(u64::from(seconds.min(60)) * 1000);
+        let until = self.known.millis().saturating_add(u64::from(seconds.min(60)) * 1000);
         if self.wait_for_key(from, &session, until) {
             return Some(());
         }
@@ -211,6 +221,7 @@ impl<P: Platform> Engine<P> {
         Some(())
     }
 
+    #[inline(never)]
     pub(crate) fn handle_sign_start(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
         let StartSign { session, quorum, salts } = message::read(inbox.body()).ok()?;
         // It may have ended here meanwhile.
@@ -225,6 +236,7 @@ impl<P: Platform> Engine<P> {
         Some(())
     }
 
+    #[inline(never)]
     fn start(
         &mut self,
         slot: usize,
@@ -232,11 +244,15 @@ impl<P: Platform> Engine<P> {
         salts: &Vec<(PartyId, [u8; 32]), MAX_HOLDERS>,
         buffer: &mut [u8],
     ) -> Result<(), Rejection<'static>> {
-        if self.peers.iter().any(|peer| peer.distrusted && quorum.contains(peer.party)) {
+        if self.known.peers.iter().any(|peer| peer.distrusted && quorum.contains(peer.party)) {
             return Err(Rejection::Failed("a member was put back to an earlier state"));
         }
         // Time has passed: all is looked at again, and nothing is counted before the session can be.
         let (_, reading) = self.judge_slot(slot, buffer, Count::Look)?;
+        #[cfg(feature = "frost")]
+        if frost::is_for(&reading, quorum) {
+            return self.start_frost(slot, &reading, quorum);
+        }
         self.open_member(slot, &reading, quorum, salts, buffer)?;
         let counted = self.judge_slot(slot, buffer, Count::Release(quorum));
         zeroize::Zeroize::zeroize(buffer);
@@ -256,7 +272,12 @@ impl<P: Platform> Engine<P> {
     }
 
     /// R_j of another member.
+    #[inline(never)]
     pub(crate) fn handle_nonce(&mut self, from: PartyId, body: &[u8]) -> Taken {
+        #[cfg(feature = "frost")]
+        if self.take_list(from, body).is_some() {
+            return Taken::Yes;
+        }
         match self.take_nonce(from, body) {
             Some(taken) => taken,
             None => {
@@ -265,22 +286,21 @@ impl<P: Platform> Engine<P> {
             }
         }
     }
+}
 
-    fn judge_bytes(
-        &mut self,
-        slot: usize,
-        request: &[u8],
-        buffer: &mut [u8],
-        count: Count,
-    ) -> Result<(Verdict, crate::judge::Reading), Rejection<'static>> {
-        let bad = Rejection::BadRequest("the request, or a signature on it, is malformed");
-        let request = SignedRequest::parse(request).map_err(|_| bad)?;
-        let reading = self.read_request(&request, buffer)?;
-        let said = self.signing(slot).map_or(Confirmation::NotAsked, |s| s.confirmation);
-        let verdict = self.judge(&request, &reading, said, count, buffer)?;
-        match verdict {
-            Verdict::Ask if matches!(count, Count::Release(_)) => Err(Rejection::Fault),
-            verdict => Ok((verdict, reading)),
-        }
+#[inline(never)]
+fn judge_bytes<P: Platform>(
+    known: &mut Known<P>,
+    request: &[u8],
+    said: Confirmation,
+    buffer: &mut [u8],
+    count: Count,
+) -> Result<(Verdict, Reading), Rejection<'static>> {
+    let bad = Rejection::BadRequest("the request, or a signature on it, is malformed");
+    let request = SignedRequest::parse(request).map_err(|_| bad)?;
+    let reading = known.read_request(&request, buffer)?;
+    match known.judge(&request, &reading, said, count, buffer)? {
+        Verdict::Ask if matches!(count, Count::Release(_)) => Err(Rejection::Fault),
+        verdict => Ok((verdict, reading)),
     }
 }

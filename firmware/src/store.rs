@@ -11,10 +11,12 @@
 //! a power cut has torn is not there. The store cannot see that all of the flash was put back to an
 //! earlier state: peers can, by the journal's head.
 //!
-//! Why not `sequential-storage`: it is larger (about 10 KB of flash) than all of this, its words end at 32
-//! bytes, and it counts no erases, so that sealing, the ring, wear and wipe would come besides.
+//! Why not `sequential-storage`: its map and its queue alone take 13 KB of a chip's flash, and all of this
+//! takes 9; it removes entries by writing words twice, which not every flash allows; its words end at 32
+//! bytes; and sealing, wear and wipe would come besides.
 
 mod bank;
+mod ledger;
 mod record;
 mod root;
 mod seal;
@@ -23,6 +25,7 @@ use embedded_storage::nor_flash::NorFlash;
 use quorate_core::secret::SecretBytes;
 
 pub(crate) use bank::Bank;
+pub use ledger::{MAX_ANSWER, MAX_POOL};
 pub(crate) use record::{Area, Flash, Record};
 use seal::Keys;
 
@@ -59,6 +62,8 @@ pub enum StoreError {
     Geometry,
     /// No such slot.
     Slot,
+    /// The pool of nonces is not the one that is stored: another copy of it was used.
+    Stale,
 }
 
 /// Where a record is kept.
@@ -89,13 +94,11 @@ pub enum Part {
     Confirmation,
     /// A piece of the certificate, below 4.
     Certificate(u8),
-    /// FROST: the pool of nonces.
+    /// FROST: the pool of nonces and the last answer, by [`Store::consume`] and its like alone.
     Pool,
-    /// FROST: the last answer.
-    Answer,
 }
 
-/// Slots as they are numbered in flash; 0 to 7 are the store's own.
+/// Slots as they are numbered in flash.
 pub(crate) mod slots {
     /// The first record of a bank, written last: the bank counts from then on.
     pub(crate) const COMMIT: u8 = 0;
@@ -109,18 +112,18 @@ pub(crate) mod slots {
     pub(crate) const PIN: u8 = 4;
     /// Tries that are left.
     pub(crate) const TRIES: u8 = 5;
-    /// These are kept by banks.
+    /// Those before are the store's own.
+    pub(crate) const OWN: u8 = 6;
+    /// All of them.
     pub(crate) const COUNT: usize = 16 + 4 * 16;
 }
 
 impl Slot {
     fn number(self) -> Result<u8, StoreError> {
         let (key, part) = match self {
-            Self::Identity => return Ok(8),
-            Self::Membership => return Ok(9),
-            Self::Head(place @ 0..=5) => return Ok(10 + place),
-            Self::Head(6) => return Ok(6),
-            Self::Head(7) => return Ok(7),
+            Self::Identity => return Ok(slots::OWN),
+            Self::Membership => return Ok(slots::OWN + 1),
+            Self::Head(place @ 0..=7) => return Ok(8 + place),
             Self::Head(_) => return Err(StoreError::Slot),
             Self::Key(key, part) => (key, part),
         };
@@ -131,7 +134,6 @@ impl Slot {
             Part::Policy => 3,
             Part::Confirmation => 4,
             Part::Pool => 5,
-            Part::Answer => 6,
             Part::Certificate(piece @ 0..=3) => 8 + piece,
             Part::Certificate(_) => return Err(StoreError::Slot),
         };
@@ -144,21 +146,25 @@ impl Slot {
 pub(crate) struct Layout {
     page: u32,
     bank: u32,
-    /// Pages of the journal.
+    /// Where the journal begins, and its pages.
+    ring_start: u32,
     pub(crate) ring: u32,
 }
 
 impl Layout {
     fn of<F: Flash>(flash: &F) -> Option<Self> {
-        let pages = u32::try_from(flash.capacity()).ok()? / F::PAGE;
+        let (page, capacity) = (F::PAGE, u32::try_from(flash.capacity()).ok()?);
+        let pages = capacity / page;
         let bank = (pages.checked_sub(2)? / 3).min(MAX_BANK);
-        let ring = pages.checked_sub(2 + 2 * bank)?;
-        (pages >= MIN_PAGES && bank > 0).then_some(Self { page: F::PAGE, bank, ring })
+        let ring_start = bank.checked_mul(2)?.checked_add(2)?;
+        let ring = pages.checked_sub(ring_start)?;
+        (pages >= MIN_PAGES && bank > 0).then_some(Self { page, bank, ring_start, ring })
     }
 
+    /// All of it lies in the flash, so nothing overflows.
     fn pages(&self, first: u32, count: u32) -> Area {
-        let start = first.saturating_mul(self.page);
-        Area { start, end: start.saturating_add(count.saturating_mul(self.page)) }
+        let start = first.wrapping_mul(self.page);
+        Area { start, end: start.wrapping_add(count.wrapping_mul(self.page)) }
     }
 
     fn root(&self) -> Area {
@@ -170,17 +176,18 @@ impl Layout {
     }
 
     fn bank(&self, second: bool) -> Area {
-        self.pages(2 + if second { self.bank } else { 0 }, self.bank)
+        self.pages(if second { self.bank.wrapping_add(2) } else { 2 }, self.bank)
     }
 
     /// All but the root and the mark.
     fn data(&self) -> Area {
-        self.pages(2, 2 * self.bank + self.ring)
+        Area { start: self.bank(false).start, end: self.pages(self.ring_start, self.ring).end }
     }
 
     /// A page of the journal, by its number in the ring.
     pub(crate) fn ring(&self, number: u32) -> Area {
-        self.pages(2 + 2 * self.bank + number.checked_rem(self.ring).unwrap_or_default(), 1)
+        let position = number.checked_rem(self.ring).unwrap_or_default();
+        self.pages(self.ring_start.wrapping_add(position), 1)
     }
 }
 
@@ -221,8 +228,9 @@ impl<F: Flash> Opened<'_, F> {
         &mut self,
         area: Area,
         written: &mut u32,
+        text: &mut [u8],
     ) -> Result<Option<Record>, StoreError> {
-        record::find(self.flash, self.keys, area, written)
+        record::find(self.flash, self.keys, area, written, text)
     }
 
     pub(crate) fn header(&mut self, at: u32) -> Result<Record, StoreError> {

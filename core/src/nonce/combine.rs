@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 
+use super::list::sort;
 use super::{Combine, Failure, NonceList, Round, Scheme, SignError, SignatureShare};
 use super::{check_header, header};
 use crate::hash::Digest;
@@ -120,7 +121,7 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
     fn finish(&mut self) -> Result<C::Signature, Abort> {
         let (point, bytes) = self.list.resolve()?;
         // By party, so that of several culprits the same one is named whatever came first.
-        self.shares.sort_unstable_by_key(|(id, _)| *id);
+        sort(&mut self.shares);
         let round = Round {
             session: self.list.session(),
             quorum: self.list.quorum(),

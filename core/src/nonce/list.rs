@@ -85,7 +85,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     /// one k_i.
     #[inline(never)]
     pub(crate) fn resolve(&mut self) -> Result<(G::Point, PointBytes), Abort> {
-        self.entries.sort_unstable_by_key(|(id, _)| *id);
+        sort(&mut self.entries);
         let basis = self.basis()?;
         let mut computed: Vec<G::Point, S> = Vec::new();
         let mut sent: Vec<PointBytes, S> = Vec::new();
@@ -155,6 +155,22 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     fn off(&self) -> Abort {
         let mut parsed = self.entries.iter().map(|(id, bytes)| Self::parse(*id, bytes));
         parsed.find_map(Result::err).unwrap_or(Abort::OffPolynomial(self.quorum))
+    }
+}
+
+/// By party. There are at most eleven, and the library's sort takes 2 KB of a chip's flash.
+pub(super) fn sort<T>(entries: &mut [(PartyId, T)]) {
+    for end in 1..entries.len() {
+        let mut place = end;
+        while let Some([before, after]) = entries.get_mut(place - 1..=place)
+            && before.0 > after.0
+        {
+            core::mem::swap(before, after);
+            place -= 1;
+            if place == 0 {
+                break;
+            }
+        }
     }
 }
 

@@ -188,7 +188,10 @@ impl<'a> Evaluation<'_, 'a> {
             },
             Condition::Domain { .. } | Condition::Type(_) | Condition::Field { .. } => {
                 match self.subject {
-                    Some(Subject::TypedData(data)) => typed(condition, data),
+                    // None is ever read without the feature.
+                    Some(Subject::TypedData(data)) if cfg!(feature = "typed-data") => {
+                        typed(condition, data)
+                    }
                     _ => unknown(Asked::TypedData),
                 }
             }
@@ -200,6 +203,15 @@ impl<'a> Evaluation<'_, 'a> {
                 let have = self.request.signers().filter(|signer| of.contains(&signer.0)).count();
                 let (have, need) = (have.min(255) as u8, *at_least);
                 answer(have >= need, Reason::Signatures { have, need })
+            }
+            Condition::Call(_)
+            | Condition::Balance { .. }
+            | Condition::BlockNumber { .. }
+            | Condition::BlockAge { .. }
+            | Condition::Json(_)
+                if !cfg!(feature = "network-facts") =>
+            {
+                (Truth::Unknown, None)
             }
             Condition::Call(call) => self.call(call),
             Condition::Balance { at, account, bound } => self.balance(*at, *account, bound),

@@ -53,6 +53,9 @@ impl<'a> Subject<'a> {
                 Transaction::parse(bytes).map(Self::Transaction).map_err(PayloadError::Transaction)
             }
             Payload::EthereumMessage(bytes) => Ok(Self::Message(bytes)),
+            Payload::EthereumTypedData(_) if !cfg!(feature = "typed-data") => {
+                Err(PayloadError::TypedData(TypedDataError::NotInThisBuild))
+            }
             Payload::EthereumTypedData(bytes) => {
                 TypedData::parse(bytes).map(Self::TypedData).map_err(PayloadError::TypedData)
             }

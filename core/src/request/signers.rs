@@ -3,8 +3,6 @@
 //! Whoever holds an account signs a fixed text that names the request (EIP-191), so that a person sees
 //! what it is, and another key's policy can tell it by a pattern.
 
-use core::fmt::Write as _;
-
 use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
 
 use super::{ApproveError, RequestError, SignedRequest};
@@ -25,7 +23,11 @@ pub fn approval_text(request: &Digest) -> heapless::String<96> {
     let mut text = heapless::String::new();
     // It has 94 bytes.
     let _ = text.push_str("Quorate approval of request 0x");
-    let _ = request.iter().try_for_each(|byte| write!(text, "{byte:02x}"));
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    for byte in request {
+        let _ = text.push(digit(byte >> 4));
+        let _ = text.push(digit(byte & 15));
+    }
     text
 }
 

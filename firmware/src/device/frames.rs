@@ -16,6 +16,7 @@ pub(super) const FEATURES: u32 = features::ECDSA
     | features::BIP340
     | features::TYPED_DATA
     | if cfg!(feature = "ed25519") { features::ED25519 } else { 0 }
+    | if cfg!(feature = "frost") { features::FROST } else { 0 }
     | if cfg!(feature = "p256-identity") { features::P256_IDENTITY } else { 0 };
 
 /// What is read at once.
@@ -39,7 +40,7 @@ impl From<Result<(), Refused>> for Outcome {
     }
 }
 
-impl<P: Platform> Device<P> {
+impl<P: Platform> Device<'_, P> {
     pub(super) fn read(&mut self) {
         for _ in 0..PIECES {
             if !matches!(self.engine.link.read_ready(), Ok(true)) {
@@ -66,8 +67,9 @@ impl<P: Platform> Device<P> {
     }
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     /// The content of a frame is at the start of `buffer`, which is free for use once it was read.
+    #[inline(never)]
     fn handle_frame(&mut self, buffer: &mut [u8], length: usize) {
         let content = buffer.get(..length).unwrap_or_default();
         let fault = Refused::Frame(FrameFault::Malformed);
@@ -102,6 +104,7 @@ impl<P: Platform> Engine<P> {
         }
     }
 
+    #[inline(never)]
     fn hello(&mut self, id: u32, (min, max): (u8, u8), entropy: &[u8; 32]) -> Outcome {
         self.lock();
         self.greeted = None;
@@ -119,12 +122,13 @@ impl<P: Platform> Engine<P> {
             features: FEATURES,
             firmware: self.firmware,
             identity: self.identity(),
-            joined: self.network.as_ref().map(|network| (network.id, network.me)),
+            joined: self.known.network.as_ref().map(|network| (network.id, network.me)),
         })
     }
 
+    #[inline(never)]
     pub(super) fn status(&mut self) -> Status {
-        let head = self.store.head().unwrap_or_default();
+        let head = self.known.store.head().unwrap_or_default();
         let channel = |set: u32, peer: &super::Peer| match peer.way {
             Way::Open(_) => set | 1u32.checked_shl(u32::from(peer.party.number()) - 1).unwrap_or(0),
             _ => set,
@@ -132,13 +136,13 @@ impl<P: Platform> Engine<P> {
         Status {
             initialized: self.identity().is_some(),
             unlocked: self.open.is_some(),
-            pin_tries: self.pin.tries(&mut self.store).unwrap_or(0),
-            keys: self.count_keys(),
-            channels: self.peers.iter().fold(0, channel),
-            rolled_back: self.rolled_back.is_some(),
+            pin_tries: self.pin.tries(&mut self.known.store).unwrap_or(0),
+            keys: self.known.count_keys(),
+            channels: self.known.peers.iter().fold(0, channel),
+            rolled_back: self.known.rolled_back.is_some(),
             log: (head.generation, head.number),
-            erases: self.store.erases(),
-            now: self.some_time(),
+            erases: self.known.store.erases(),
+            now: self.known.some_time(),
             stack: self.stack,
         }
     }

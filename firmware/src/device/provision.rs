@@ -16,7 +16,8 @@ use crate::pin::Pin;
 use crate::platform::Platform;
 use crate::store::Slot;
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
+    #[inline(never)]
     pub(super) fn request(&mut self, id: u32, request: Request<'_>) -> Outcome {
         match request {
             Request::Initialize { pin } => self.initialize(pin).into(),
@@ -38,7 +39,7 @@ impl<P: Platform> Engine<P> {
             }
             Request::PeerUp(party) | Request::PeerDown(party) => self.forget_way(party).into(),
             Request::Status => Outcome::Status(self.status()),
-            Request::Readmit => match (self.joined(), self.rolled_back) {
+            Request::Readmit => match (self.joined(), self.known.rolled_back) {
                 (Err(refused), _) => Outcome::Refused(refused),
                 (Ok(()), Some(_)) => self.ask_operator(About::Readmit(id)),
                 (Ok(()), None) => Outcome::Done,
@@ -67,7 +68,7 @@ impl<P: Platform> Engine<P> {
 
     fn identities(&mut self) -> Option<Identities> {
         let mut buffer = [0; 64];
-        let found = self.store.load(Slot::Identity, &mut buffer).ok().flatten();
+        let found = self.known.store.load(Slot::Identity, &mut buffer).ok().flatten();
         let own = found.and_then(|bytes| wire::decode(bytes).ok());
         buffer.zeroize();
         own
@@ -75,7 +76,7 @@ impl<P: Platform> Engine<P> {
 
     /// Unlocked, and in a network.
     pub(crate) fn joined(&self) -> Result<(), Refused> {
-        match (&self.open, &self.network) {
+        match (&self.open, &self.known.network) {
             (None, _) => Err(Refused::Locked),
             (_, None) => Err(Refused::NotJoined),
             _ => Ok(()),
@@ -83,8 +84,9 @@ impl<P: Platform> Engine<P> {
     }
 
     /// The identity is stored last: without it nothing was initialized.
+    #[inline(never)]
     fn initialize(&mut self, pin: &[u8]) -> Result<(), Refused> {
-        if self.store.fault().is_some() {
+        if self.known.store.fault().is_some() {
             return Err(Refused::Storage);
         }
         if self.identity().is_some() {
@@ -94,18 +96,19 @@ impl<P: Platform> Engine<P> {
             return Err(Refused::PinLength);
         }
         let [root, salt, seed, hedge] = self.fresh()?;
-        if self.store.is_initialized() {
+        if self.known.store.is_initialized() {
             // The power was cut in the middle of this.
-            self.store.wipe().map_err(|_| Refused::Storage)?;
+            self.known.store.wipe().map_err(|_| Refused::Storage)?;
         }
-        self.store.initialize(root.expose()).map_err(|_| Refused::Storage)?;
+        self.known.store.initialize(root.expose()).map_err(|_| Refused::Storage)?;
         let salt = salt.expose().first_chunk().copied().unwrap_or_default();
-        self.pin.set(&mut self.store, &salt, pin).map_err(refused_pin)?;
+        self.pin.set(&mut self.known.store, &salt, pin).map_err(refused_pin)?;
         let mut buffer = [0; 64];
         let own = Identities { seed, hedge };
-        let stored = wire::encode(&own, &mut buffer)
-            .map_err(|_| Refused::Storage)
-            .and_then(|bytes| self.store.save(Slot::Identity, bytes).map_err(|_| Refused::Storage));
+        let stored =
+            wire::encode(&own, &mut buffer).map_err(|_| Refused::Storage).and_then(|bytes| {
+                self.known.store.save(Slot::Identity, bytes).map_err(|_| Refused::Storage)
+            });
         buffer.zeroize();
         stored
     }
@@ -118,14 +121,15 @@ impl<P: Platform> Engine<P> {
         Ok(all.map(Option::unwrap_or_default))
     }
 
+    #[inline(never)]
     fn unlock(&mut self, pin: &[u8]) -> Result<(), Refused> {
-        if self.store.fault().is_some() {
+        if self.known.store.fault().is_some() {
             return Err(Refused::Storage);
         }
         if self.identity().is_none() {
             return Err(Refused::NotInitialized);
         }
-        self.pin.enter(&mut self.store, &self.clock, pin).map_err(|error| {
+        self.pin.enter(&mut self.known.store, &self.known.clock, pin).map_err(|error| {
             let refused = refused_pin(error);
             if refused == Refused::Wiped {
                 self.forget_all();
@@ -145,21 +149,23 @@ impl<P: Platform> Engine<P> {
     }
 
     /// The identity key certifies the session key for what every boot needs.
+    #[inline(never)]
     pub(crate) fn certify(&mut self) {
-        if let (Some(open), Some(network)) = (&mut self.open, &self.network) {
+        if let (Some(open), Some(network)) = (&mut self.open, &self.known.network) {
             let channel = open.certify(network, &channel_session(&network.id)).signature;
             let head = open.certify(network, &head_session(&network.id)).signature;
             open.certified = Some((channel, head));
         }
     }
 
+    #[inline(never)]
     fn change_pin(&mut self, old: &[u8], new: &[u8]) -> Result<(), Refused> {
         if self.identity().is_none() {
             return Err(Refused::NotInitialized);
         }
         let [salt] = self.fresh()?;
         let salt = salt.expose().first_chunk().copied().unwrap_or_default();
-        let changed = self.pin.change(&mut self.store, &self.clock, &salt, (old, new));
+        let changed = self.pin.change(&mut self.known.store, &self.known.clock, &salt, (old, new));
         changed.map_err(|error| {
             let refused = refused_pin(error);
             if refused == Refused::Wiped {
@@ -169,12 +175,13 @@ impl<P: Platform> Engine<P> {
         })
     }
 
+    #[inline(never)]
     fn may_join(&mut self, candidate: &Network) -> Result<Network, Refused> {
         let own = self.identity().ok_or(Refused::NotInitialized)?;
         if self.open.is_none() {
             return Err(Refused::Locked);
         }
-        if self.network.is_some() {
+        if self.known.network.is_some() {
             return Err(Refused::Joined);
         }
         let members = &candidate.members;
@@ -192,10 +199,11 @@ impl<P: Platform> Engine<P> {
     }
 
     /// The person has agreed to join.
+    #[inline(never)]
     pub(super) fn join(&mut self) -> Result<(), Refused> {
         let network = self.candidate.take().ok_or(Refused::Declined)?;
-        let bytes = wire::encode(&network, &mut self.tx).map_err(|_| Refused::Members)?;
-        self.store.save(Slot::Membership, bytes).map_err(|_| Refused::Storage)?;
+        let bytes = wire::encode(&network, &mut *self.tx).map_err(|_| Refused::Members)?;
+        self.known.store.save(Slot::Membership, bytes).map_err(|_| Refused::Storage)?;
         self.take_network(Some(network));
         self.certify();
         Ok(())
@@ -204,8 +212,9 @@ impl<P: Platform> Engine<P> {
     /// The person has agreed to erase everything.
     pub(super) fn wipe(&mut self) -> Result<(), Refused> {
         self.forget_all();
-        let wiped = self.store.wipe().map_err(|_| Refused::Storage);
-        self.pin = Pin::start(&mut self.store, &self.clock).map_err(|_| Refused::Storage)?;
+        let wiped = self.known.store.wipe().map_err(|_| Refused::Storage);
+        self.pin =
+            Pin::start(&mut self.known.store, &self.known.clock).map_err(|_| Refused::Storage)?;
         wiped
     }
 

@@ -27,12 +27,12 @@ pub(crate) struct Question {
     pages: usize,
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     /// Asks; there is no question.
     pub(crate) fn ask(&mut self, about: About) {
         // What was pressed before was no answer to this.
         while self.person.pressed().is_some() {}
-        let until = self.millis().saturating_add(u64::from(PATIENCE) * 1000);
+        let until = self.known.millis().saturating_add(u64::from(PATIENCE) * 1000);
         let pages = self.show(about, 0);
         self.question = Some(Question { about, until, page: 0, pages });
         self.event(Event::Asking { seconds: PATIENCE });
@@ -58,7 +58,7 @@ impl<P: Platform> Engine<P> {
     }
 
     pub(super) fn watch_person(&mut self) {
-        let now = self.millis();
+        let now = self.known.millis();
         let Some(question) = &mut self.question else { return };
         let about = question.about;
         let agreed = match self.person.pressed() {
@@ -79,6 +79,7 @@ impl<P: Platform> Engine<P> {
         self.decided(about, agreed);
     }
 
+    #[inline(never)]
     fn decided(&mut self, about: About, agreed: bool) {
         let (id, done) = match about {
             About::Join(id) => (id, if agreed { self.join() } else { Err(Refused::Declined) }),
@@ -95,7 +96,7 @@ impl<P: Platform> Engine<P> {
 
     pub(super) fn tick(&mut self) {
         self.watch_person();
-        let now = self.millis();
+        let now = self.known.millis();
         self.expire_generation(now);
         self.expire_sessions(now);
         self.confirm_again(now);

@@ -59,11 +59,8 @@ impl Health {
         self.steps =
             if self.known > 1 && step == self.step { self.steps.saturating_add(1) } else { 1 };
         self.step = step;
-        self.last.rotate_right(1);
-        if let Some(newest) = self.last.first_mut() {
-            *newest = sample;
-        }
-        self.known = (self.known + 1).min(LAGS);
+        self.last = (u64::from_be_bytes(self.last) >> 8 | u64::from(sample) << 56).to_be_bytes();
+        self.known = self.known.saturating_add(1).min(LAGS);
         let [of_one, of_more] = longest;
         if of_one >= REPETITION_CUTOFF {
             return Err(EntropyFailed::Repetition);
@@ -79,8 +76,8 @@ impl Health {
             (self.counted, self.count, self.left) = (sample, 1, WINDOW - 1);
             return Ok(());
         }
-        self.left -= 1;
-        self.count += u16::from(sample == self.counted);
+        self.left = self.left.saturating_sub(1);
+        self.count = self.count.saturating_add(u16::from(sample == self.counted));
         if self.count >= PROPORTION_CUTOFF { Err(EntropyFailed::Proportion) } else { Ok(()) }
     }
 }

@@ -74,7 +74,7 @@ impl Ring {
         // Nor was the last page: what a cut leaves where the next one goes are no new entries.
         let area = on.layout.ring(ring.last.checked_add(1).ok_or(StoreError::Damaged)?);
         let mut at = area.start;
-        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut 0)? {
+        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut 0, &mut [])? {
             at = record.end::<F>();
             if record.slot == slots::ENTRY && record.number >= next.unwrap_or(1) {
                 return Err(StoreError::Damaged);
@@ -90,23 +90,16 @@ impl Ring {
         page: u32,
         first: u32,
     ) -> Result<u32, StoreError> {
-        let area = on.layout.ring(page);
-        let mut next = first;
-        self.end = area.start.saturating_add(size::<F>(PAGE));
-        let mut at = self.end;
-        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut self.end)? {
-            at = record.end::<F>();
-            if record.slot != slots::ENTRY || record.number != next {
-                return Err(StoreError::Damaged);
-            }
-            next = next.checked_add(1).ok_or(StoreError::Damaged)?;
-            let mut buffer = [0; MAX_ENTRY];
-            let entry = Entry::parse(record.number.into(), on.load(&record, &mut buffer)?)?;
-            (self.head.number, self.head.hash) = (entry.number, entry.hash);
-            self.head.generation = self.head.generation.max(entry.generation);
-            self.latest = self.latest.max(entry.at);
-        }
-        Ok(next)
+        let mut next = Some(first);
+        let (head, latest) = (&mut self.head, &mut self.latest);
+        self.end = Self::visit_page(on, page, &mut |entry| {
+            next =
+                next.filter(|next| entry.number == u64::from(*next)).and_then(|n| n.checked_add(1));
+            (head.number, head.hash) = (entry.number, entry.hash);
+            head.generation = head.generation.max(entry.generation);
+            *latest = entry.at;
+        })?;
+        next.ok_or(StoreError::Damaged)
     }
 
     /// The number, erases and first entry of the page at a position of the ring.
@@ -116,13 +109,12 @@ impl Ring {
     ) -> Result<Option<(u32, u32, u32)>, StoreError> {
         let area = on.layout.ring(position);
         let end = area.start.saturating_add(size::<F>(PAGE));
-        let found = on.find(Area { start: area.start, end }, &mut 0)?;
+        let mut text = [0; PAGE];
+        let found = on.find(Area { start: area.start, end }, &mut 0, &mut text)?;
         let Some(record) = found.filter(|found| found.slot == slots::PAGE) else { return Ok(None) };
         if on.layout.ring(record.number).start != area.start {
             return Ok(None);
         }
-        let mut text = [0; PAGE];
-        on.load(&record, &mut text)?;
         let (erases, first) = pair(text);
         Ok(Some((record.number, erases, first)))
     }
@@ -131,24 +123,33 @@ impl Ring {
     pub(super) fn visit<F: Flash>(
         &self,
         on: &mut Opened<'_, F>,
-        mut show: impl FnMut(&Entry<'_>),
+        show: &mut dyn FnMut(&Entry<'_>),
     ) -> Result<(), StoreError> {
-        (self.first..=self.last).try_for_each(|page| Self::visit_page(on, page, &mut show))
+        (self.first..=self.last).try_for_each(|page| Self::visit_page(on, page, show).map(drop))
     }
 
+    /// Shows the entries of a page; gives the place behind them. By a pointer, and not for each purpose
+    /// anew: flash is scarcer than time here.
     fn visit_page<F: Flash>(
         on: &mut Opened<'_, F>,
         page: u32,
-        show: &mut impl FnMut(&Entry<'_>),
-    ) -> Result<(), StoreError> {
+        show: &mut dyn FnMut(&Entry<'_>),
+    ) -> Result<u32, StoreError> {
         let area = on.layout.ring(page);
         let mut at = area.start.saturating_add(size::<F>(PAGE));
-        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut 0)? {
+        let mut end = at;
+        let mut buffer = [0; MAX_ENTRY];
+        while let Some(record) =
+            on.find(Area { start: at, end: area.end }, &mut end, &mut buffer)?
+        {
             at = record.end::<F>();
-            let mut buffer = [0; MAX_ENTRY];
-            show(&Entry::parse(record.number.into(), on.load(&record, &mut buffer)?)?);
+            if record.slot != slots::ENTRY {
+                return Err(StoreError::Damaged);
+            }
+            let text = buffer.get(..record.length.into()).ok_or(StoreError::Damaged)?;
+            show(&Entry::parse(record.number.into(), text)?);
         }
-        Ok(())
+        Ok(end)
     }
 
     /// Adds an entry, not earlier than the one before.

@@ -30,28 +30,30 @@ pub(crate) struct Confirming {
     others: Vec<Confirmed, MAX_HOLDERS>,
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     /// A pending key becomes what the device is busy with, as far as it is not.
     #[inline(never)]
     pub(super) fn begin_confirming(&mut self, number: u8, buffer: &mut [u8]) -> Option<()> {
-        let public = self.load_public(number, buffer)?;
+        let public = self.known.load_public(number, buffer)?;
         let own = self.own_confirmation(number, buffer)?;
-        self.work = Work::Confirm(Confirming { number, public, own, others: Vec::new() });
+        *self.work = Work::Confirm(Confirming { number, public, own, others: Vec::new() });
         Some(())
     }
 
     pub(crate) fn own_confirmation(&mut self, number: u8, buffer: &mut [u8]) -> Option<Confirmed> {
         let slot = Slot::Key(number, Part::Confirmation);
-        wire::decode(self.store.load(slot, buffer).ok()??).ok()
+        wire::decode(self.known.store.load(slot, buffer).ok()??).ok()
     }
 
+    #[inline(never)]
     pub(crate) fn confirm_again(&mut self, now: u64) {
-        let reachable = |engine: &Self| engine.peers.iter().any(|p| matches!(p.way, Way::Open(_)));
+        let reachable =
+            |engine: &Self| engine.known.peers.iter().any(|p| matches!(p.way, Way::Open(_)));
         if now < self.confirm_at || self.open.is_none() || !reachable(self) {
             return;
         }
         self.confirm_at = now.saturating_add(EVERY);
-        let current = match &self.work {
+        let current = match &*self.work {
             Work::Idle => None,
             Work::Confirm(confirming) => Some(confirming.number),
             Work::Key(_) | Work::Sign(_) => return,
@@ -59,9 +61,9 @@ impl<P: Platform> Engine<P> {
         // Of several pending keys each has its turn.
         let start = current.map_or(0, |number| number + 1);
         let mut turns = (0..MAX_KEYS).map(|turn| (start + turn) % MAX_KEYS);
-        let next = turns.find(|n| self.key_entry(*n).is_some_and(|entry| !entry.active));
+        let next = turns.find(|n| self.known.key_entry(*n).is_some_and(|entry| !entry.active));
         let Some(number) = next else {
-            self.work = Work::Idle;
+            *self.work = Work::Idle;
             return;
         };
         if current != Some(number) {
@@ -73,7 +75,7 @@ impl<P: Platform> Engine<P> {
 
     /// Tells all other holders this party's word, and that it waits for theirs.
     fn ask_to_confirm(&mut self, number: u8) {
-        let Work::Confirm(confirming) = &self.work else { return };
+        let Work::Confirm(confirming) = &*self.work else { return };
         let terms = confirming.public.terms;
         for to in terms.holders.parties().iter() {
             self.send_confirmation(to, terms.key, Slot::Key(number, Part::Confirmation), 0, true);
@@ -81,6 +83,7 @@ impl<P: Platform> Engine<P> {
     }
 
     /// One confirmation, from where it is stored.
+    #[inline(never)]
     fn send_confirmation(
         &mut self,
         to: PartyId,
@@ -90,7 +93,7 @@ impl<P: Platform> Engine<P> {
         pending: bool,
     ) -> Option<()> {
         let mut buffer = [0; PIECE * MAX_CONFIRMATION];
-        let stored = self.store.load(slot, &mut buffer).ok()??;
+        let stored = self.known.store.load(slot, &mut buffer).ok()??;
         let confirmation = match slot {
             Slot::Key(_, Part::Certificate(_)) => {
                 let all: Vec<&[u8], PIECE> = wire::decode(stored).ok()?;
@@ -102,22 +105,23 @@ impl<P: Platform> Engine<P> {
         Some(())
     }
 
+    #[inline(never)]
     pub(crate) fn handle_confirmation(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
         let Confirm { key, confirmation, pending } = message::read(body).ok()?;
         // Not there yet: this party is still in round 3. The sender repeats.
-        let Some(number) = self.find_key(|entry| entry.key == key) else { return Some(()) };
-        let entry = self.key_entry(number)?;
+        let Some(number) = self.known.find_key(|entry| entry.key == key) else { return Some(()) };
+        let entry = self.known.key_entry(number)?;
         if entry.active {
             if pending {
                 self.hand_out_certificate(from, number, key);
             }
             return Some(());
         }
-        let Work::Confirm(confirming) = &mut self.work else { return Some(()) };
+        let Work::Confirm(confirming) = &mut *self.work else { return Some(()) };
         if confirming.number != number {
             return Some(());
         }
-        let network = self.network.as_ref()?;
+        let network = self.known.network.as_ref()?;
         let word: Confirmed = wire::decode(confirmation).ok()?;
         let holders = confirming.public.terms.holders.parties().without(network.me);
         if !holders.contains(word.party) {
@@ -137,8 +141,10 @@ impl<P: Platform> Engine<P> {
     }
 
     /// Checks the whole certificate at once, every signature a single time; nothing if one is false.
+    #[inline(never)]
     fn activate(&mut self, number: u8, entry: KeyEntry) -> Option<()> {
-        let (Work::Confirm(confirming), Some(network)) = (&mut self.work, &self.network) else {
+        let (Work::Confirm(confirming), Some(network)) = (&mut *self.work, &self.known.network)
+        else {
             return None;
         };
         let Confirming { public, own, others, .. } = confirming;
@@ -162,7 +168,7 @@ impl<P: Platform> Engine<P> {
         }
         // Tried again with the next confirmation, if the flash failed.
         self.store_certificate(number, entry)?;
-        self.work = Work::Idle;
+        *self.work = Work::Idle;
         for to in holders.iter() {
             self.send(to, &KeyActive { key });
         }
@@ -172,7 +178,7 @@ impl<P: Platform> Engine<P> {
 
     #[inline(never)]
     fn store_certificate(&mut self, number: u8, entry: KeyEntry) -> Option<()> {
-        let Work::Confirm(confirming) = &self.work else { return None };
+        let Work::Confirm(confirming) = &*self.work else { return None };
         for (piece, pair) in confirming.others.chunks(PIECE).enumerate() {
             let mut encoded = [[0; MAX_CONFIRMATION]; PIECE];
             let mut parts: Vec<&[u8], PIECE> = Vec::new();
@@ -180,9 +186,9 @@ impl<P: Platform> Engine<P> {
                 parts.push(wire::encode(word, room).ok()?).ok()?;
             }
             // `tx` is free: nothing is being sent.
-            let bytes = wire::encode(&parts, &mut self.tx).ok()?;
+            let bytes = wire::encode(&parts, &mut *self.tx).ok()?;
             let slot = Slot::Key(number, Part::Certificate(piece as u8));
-            self.store.save(slot, bytes).ok()?;
+            self.known.store.save(slot, bytes).ok()?;
         }
         self.save_entry(number, &KeyEntry { active: true, ..entry })
     }

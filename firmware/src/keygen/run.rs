@@ -1,6 +1,6 @@
 //! Core's run of a key generation, for each scheme that this firmware has.
 
-use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1, Suite};
+use quorate_core::curve::{SchnorrSecp256k1, Secp256k1, Suite};
 use quorate_core::dkg::{Dkg, Output, Peer, SessionKey};
 use quorate_core::hash::Digest;
 use quorate_core::key::KeyTerms;
@@ -16,10 +16,10 @@ type Of<G> = Dkg<G, MAX_HOLDERS, MAX_NONCE_KEYS>;
 
 /// A run; it is large, and stays where it began.
 pub(super) enum Run {
-    Ecdsa(Of<Secp256k1>),
-    Bip340(Of<SchnorrSecp256k1>),
+    Ecdsa(Option<Of<Secp256k1>>),
+    Bip340(Option<Of<SchnorrSecp256k1>>),
     #[cfg(feature = "ed25519")]
-    Ed25519(Of<quorate_core::curve::Ed25519>),
+    Ed25519(Option<Of<quorate_core::curve::Ed25519>>),
 }
 
 /// Whether this firmware makes keys of the suite.
@@ -43,7 +43,7 @@ macro_rules! each {
 }
 
 impl Run {
-    /// Begins in `stage`.
+    /// Begins in `stage`, where it stays.
     #[inline(never)]
     pub(super) fn start(
         stage: &mut Stage,
@@ -54,33 +54,26 @@ impl Run {
         key: &SessionKey,
         rng: &mut HedgedRng,
     ) -> Option<()> {
-        fn new<G: Group>(
-            terms: KeyTerms,
-            session: Digest,
-            me: PartyId,
-            peers: &[Peer],
-            key: &SessionKey,
-            rng: &mut HedgedRng,
-        ) -> Option<Of<G>> {
-            Of::<G>::new(terms, session, me, peers, key, rng).ok()
-        }
         *stage = Stage::Running(match terms.suite {
-            Suite::EcdsaSecp256k1 => Self::Ecdsa(new(terms, session, me, peers, key, rng)?),
-            Suite::SchnorrSecp256k1 => Self::Bip340(new(terms, session, me, peers, key, rng)?),
+            Suite::EcdsaSecp256k1 => Self::Ecdsa(None),
+            Suite::SchnorrSecp256k1 => Self::Bip340(None),
             #[cfg(feature = "ed25519")]
-            Suite::SchnorrEd25519 => Self::Ed25519(new(terms, session, me, peers, key, rng)?),
+            Suite::SchnorrEd25519 => Self::Ed25519(None),
             _ => return None,
         });
-        Some(())
+        let Stage::Running(run) = stage else { return None };
+        each!(run, place => Dkg::start(place, terms, session, me, peers, key, rng).ok())
     }
 
+    #[inline(never)]
     pub(super) fn handle_message(
         &mut self,
         from: PartyId,
         bytes: &[u8],
         key: &SessionKey,
     ) -> Result<(), Refusal> {
-        each!(self, run => run.handle_message(from, bytes, key))
+        let over = Err(Refusal::Over);
+        each!(self, run => run.as_mut().map_or(over, |run| run.handle_message(from, bytes, key)))
     }
 
     pub(super) fn poll_output<'b>(
@@ -88,14 +81,14 @@ impl Run {
         key: &SessionKey,
         buffer: &'b mut [u8],
     ) -> Result<Option<Output<'b>>, NoRoom> {
-        each!(self, run => run.poll_output(key, buffer))
+        each!(self, run => run.as_mut().map_or(Ok(None), |run| run.poll_output(key, buffer)))
     }
 
     pub(super) fn round(&self) -> u8 {
-        each!(self, run => run.waiting_for().0)
+        each!(self, run => run.as_ref().map_or(0, |run| run.waiting_for().0))
     }
 
     pub(super) fn take_key(&mut self) -> Option<(Public, Record)> {
-        each!(self, run => run.take_key())
+        each!(self, run => run.as_mut()?.take_key())
     }
 }

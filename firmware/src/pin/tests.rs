@@ -203,7 +203,7 @@ fn a_cut_of_the_right_one_loses_nothing() {
         }
         assert_eq!(try_pin(&mut flash, RIGHT), Ok(()));
         let mut store = Store::open(&mut flash).unwrap();
-        assert_eq!(store.load(SHARE, &mut [0; 9]).unwrap(), Some(&mut b"a share".clone()[..]));
+        assert_eq!(store.load(SHARE, &mut [0; 9]).unwrap(), Some(&mut b"a share".to_vec()[..]));
         if !was_cut {
             break;
         }
@@ -227,5 +227,5 @@ fn tries_survive_a_full_bank() {
     assert!(cuts > 50, "{cuts}");
     assert!(flash.erases[2] > 2);
     let mut store = Store::open(&mut flash).unwrap();
-    assert_eq!(store.load(SHARE, &mut [0; 9]).unwrap(), Some(&mut b"a share".clone()[..]));
+    assert_eq!(store.load(SHARE, &mut [0; 9]).unwrap(), Some(&mut b"a share".to_vec()[..]));
 }

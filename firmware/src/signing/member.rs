@@ -61,6 +61,7 @@ enum Took {
 }
 
 impl<S: Scheme> Member<S> {
+    #[inline(never)]
     fn take_nonce(&mut self, from: PartyId, bytes: &[u8], out: &mut [u8; MAX_MESSAGE]) -> Took {
         match self.signer.handle_nonce(&self.key, from, bytes) {
             Ok(None) => Took::Waits,
@@ -86,7 +87,7 @@ fn refused(error: &SignError) -> Rejection<'static> {
     }
 }
 
-impl<P: Platform> Engine<P> {
+impl<P: Platform> Engine<'_, P> {
     /// Opens the key, and derives this party's nonce point. Nothing has left.
     pub(super) fn open_member(
         &mut self,
@@ -139,17 +140,18 @@ impl<P: Platform> Engine<P> {
 
     /// The share of a key, checked against what this party confirmed.
     #[inline(never)]
-    fn open_key<G: Group>(&mut self, number: u8, buffer: &mut [u8]) -> Option<Key<G>> {
-        let me = self.network.as_ref()?.me;
-        let public: Public = self.load_public(number, buffer)?;
+    pub(super) fn open_key<G: Group>(&mut self, number: u8, buffer: &mut [u8]) -> Option<Key<G>> {
+        let me = self.known.network.as_ref()?.me;
+        let public: Public = self.known.load_public(number, buffer)?;
         let own: Confirmed = self.own_confirmation(number, buffer)?;
-        let found = self.store.load(Slot::Key(number, Part::Share), buffer).ok()??;
+        let found = self.known.store.load(Slot::Key(number, Part::Share), buffer).ok()??;
         let record: Record = wire::decode(found).ok()?;
         buffer.zeroize();
         OpenedKey::open(&public, me, record, &own).ok()
     }
 
     /// R1, to all other members and to the coordinator.
+    #[inline(never)]
     pub(super) fn send_nonce(&mut self, slot: usize, quorum: PartySet) -> Option<()> {
         let signing = self.signing(slot)?;
         let Stage::Running(running) = &signing.stage else { return None };
@@ -164,15 +166,18 @@ impl<P: Platform> Engine<P> {
     }
 
     /// R_j of another member; nothing if it makes no sense.
+    #[inline(never)]
     pub(super) fn take_nonce(&mut self, from: PartyId, body: &[u8]) -> Option<Taken> {
         let Carrier { bytes } = message::read(body).ok()?;
         let header = Header::peek(bytes).ok().filter(|header| header.round == 1)?;
-        let Work::Sign(slots) = &mut self.work else { return Some(Taken::Yes) };
+        let Work::Sign(slots) = &mut *self.work else { return Some(Taken::Yes) };
         let (mut share, mut done, mut waits) = ([0; MAX_MESSAGE], None, false);
         for (slot, signing) in slots.iter_mut().enumerate() {
             let Some(signing) = signing else { continue };
             match &mut signing.stage {
                 Stage::Asking => {}
+                #[cfg(feature = "frost")]
+                Stage::Frost(_) => {}
                 Stage::Accepted => waits = true,
                 Stage::Running(running) => {
                     let named = each!(running, one => *one.signer.session());

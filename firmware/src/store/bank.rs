@@ -63,24 +63,24 @@ impl Bank {
     ) -> Result<Option<Self>, StoreError> {
         let area = on.layout.bank(second);
         let mut text = [0; COMMIT];
-        let found =
-            on.find(Area { start: area.start, end: area.start + size::<F>(COMMIT) }, &mut 0)?;
+        let end = area.start.saturating_add(size::<F>(COMMIT));
+        let found = on.find(Area { start: area.start, end }, &mut 0, &mut text)?;
         let Some(record) = found.filter(|found| found.slot == slots::COMMIT) else {
             return Ok(None);
         };
-        on.load(&record, &mut text)?;
         let [a, b, c, d, e, f, g, h, i, j, k, l] = text;
         let [next, first, other] =
             [[a, b, c, d], [e, f, g, h], [i, j, k, l]].map(u32::from_le_bytes);
         let (generation, erases) = (record.number, [first, other]);
-        let end = record.end::<F>();
         Ok(Some(Self { second, generation, erases, end, next, places: [0; slots::COUNT] }))
     }
 
     fn read<F: Flash>(&mut self, on: &mut Opened<'_, F>) -> Result<(), StoreError> {
         let area = on.layout.bank(self.second);
         let (mut at, first) = (self.end, self.next);
-        while let Some(record) = on.find(Area { start: at, end: area.end }, &mut self.end)? {
+        while let Some(record) =
+            on.find(Area { start: at, end: area.end }, &mut self.end, &mut [])?
+        {
             at = record.end::<F>();
             // Copies come first. Then each record follows the one before: none was taken out.
             if record.number >= first || self.next > first {
@@ -131,7 +131,7 @@ impl Bank {
             return Err(StoreError::TooLong);
         }
         let area = on.layout.bank(self.second);
-        let reserve = if slot < 8 || text.is_none() { 0 } else { RESERVE };
+        let reserve = if slot < slots::OWN || text.is_none() { 0 } else { RESERVE };
         let (need, limit) = (size::<F>(length), area.end.saturating_sub(reserve));
         if self.end.saturating_add(need) > limit {
             // Only where it helps: otherwise a full store would be worn out by trying.

@@ -8,7 +8,7 @@ use embedded_storage::nor_flash::NorFlash;
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
-use super::seal::{Cipher, HEADER, Keys, NONCE, PIECE, TAG};
+use super::seal::{HEADER, Keys, NONCE, PIECE, TAG};
 use super::{MAX_RECORD, StoreError};
 
 const MAGIC: u8 = b'Q';
@@ -24,7 +24,7 @@ pub(crate) trait Flash: NorFlash {
         let larger =
             if Self::READ_SIZE > Self::WRITE_SIZE { Self::READ_SIZE } else { Self::WRITE_SIZE };
         let unit = if larger > HEADER { larger } else { HEADER };
-        assert!(unit <= BLOCK && BLOCK.is_multiple_of(unit));
+        assert!(unit <= BLOCK && unit.is_power_of_two());
         assert!(unit.is_multiple_of(Self::READ_SIZE) && unit.is_multiple_of(Self::WRITE_SIZE));
         unit as u32
     };
@@ -80,7 +80,8 @@ impl Record {
 
 /// The bytes that a text of this length takes.
 pub(crate) fn size<F: Flash>(length: usize) -> u32 {
-    ((length + AROUND) as u32).next_multiple_of(F::UNIT)
+    // Units are powers of two, and records short.
+    (length.wrapping_add(AROUND) as u32).wrapping_add(F::UNIT - 1) & !(F::UNIT - 1)
 }
 
 /// Reads on from a place; blocks are fetched whole, whatever the flash's granularity.
@@ -117,7 +118,7 @@ impl<'f, F: Flash> Reader<'f, F> {
             let count = from.len().min(out.len());
             let (to, rest) = out.split_at_mut(count);
             to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-            self.next += count;
+            self.next = self.next.wrapping_add(count);
             out = rest;
         }
         Ok(())
@@ -148,7 +149,7 @@ impl<'f, F: Flash> Writer<'f, F> {
             let room = self.block.get_mut(self.used..).unwrap_or_default();
             let (now, rest) = bytes.split_at(room.len().min(bytes.len()));
             room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
-            self.used += now.len();
+            self.used = self.used.wrapping_add(now.len());
             bytes = rest;
             if self.used == BLOCK {
                 self.flush()?;
@@ -158,7 +159,8 @@ impl<'f, F: Flash> Writer<'f, F> {
     }
 
     fn flush(&mut self) -> Result<(), StoreError> {
-        let whole = self.used.next_multiple_of(F::UNIT as usize);
+        let unit = F::UNIT as usize;
+        let whole = self.used.wrapping_add(unit - 1) & !(unit - 1);
         let block = self.block.get(..whole).unwrap_or_default();
         if !block.is_empty() {
             self.flash.write(self.at, block).map_err(|_| StoreError::Flash)?;
@@ -229,18 +231,20 @@ pub(crate) fn append<F: Flash>(
     let tag = cipher.tag();
     writer.write(&tag)?;
     writer.flush()?;
-    match verify(flash, keys, Area { start: record.at, end: record.end::<F>() })? {
+    match read(flash, keys, Area { start: record.at, end: record.end::<F>() }, &mut [])? {
         // The same tag under the same nonce: the same text.
         Some((found, found_tag)) if found == record && found_tag == tag => Ok(()),
         _ => Err(StoreError::Flash),
     }
 }
 
-/// The whole record at the start of `area`, and its tag.
-fn verify<F: Flash>(
+/// The whole record at the start of `area`, and its tag. Its text goes to the start of `text`, opened, if
+/// there is room for it.
+fn read<F: Flash>(
     flash: &mut F,
     keys: &Keys,
     area: Area,
+    text: &mut [u8],
 ) -> Result<Option<(Record, [u8; TAG])>, StoreError> {
     let mut reader = Reader::new(flash, area);
     let header = reader.array()?;
@@ -248,34 +252,25 @@ fn verify<F: Flash>(
     if record.end::<F>() > area.end {
         return Ok(None);
     }
-    let nonce = reader.array()?;
-    let (_, tag) = check(&mut reader, keys, &record, &nonce, None)?;
-    let found: [u8; TAG] = reader.array()?;
-    Ok(bool::from(tag.ct_eq(&found)).then_some((record, tag)))
-}
-
-/// Takes in the sealed text, and copies it to `out`.
-fn check<F: Flash>(
-    reader: &mut Reader<'_, F>,
-    keys: &Keys,
-    record: &Record,
-    nonce: &[u8; NONCE],
-    mut out: Option<&mut [u8]>,
-) -> Result<(Cipher, [u8; TAG]), StoreError> {
-    let mut cipher = keys.cipher(&record.header(), nonce);
-    let (mut buffer, mut left) = ([0; PIECE], usize::from(record.length));
-    while left > 0 {
-        let piece = buffer.get_mut(..left.min(PIECE)).unwrap_or_default();
+    let mut cipher = keys.cipher(&header, &reader.array()?);
+    let text = text.get_mut(..record.length.into()).unwrap_or_default();
+    let (mut buffer, mut done, length) = ([0; PIECE], 0, usize::from(record.length));
+    while done < length {
+        let end = length.min(done.saturating_add(PIECE));
+        let piece = buffer.get_mut(..end.saturating_sub(done)).unwrap_or_default();
         reader.read(piece)?;
         cipher.check(piece);
-        left -= piece.len();
-        if let Some((to, rest)) = out.take().and_then(|out| out.split_at_mut_checked(piece.len())) {
+        if let Some(to) = text.get_mut(done..end) {
             to.copy_from_slice(piece);
-            out = Some(rest);
         }
+        done = end;
     }
-    let tag = cipher.tag();
-    Ok((cipher, tag))
+    let (tag, found) = (cipher.tag(), reader.array::<TAG>()?);
+    if !bool::from(tag.ct_eq(&found)) {
+        return Ok(None);
+    }
+    text.chunks_mut(PIECE).for_each(|piece| cipher.open(piece));
+    Ok(Some((record, tag)))
 }
 
 /// Opens a record that is there.
@@ -288,19 +283,12 @@ pub(crate) fn load<'b, F: Flash>(
     record: &Record,
     buffer: &'b mut [u8],
 ) -> Result<&'b mut [u8], StoreError> {
-    let length = usize::from(record.length);
-    let text = buffer.get_mut(..length).ok_or(StoreError::NoRoom)?;
+    let text = buffer.get_mut(..record.length.into()).ok_or(StoreError::NoRoom)?;
     let area = Area { start: record.at, end: record.end::<F>() };
-    let mut reader = Reader::new(flash, area);
-    let header: [u8; HEADER] = reader.array()?;
-    let nonce = reader.array()?;
-    let (mut cipher, tag) = check(&mut reader, keys, record, &nonce, Some(text))?;
-    let found: [u8; TAG] = reader.array()?;
-    if header != record.header() || !bool::from(tag.ct_eq(&found)) {
-        return Err(StoreError::Damaged);
+    match read(flash, keys, area, text)? {
+        Some((found, _)) if found == *record => Ok(text),
+        _ => Err(StoreError::Damaged),
     }
-    text.chunks_mut(PIECE).for_each(|piece| cipher.open(piece));
-    Ok(text)
 }
 
 /// The header of the record that was found at `at`.
@@ -311,12 +299,14 @@ pub(crate) fn header<F: Flash>(flash: &mut F, at: u32) -> Result<Record, StoreEr
 }
 
 /// Looks for records from the start of `area` on: the first whole one, or `None`. `written` becomes
-/// the place behind the last thing that is there, whole or torn.
+/// the place behind the last thing that is there, whole or torn. The text goes to the start of `text`,
+/// opened, if there is room for it.
 pub(crate) fn find<F: Flash>(
     flash: &mut F,
     keys: &Keys,
     area: Area,
     written: &mut u32,
+    text: &mut [u8],
 ) -> Result<Option<Record>, StoreError> {
     let mut at = area.start;
     while at < area.end {
@@ -325,16 +315,16 @@ pub(crate) fn find<F: Flash>(
         let blank = block.iter().take_while(|byte| **byte == 0xff).count() as u32;
         let length = block.len() as u32;
         if blank == length {
-            at += length;
+            at = at.wrapping_add(length);
             continue;
         }
-        at += blank / F::UNIT * F::UNIT;
-        if let Some((record, _)) = verify(flash, keys, Area { start: at, end: area.end })? {
+        at = at.wrapping_add(blank & !(F::UNIT - 1));
+        if let Some((record, _)) = read(flash, keys, Area { start: at, end: area.end }, text)? {
             *written = record.end::<F>();
             return Ok(Some(record));
         }
         // Torn: the next record starts behind it.
-        at += F::UNIT;
+        at = at.wrapping_add(F::UNIT);
         *written = at;
     }
     Ok(None)
@@ -357,7 +347,7 @@ pub(crate) fn copy<F: Flash>(
         (from, at) = (from.saturating_add(count as u32), at.saturating_add(count as u32));
     }
     let copied = Record { at: to, ..*record };
-    match verify(flash, keys, Area { start: to, end: at })? {
+    match read(flash, keys, Area { start: to, end: at }, &mut [])? {
         Some((found, _)) if found == copied => Ok(copied),
         _ => Err(StoreError::Flash),
     }

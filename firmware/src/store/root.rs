@@ -25,6 +25,12 @@ pub(super) enum Root {
     Torn,
 }
 
+/// Where the parts are: each in words of its own.
+fn places<F: Flash>(page: Area) -> [u32; 3] {
+    let key = page.start.wrapping_add(F::UNIT);
+    [page.start, key, key.wrapping_add(const { 32u32.next_multiple_of(F::UNIT) })]
+}
+
 fn check(root: &SecretBytes) -> [u8; CHECK] {
     let digest = Transcript::new("store-root").bytes(root.expose()).secret();
     digest.expose().first_chunk().copied().unwrap_or_default()
@@ -35,25 +41,27 @@ pub(super) fn load<F: Flash>(flash: &mut F, page: Area) -> Result<Root, StoreErr
         return Ok(Root::Blank);
     }
     let (mut magic, mut root, mut found) = ([0; 4], [0; 32], [0; CHECK]);
-    record::read_raw(flash, page.start, &mut magic)?;
-    record::read_raw(flash, page.start + F::UNIT, &mut root)?;
+    let [magic_at, key_at, check_at] = places::<F>(page);
+    record::read_raw(flash, magic_at, &mut magic)?;
+    record::read_raw(flash, key_at, &mut root)?;
     let key = SecretBytes::new(root);
     root.zeroize();
-    record::read_raw(flash, page.start + F::UNIT + 32u32.next_multiple_of(F::UNIT), &mut found)?;
+    record::read_raw(flash, check_at, &mut found)?;
     Ok(if magic == ROOT_MAGIC && found == check(&key) { Root::Key(key) } else { Root::Torn })
 }
 
 /// The page is blank before. The check is written last.
 pub(super) fn save<F: Flash>(flash: &mut F, page: Area, root: &[u8; 32]) -> Result<(), StoreError> {
-    record::write_raw(flash, page.start, &ROOT_MAGIC)?;
-    record::write_raw(flash, page.start + F::UNIT, root)?;
+    let [magic_at, key_at, check_at] = places::<F>(page);
+    record::write_raw(flash, magic_at, &ROOT_MAGIC)?;
+    record::write_raw(flash, key_at, root)?;
     let check = check(&SecretBytes::new(*root));
-    record::write_raw(flash, page.start + F::UNIT + 32u32.next_multiple_of(F::UNIT), &check)
+    record::write_raw(flash, check_at, &check)
 }
 
 pub(super) fn is_wiping<F: Flash>(flash: &mut F, page: Area) -> Result<bool, StoreError> {
     let mut mark = [0xff; MARK.len()];
-    record::read_raw(flash, page.start + MARK_AT, &mut mark)?;
+    record::read_raw(flash, page.start.wrapping_add(MARK_AT), &mut mark)?;
     Ok(mark.contains(&0))
 }
 
@@ -62,7 +70,7 @@ pub(super) fn begin_wipe<F: Flash>(flash: &mut F, page: Area) -> Result<(), Stor
     if is_wiping(flash, page)? {
         return Ok(());
     }
-    let place = Area { start: page.start + MARK_AT, end: page.end };
+    let place = Area { start: page.start.wrapping_add(MARK_AT), end: page.end };
     if !record::is_blank(flash, place)? {
         record::erase(flash, page)?;
     }

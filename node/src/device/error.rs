@@ -181,7 +181,7 @@ fn refused(f: &mut std::fmt::Formatter<'_>, why: Refused) -> std::fmt::Result {
         Refused::RolledBack => f.write_str(
             "the device was put back to an earlier state; accept the loss with `quorate device readmit`",
         ),
-        Refused::Later(party) => write!(f, "the device wants that frame of party {party} later"),
         Refused::Unsupported => f.write_str("this firmware does not do that"),
+        Refused::Later(party) => write!(f, "the device takes what party {party} says later"),
     }
 }

@@ -1,8 +1,15 @@
 //! What a chip says to its host, whatever the host says.
 
+use std::collections::BTreeMap;
+
 use quorate_core::device::link::{Refused, Request, VERSIONS};
 use quorate_tests::chip::{Emulator, Image, Machine, Options, Reply};
+use quorate_tests::cluster::seed;
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
+
+use super::spoil::spoil;
 
 /// It boots on both machines, and says which firmware it is: the hash of what lies in flash.
 #[test]
@@ -36,5 +43,49 @@ fn versions_that_do_not_meet_are_refused() {
     match chip.host.ask(hello) {
         Ok(Reply::Hello(hello)) => assert_eq!(hello.version, max),
         reply => panic!("{reply:?}"),
+    }
+}
+
+/// Whatever comes over the line, the chip says what is wrong with it, does not start again, and does what
+/// the next good frame asks.
+#[test]
+fn ten_thousand_bad_frames_are_refused_one_by_one() {
+    let mut rng = ChaCha20Rng::seed_from_u64(seed());
+    let folder = tempfile::tempdir().unwrap();
+    let mut chip = Emulator::start(folder.path(), Options::default());
+    let hello = chip.host.hello().unwrap();
+    let mut kinds = BTreeMap::new();
+    let mut last = 1;
+    for number in 0..10_000 {
+        let (bytes, id, refused) = spoil(&mut rng, last);
+        chip.host.send_raw(&bytes).unwrap();
+        let answer = chip.host.answer().unwrap();
+        assert_eq!(answer, (id, Reply::Refused(refused)), "frame {number}: {bytes:02x?}");
+        let kind = match refused {
+            Refused::OldId { .. } => "OldId".to_owned(),
+            refused => format!("{refused:?}"),
+        };
+        *kinds.entry(kind).or_insert(0) += 1;
+        if rng.next_u32() % 8 == 0 {
+            last += 1;
+            chip.host.status().unwrap();
+        }
+    }
+    // It would not be a test if one kind were missing.
+    assert!(kinds.len() == 5 && kinds.values().all(|count| *count >= 100), "{kinds:?}");
+    assert_eq!(chip.starts(), 1);
+    assert_eq!(chip.host.hello(), Ok(hello));
+}
+
+/// The budgets, from the linked images.
+#[test]
+fn images_keep_their_budgets() {
+    for machine in [Machine::CortexM4, Machine::CortexM33] {
+        let (flash, ram) = Image::of(machine, false).sizes();
+        println!("{machine:?}: {flash} bytes of flash, {ram} of RAM without the stack");
+        assert!(flash <= 120 << 10 && ram <= (32 - 10) << 10, "{machine:?}: {flash}, {ram}");
+        let (flash, ram) = Image::of(machine, true).sizes();
+        println!("{machine:?} with all: {flash} bytes of flash, {ram} of RAM without the stack");
+        assert!(flash <= 220 << 10 && ram <= (96 - 16) << 10, "{machine:?}: {flash}, {ram}");
     }
 }

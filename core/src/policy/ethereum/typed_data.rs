@@ -92,6 +92,8 @@ pub enum TypedDataError {
     Bool,
     /// A string is not UTF-8.
     Text,
+    /// This build reads no typed data: it lacks the feature `typed-data`.
+    NotInThisBuild,
 }
 
 impl fmt::Display for TypedDataError {
@@ -117,6 +119,7 @@ impl fmt::Display for TypedDataError {
             Self::Duplicate => "a struct of the typed data has two fields of one name",
             Self::Bool => "a bool of the typed data is neither 0 nor 1",
             Self::Text => "a string of the typed data is not UTF-8",
+            Self::NotInThisBuild => "this build reads no typed data",
         };
         f.write_str(what)
     }

@@ -14,7 +14,6 @@
 pub mod clock;
 pub mod fault;
 pub mod flash;
-mod greet;
 #[cfg(feature = "full")]
 mod heap;
 pub mod image;
@@ -24,6 +23,8 @@ pub mod uart;
 use clock::Timer;
 use flash::Flash;
 use person::Terminal;
+use quorate_firmware::device::{Device, Parts, Room};
+use quorate_firmware::platform::Person as _;
 use uart::{Noise, Uart};
 
 /// Where a board's devices are.
@@ -64,6 +65,18 @@ pub fn run(map: &Map) -> ! {
     // SAFETY: on both boards QEMU has 16 MB of RAM there, and no image lies in it.
     let flash = unsafe { Flash::new(map.flash) };
     let mut person = Terminal::new(Uart::new(uart(2)));
-    quorate_firmware::platform::Person::show(&mut person, "Quorate");
-    greet::run(Uart::new(uart(0)), flash, noise, person, clock)
+    person.show("Quorate");
+    let parts =
+        Parts { link: Uart::new(uart(0)), flash, noise, person, clock, firmware: image::digest() };
+    let Some(room) = cortex_m::singleton!(: Room = Room::new()) else {
+        panic!("a board has one device")
+    };
+    let Ok(mut device) = Device::<Board>::new(parts, room) else {
+        panic!("the flash does not work")
+    };
+    loop {
+        device.poll();
+        device.note_stack(image::stack_used());
+        clock::sleep();
+    }
 }

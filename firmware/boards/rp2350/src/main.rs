@@ -21,6 +21,7 @@ mod person;
 use embassy_rp::gpio::{Input, Pull};
 use embassy_rp::uart::{Config, UartTx};
 use embassy_time::Instant;
+use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::{Clock, Person as _, Platform};
 
 /// What the firmware asks of a board.
@@ -55,8 +56,17 @@ fn main() -> ! {
         refuse: person::Key::new(Input::new(chip.PIN_15, Pull::Up)),
     };
     person.show("Quorate");
-    let _ = (link, flash, noise, Since.millis(), image::digest(), image::stack_used());
+    let parts = Parts { link, flash, noise, person, clock: Since, firmware: image::digest() };
+    let Some(room) = cortex_m::singleton!(: Room = Room::new()) else {
+        panic!("a board has one device")
+    };
+    let Ok(mut device) = Device::<Board>::new(parts, room) else {
+        panic!("the flash does not work")
+    };
     loop {
+        device.poll();
+        device.note_stack(image::stack_used());
+        // Until USB has something, or a tick.
         cortex_m::asm::wfe();
     }
 }
