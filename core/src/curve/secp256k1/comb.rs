@@ -92,18 +92,20 @@ fn index(bytes: &[u8], i: usize) -> u32 {
     })
 }
 
+/// All ones if the two are equal, else 0.
+fn mask(a: u32, b: u32) -> u32 {
+    u32::from(a.ct_eq(&b).unwrap_u8()).wrapping_neg()
+}
+
 /// The point of an index; for 0 any point.
 #[inline(never)]
 fn entry(index: u32) -> AffinePoint {
+    let index = index | (mask(index, 0) & 1);
     let mut words = [0; 16];
     for (number, row) in (1..).zip(&TABLE) {
-        words.iter_mut().zip(row).for_each(|(to, from)| {
-            to.conditional_assign(from, index.ct_eq(&number));
-        });
+        let mask = mask(index, number);
+        words.iter_mut().zip(row).for_each(|(to, from)| *to |= from & mask);
     }
-    words.iter_mut().zip(TABLE.first().unwrap_or(&[0; 16])).for_each(|(to, from)| {
-        to.conditional_assign(from, index.ct_eq(&0));
-    });
     let mut coordinates = [[0; 32]; 2];
     let places = coordinates.iter_mut().flat_map(|bytes| bytes.chunks_mut(4));
     places.zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_be_bytes()));
