@@ -136,7 +136,8 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
             let kept = SignTerms { digest: signer.scheme.digest, ..terms };
             let again = key.extended().derive(&kept.derivation).map_err(SignError::Derivation)?;
             let session = kept.inputs((key.context(), key.terms()), &key.extended(), &again, salts);
-            let same = session == *signer.session() && *signer.scheme.derived.tweak() == *again.tweak();
+            let same =
+                session == *signer.session() && *signer.scheme.derived.tweak() == *again.tweak();
             if !same || !signer.is_sealed() {
                 return Err(SignError::ComputationFault);
             }

@@ -169,7 +169,9 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
     type Response = Response;
 
     fn bind(&self, to: Transcript) -> Transcript {
-        self.target.bind(to).bytes(&Transcript::new("message").bytes(self.message.as_ref()).finish())
+        self.target
+            .bind(to)
+            .bytes(&Transcript::new("message").bytes(self.message.as_ref()).finish())
     }
 
     #[inline(never)]

@@ -43,7 +43,16 @@ impl Debugger {
         let (socket, output) = (folder.path().join("gdb"), folder.path().join("output"));
         let Ok(out) = std::fs::File::create(&output) else { panic!("no output file") };
         let mut command = Command::new("qemu-system-arm");
-        command.args(["-M", "mps2-an386", "-display", "none", "-serial", "none", "-monitor", "none"]);
+        command.args([
+            "-M",
+            "mps2-an386",
+            "-display",
+            "none",
+            "-serial",
+            "none",
+            "-monitor",
+            "none",
+        ]);
         command.args(["-semihosting-config", "enable=on,target=native", "-S", "-icount"]);
         command.arg(format!("shift={shift}")).arg("-chardev");
         command.arg(format!("socket,id=gdb,path={},server=on,wait=off", socket.display()));
@@ -228,7 +237,8 @@ pub fn function(image: &Path, name: &str) -> u32 {
 }
 
 fn functions(elf: &[u8], name: &str) -> Option<Vec<u32>> {
-    let half = |at: usize| elf.get(at..)?.first_chunk().map(|b| usize::from(u16::from_le_bytes(*b)));
+    let half =
+        |at: usize| elf.get(at..)?.first_chunk().map(|b| usize::from(u16::from_le_bytes(*b)));
     let word = |at: usize| elf.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b));
     let table = word(0x20)? as usize;
     let section = |number: usize, field: usize| word(table + number * 40 + 4 * field);

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "chip_core/constant_time.rs"]
+mod constant_time;
 #[path = "chip_core/faults.rs"]
 mod faults;
 #[path = "chip_core/speed.rs"]
@@ -24,7 +26,9 @@ fn image(name: &str) -> PathBuf {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("arm");
         let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arm");
         let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--locked", "--release", "--target", TARGET, "--target-dir"]).arg(&target);
+        build
+            .args(["build", "--locked", "--release", "--target", TARGET, "--target-dir"])
+            .arg(&target);
         // What the outer build was told, such as flags for coverage, is not meant for the chip.
         build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").current_dir(folder);
         let built = process::run(&mut build, Duration::from_secs(600));
