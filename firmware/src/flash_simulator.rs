@@ -10,6 +10,7 @@ use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 pub(crate) const PAGE: usize = 4096;
 
 /// Flash whose words have `WORD` bytes.
+#[derive(Clone)]
 pub(crate) struct FlashSimulator<const WORD: usize> {
     pub(crate) bytes: Vec<u8>,
     pub(crate) erases: Vec<u32>,
@@ -17,6 +18,8 @@ pub(crate) struct FlashSimulator<const WORD: usize> {
     pub(crate) steps: u64,
     /// The step at which the power is cut.
     pub(crate) cut_at: Option<u64>,
+    /// A byte that keeps its erased value, whatever is written.
+    pub(crate) stuck: Option<usize>,
     /// After the cut, until [`Self::restore_power`].
     pub(crate) is_off: bool,
     random: ChaCha20Rng,
@@ -38,9 +41,15 @@ impl<const WORD: usize> FlashSimulator<WORD> {
             erases: vec![0; pages],
             steps: 0,
             cut_at: None,
+            stuck: None,
             is_off: false,
             random: ChaCha20Rng::seed_from_u64(seed),
         }
+    }
+
+    /// Other garbage at the next cut.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.random = ChaCha20Rng::seed_from_u64(seed);
     }
 
     /// The power will fail after so many more steps.
@@ -138,7 +147,10 @@ impl<const WORD: usize> NorFlash for FlashSimulator<WORD> {
                 }
                 return Err(Failed);
             }
-            self.bytes[place].copy_from_slice(word);
+            self.bytes[place.clone()].copy_from_slice(word);
+            if let Some(stuck) = self.stuck.filter(|stuck| place.contains(stuck)) {
+                self.bytes[stuck] = 0xff;
+            }
             at += WORD;
         }
         Ok(())

@@ -1,9 +1,12 @@
 //! A party on a chip, as a library that knows no hardware: a board brings a [`platform`], makes a
 //! [`device::Device`] and calls [`device::Device::poll`] for ever.
 //!
-//! It has no allocator, and no `unsafe`.
+//! It has no allocator (but for the feature `frost`), and no `unsafe`.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
+
+#[cfg(feature = "frost")]
+extern crate alloc;
 
 mod channels;
 mod clock;

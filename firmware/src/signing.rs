@@ -1,6 +1,8 @@
 //! A member's part in a signature: it judges the client's own request, asks the person, counts, and only then
 //! lets the first message out.
 
+#[cfg(feature = "frost")]
+mod frost;
 mod member;
 mod witness;
 
@@ -52,6 +54,9 @@ enum Stage {
     Accepted,
     /// R1 has left.
     Running(Running),
+    /// Commitments were offered, and nothing is counted.
+    #[cfg(feature = "frost")]
+    Frost(frost::Running),
 }
 
 impl<P: Platform> Engine<'_, P> {
@@ -249,6 +254,10 @@ impl<P: Platform> Engine<'_, P> {
         }
         // Time has passed: all is looked at again, and nothing is counted before the session can be.
         let (_, reading) = self.judge_slot(slot, buffer, Count::Look)?;
+        #[cfg(feature = "frost")]
+        if frost::is_for(&reading, quorum) {
+            return self.start_frost(slot, &reading, quorum);
+        }
         self.open_member(slot, &reading, quorum, salts, buffer)?;
         let counted = self.judge_slot(slot, buffer, Count::Release(quorum));
         zeroize::Zeroize::zeroize(buffer);
@@ -270,6 +279,10 @@ impl<P: Platform> Engine<'_, P> {
     /// R_j of another member.
     #[inline(never)]
     pub(crate) fn handle_nonce(&mut self, from: PartyId, body: &[u8]) -> Taken {
+        #[cfg(feature = "frost")]
+        if self.take_list(from, body).is_some() {
+            return Taken::Yes;
+        }
         match self.take_nonce(from, body) {
             Some(taken) => taken,
             None => {

@@ -11,11 +11,12 @@
 //! a power cut has torn is not there. The store cannot see that all of the flash was put back to an
 //! earlier state: peers can, by the journal's head.
 //!
-//! Why not `sequential-storage`: its map and its queue alone take 21 KB of a chip's flash, all of this takes
-//! 11; it removes entries by writing words twice, which not every flash allows; its words end at 32 bytes;
-//! and sealing, wear and wipe would come besides.
+//! Why not `sequential-storage`: its map and its queue alone take 13 KB of a chip's flash, and all of this
+//! takes 9; it removes entries by writing words twice, which not every flash allows; its words end at 32
+//! bytes; and sealing, wear and wipe would come besides.
 
 mod bank;
+mod ledger;
 mod record;
 mod root;
 mod seal;
@@ -24,8 +25,10 @@ use embedded_storage::nor_flash::NorFlash;
 use quorate_core::secret::SecretBytes;
 
 pub(crate) use bank::Bank;
+pub use ledger::{MAX_ANSWER, MAX_POOL};
 pub(crate) use record::{Area, Flash, Record};
 use seal::Keys;
+pub(crate) use seal::PIECE;
 
 use crate::journal::Ring;
 
@@ -60,6 +63,8 @@ pub enum StoreError {
     Geometry,
     /// No such slot.
     Slot,
+    /// The pool of nonces is not the one that is stored: another copy of it was used.
+    Stale,
 }
 
 /// Where a record is kept.
@@ -90,13 +95,11 @@ pub enum Part {
     Confirmation,
     /// A piece of the certificate, below 4.
     Certificate(u8),
-    /// FROST: the pool of nonces.
+    /// FROST: the pool of nonces and the last answer, by [`Store::consume`] and its like alone.
     Pool,
-    /// FROST: the last answer.
-    Answer,
 }
 
-/// Slots as they are numbered in flash; 0 to 7 are the store's own.
+/// Slots as they are numbered in flash.
 pub(crate) mod slots {
     /// The first record of a bank, written last: the bank counts from then on.
     pub(crate) const COMMIT: u8 = 0;
@@ -110,18 +113,18 @@ pub(crate) mod slots {
     pub(crate) const PIN: u8 = 4;
     /// Tries that are left.
     pub(crate) const TRIES: u8 = 5;
-    /// These are kept by banks.
+    /// Those before are the store's own.
+    pub(crate) const OWN: u8 = 6;
+    /// All of them.
     pub(crate) const COUNT: usize = 16 + 4 * 16;
 }
 
 impl Slot {
     fn number(self) -> Result<u8, StoreError> {
         let (key, part) = match self {
-            Self::Identity => return Ok(8),
-            Self::Membership => return Ok(9),
-            Self::Head(place @ 0..=5) => return Ok(10 + place),
-            Self::Head(6) => return Ok(6),
-            Self::Head(7) => return Ok(7),
+            Self::Identity => return Ok(slots::OWN),
+            Self::Membership => return Ok(slots::OWN + 1),
+            Self::Head(place @ 0..=7) => return Ok(8 + place),
             Self::Head(_) => return Err(StoreError::Slot),
             Self::Key(key, part) => (key, part),
         };
@@ -132,7 +135,6 @@ impl Slot {
             Part::Policy => 3,
             Part::Confirmation => 4,
             Part::Pool => 5,
-            Part::Answer => 6,
             Part::Certificate(piece @ 0..=3) => 8 + piece,
             Part::Certificate(_) => return Err(StoreError::Slot),
         };
@@ -230,6 +232,14 @@ impl<F: Flash> Opened<'_, F> {
         text: &mut [u8],
     ) -> Result<Option<Record>, StoreError> {
         record::find(self.flash, self.keys, area, written, text)
+    }
+
+    pub(crate) fn peek(
+        &mut self,
+        area: Area,
+        first: &mut [u8; PIECE],
+    ) -> Result<Option<Record>, StoreError> {
+        record::peek(self.flash, self.keys, area, first)
     }
 
     pub(crate) fn header(&mut self, at: u32) -> Result<Record, StoreError> {

@@ -4,8 +4,10 @@
 
 pub mod chain;
 pub mod chip;
+pub mod chip_group;
 pub mod cluster;
 pub mod controllers;
+pub mod debugger;
 pub mod disk;
 pub mod fuzz;
 pub mod glitched;

@@ -11,7 +11,7 @@ use super::suite::FrostSuite;
 use super::{CommitmentList, MAX_LIST, Prepared, SignError, SignTerms, SignatureShare};
 use crate::hash::{Digest, Transcript};
 use crate::nonce::Failure;
-use crate::party::PartyId;
+use crate::party::{PartyId, PartySet};
 use crate::schnorr::Target;
 use crate::secret::SecretScalar;
 use crate::session::{Abort, Fault, Header, Refusal};
@@ -111,6 +111,12 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
         let prepared = Prepared::new(public, &terms)?;
         let (me, context) = (key.party(), *public.context());
         Ok(Self { terms, me, context, prepared, seen: None, over: false })
+    }
+
+    /// S.
+    #[must_use]
+    pub fn quorum(&self) -> PartySet {
+        self.terms.quorum
     }
 
     /// Takes R2, the coordinator's encoded list.
@@ -237,6 +243,27 @@ impl<G: FrostSuite> Reserved<'_, G> {
         store(&self.change)?;
         self.pool.saved();
         Ok(self.consumed)
+    }
+}
+
+impl<G: FrostSuite> Reserved<'_, G> {
+    /// [`Self::persist`] for a store that keeps the last answer beside the pool: the share is computed first,
+    /// `store` writes both as one, and only when that is **durable** the share comes out. Asked again for the same
+    /// list, such a store has the answer, and no nonce is needed.
+    ///
+    /// # Errors
+    /// Those of `store`; outside, [`SignError`] as of [`Consumed::sign`], with nothing stored.
+    pub fn answer<E>(
+        self,
+        key: &FrostKey<G>,
+        store: impl FnOnce(&Change, &SignatureShare) -> Result<(), E>,
+    ) -> Result<Result<SignatureShare, E>, SignError> {
+        let share = self.consumed.sign(key)?;
+        let stored = store(&self.change, &share);
+        if stored.is_ok() {
+            self.pool.saved();
+        }
+        Ok(stored.map(|()| share))
     }
 }
 

@@ -72,6 +72,8 @@ pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
     share: SecretScalar<G>,
     pairs: Vec<PairSeed, N>,
     nonce_keys: Vec<NonceKey<G>, K>,
+    /// Of all that is above, as it was when the key was opened.
+    digest: Digest,
 }
 
 impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
@@ -124,15 +126,44 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             share,
             pairs: Vec::new(),
             nonce_keys: Vec::new(),
+            digest: [0; 32],
         });
         let th = &public.transcript;
         let all = opened
             .take_pairs(th, &mut record.pair_seeds, own)
             .and_then(|()| opened.take_nonce_keys(th, &mut record.nonce_keys, own));
-        if all.is_err() {
-            *place = None;
+        match all {
+            Ok(()) => opened.digest = opened.digest(),
+            Err(_) => *place = None,
         }
         all
+    }
+
+    /// H("opened", everything). The group key enters by its encoding.
+    #[inline(never)]
+    fn digest(&self) -> Digest {
+        let start = Transcript::new("opened")
+            .party(self.me)
+            .bytes(&self.terms.context())
+            .bytes(&self.context)
+            .u32(self.terms.epoch)
+            .bytes(&self.group_key_bytes)
+            .bytes(&self.chain_code)
+            .bytes(SecretBytes::of_scalar(&self.share).expose());
+        let pairs = self.pairs.iter().fold(start.u16(self.pairs.len() as u16), |t, pair| {
+            t.party(pair.with).bytes(pair.seed.expose())
+        });
+        let keys = pairs.u16(self.nonce_keys.len() as u16);
+        let keys = self.nonce_keys.iter().fold(keys, |t, nonce| {
+            t.bytes(nonce.key.expose()).bytes(&G::scalar_to_bytes(&nonce.weight))
+        });
+        keys.finish()
+    }
+
+    /// Whether all of it is in memory as it was when it was opened: one flipped bit of a share or nonce key
+    /// would make a wrong share twice over, and the two would agree.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.digest().ct_eq(&self.digest).into()
     }
 
     #[inline(never)]
@@ -311,6 +342,7 @@ mod tests {
             share: SecretScalar::new(k256::Scalar::ONE),
             pairs: holders.parties().without(me).iter().map(pair).collect(),
             nonce_keys: Vec::new(),
+            digest: [0; 32],
         }
     }
 

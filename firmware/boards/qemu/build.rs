@@ -41,4 +41,6 @@ fn main() {
     }
     println!("cargo:rustc-link-search={}", folder.display());
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
+    // Functions that are the same for two suites, once.
+    println!("cargo:rustc-link-arg-bins=--icf=all");
 }

@@ -185,6 +185,8 @@ impl<P: Platform> Engine<'_, P> {
             let Some(signing) = signing else { continue };
             match &mut signing.stage {
                 Stage::Asking => {}
+                #[cfg(feature = "frost")]
+                Stage::Frost(_) => {}
                 Stage::Accepted => waits = true,
                 Stage::Running(running) => {
                     let named = each!(running, one => one.signer.as_ref().map(|s| *s.session()));
@@ -214,7 +216,7 @@ impl<P: Platform> Engine<'_, P> {
 
 /// The share of a key, checked against what this party confirmed; nothing if it is not that.
 #[inline(never)]
-fn open_key<P: Platform, G: Group>(
+pub(super) fn open_key<P: Platform, G: Group>(
     known: &mut Known<'_, P>,
     number: u8,
     buffer: &mut [u8],

@@ -131,7 +131,7 @@ impl Bank {
             return Err(StoreError::TooLong);
         }
         let area = on.layout.bank(self.second);
-        let reserve = if slot < 8 || text.is_none() { 0 } else { RESERVE };
+        let reserve = if slot < slots::OWN || text.is_none() { 0 } else { RESERVE };
         let (need, limit) = (size::<F>(length), area.end.saturating_sub(reserve));
         if self.end.saturating_add(need) > limit {
             // Only where it helps: otherwise a full store would be worn out by trying.

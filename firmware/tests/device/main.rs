@@ -9,6 +9,8 @@
 )]
 
 mod board;
+#[cfg(feature = "frost")]
+mod frost;
 mod group;
 mod keys;
 mod node;

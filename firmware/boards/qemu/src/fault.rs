@@ -16,6 +16,16 @@ pub fn tell_over(uart: usize) {
 /// Over a line, as text.
 struct Log(Uart);
 
+impl Log {
+    /// A formatter would be longer than all of this file.
+    fn hex(&mut self, number: u32) {
+        for shift in (0..8).rev() {
+            let digit = (number >> (4 * shift) & 15) as u8;
+            self.0.put(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
+        }
+    }
+}
+
 impl core::fmt::Write for Log {
     fn write_str(&mut self, text: &str) -> core::fmt::Result {
         text.bytes().for_each(|byte| self.0.put(byte));
@@ -32,9 +42,9 @@ fn log() -> Option<Log> {
 
 /// Nothing but the place: a message may be made of anything.
 #[panic_handler]
-fn panicked(panic: &core::panic::PanicInfo<'_>) -> ! {
-    if let (Some(mut log), Some(place)) = (log(), panic.location()) {
-        let _ = writeln!(log, "panic: {}:{}", place.file(), place.line());
+fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
+    if let Some(mut log) = log() {
+        let _ = log.write_str("panic\n");
     }
     cortex_m::peripheral::SCB::sys_reset()
 }
@@ -42,7 +52,11 @@ fn panicked(panic: &core::panic::PanicInfo<'_>) -> ! {
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
     if let Some(mut log) = log() {
-        let _ = writeln!(log, "fault: {:#x} from {:#x}", frame.pc(), frame.lr());
+        let _ = log.write_str("fault at ");
+        log.hex(frame.pc());
+        let _ = log.write_str(" from ");
+        log.hex(frame.lr());
+        let _ = log.write_str("\n");
     }
     cortex_m::peripheral::SCB::sys_reset()
 }

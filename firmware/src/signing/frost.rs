@@ -1,0 +1,231 @@
+//! FROST on a device (`docs/PROTOCOL.md` §7), for keys of Schnorr suites: any T members, and a ledger of nonces
+//! in flash. It is the mode of every quorum that has not the 2T−1 members of the stateless one.
+//!
+//! After the coordinator's start the device offers its pool of commitments; the coordinator shows the list of one
+//! commitment of each member; the answer to it is the share. Before it leaves, in this order, each written and
+//! read back: what the policy counts, and in one record the pool without the nonce and the answer. The same list
+//! again gets the same answer, out of the ledger. A pool is of one generation of the journal: one from before the operator
+//! accepted a lost history signs nothing any more.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+
+use quorate_core::curve::{Group, SchnorrSecp256k1, Suite};
+use quorate_core::frost::{self, FrostKey, FrostSuite, MAX_MESSAGE, MAX_OFFER, NoncePool};
+use quorate_core::hash::{Digest, Transcript};
+use quorate_core::party::{PartyId, PartySet};
+use quorate_core::schnorr::Tweak;
+use quorate_core::session::{Header, Protocol};
+use zeroize::Zeroizing;
+
+use super::member::open_key;
+use super::{Engine, Stage};
+use crate::device::Work;
+use crate::journal;
+use crate::judge::{Count, Reading};
+use crate::message::{self, Rejection, Signing as Carrier};
+use crate::platform::Platform;
+use crate::store::{MAX_KEYS, MAX_RECORD, StoreError};
+
+/// Nonces that are made at a time; with the commitments to them an offer fits into one message.
+const POOL: usize = 8;
+
+/// A session that waits for its list.
+pub(super) struct Waiting<G: FrostSuite> {
+    key: FrostKey<G>,
+    signer: frost::Signer<G, Digest>,
+    number: u8,
+}
+
+/// The same, of either suite.
+pub(super) enum Running {
+    Bip340(Box<Waiting<SchnorrSecp256k1>>),
+    #[cfg(feature = "ed25519")]
+    Ed25519(Box<Waiting<quorate_core::curve::Ed25519>>),
+}
+
+/// Whether a quorum signs in this mode.
+pub(super) fn is_for(reading: &Reading, quorum: PartySet) -> bool {
+    let schnorr = matches!(reading.suite, Suite::SchnorrSecp256k1 | Suite::SchnorrEd25519);
+    schnorr && quorum.len() != reading.holders.quorum()
+}
+
+/// Room for one record of the store, on the heap.
+fn room() -> Box<Zeroizing<[u8; MAX_RECORD]>> {
+    Box::new(Zeroizing::new([0; MAX_RECORD]))
+}
+
+fn digest_of(from: PartyId, list: &[u8]) -> Digest {
+    Transcript::new("device-frost-list").party(from).bytes(list).finish()
+}
+
+impl<P: Platform> Engine<'_, P> {
+    /// The coordinator has named the quorum: commitments are offered. Nothing is counted yet.
+    pub(super) fn start_frost(
+        &mut self,
+        slot: usize,
+        reading: &Reading,
+        quorum: PartySet,
+    ) -> Result<(), Rejection<'static>> {
+        use quorate_core::derive::Derivation;
+        if reading.derivation != Derivation::Root {
+            return Err(Rejection::BadRequest("FROST signs with no derived key on a device"));
+        }
+        let running = match reading.suite {
+            Suite::SchnorrSecp256k1 => Running::Bip340(self.offer_nonces(slot, reading, quorum)?),
+            #[cfg(feature = "ed25519")]
+            Suite::SchnorrEd25519 => Running::Ed25519(self.offer_nonces(slot, reading, quorum)?),
+            _ => return Err(Rejection::Fault),
+        };
+        self.signing(slot).ok_or(Rejection::Fault)?.stage = Stage::Frost(running);
+        Ok(())
+    }
+
+    fn offer_nonces<G: FrostSuite + Group>(
+        &mut self,
+        slot: usize,
+        reading: &Reading,
+        quorum: PartySet,
+    ) -> Result<Box<Waiting<G>>, Rejection<'static>> {
+        let signing = self.signing(slot).ok_or(Rejection::Fault)?;
+        let (session, coordinator) = (signing.session, signing.coordinator);
+        let mut buffer = room();
+        let number = reading.number;
+        let public = self.known.load_public(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
+        let mut opened = Box::new(None);
+        open_key::<P, G>(&mut self.known, number, &mut buffer[..], &mut opened);
+        let opened = opened.as_ref().as_ref().ok_or(Rejection::Fault)?;
+        let key = FrostKey::of(&public, opened).map_err(|_| Rejection::Fault)?;
+        let (tweak, message) = (Tweak::None, reading.digest);
+        let terms = frost::SignTerms { session, quorum, coordinator, tweak, message };
+        let impossible = Rejection::BadRequest("the quorum is not possible with FROST");
+        let signer = frost::Signer::new(&key, terms).map_err(|_| impossible)?;
+        let pool = self.pool_of(number, &key, &mut buffer).ok_or(Rejection::Fault)?;
+        let mut offer = vec![0; MAX_OFFER];
+        let bytes = pool.offer(coordinator, &mut offer).map_err(|_| Rejection::Fault)?;
+        self.send(coordinator, &Carrier { bytes });
+        Ok(Box::new(Waiting { key, signer, number }))
+    }
+
+    /// The generation of the journal, which a pool belongs to.
+    fn incarnation(&mut self) -> Option<u64> {
+        let journal::Head { generation, .. } = self.known.store.head().ok()?;
+        Some(generation.into())
+    }
+
+    fn load_pool<G: FrostSuite>(
+        &mut self,
+        number: u8,
+        key: &FrostKey<G>,
+        buffer: &mut [u8; MAX_RECORD],
+    ) -> Option<NoncePool<G>> {
+        let incarnation = self.incarnation()?;
+        let found = self.known.store.pool(number, buffer).ok()??;
+        NoncePool::open(key, incarnation, found).ok().filter(|pool| pool.remaining() > 0)
+    }
+
+    /// The pool with what is left in it; an empty one, or one of another generation, is replaced.
+    fn pool_of<G: FrostSuite>(
+        &mut self,
+        number: u8,
+        key: &FrostKey<G>,
+        buffer: &mut [u8; MAX_RECORD],
+    ) -> Option<NoncePool<G>> {
+        if let Some(pool) = self.load_pool(number, key, buffer) {
+            return Some(pool);
+        }
+        let incarnation = self.incarnation()?;
+        let mut rng = self.rng(key.public().context())?;
+        let pool = NoncePool::generate(key, incarnation, POOL, &mut rng).ok()?;
+        // What a crash forgets is offered to nobody.
+        self.known.store.renew_pool(number, &pool.record().ok()?, buffer).ok()?;
+        Some(pool)
+    }
+
+    /// The coordinator's list; nothing if it makes no sense.
+    pub(super) fn take_list(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
+        let Carrier { bytes } = message::read(body).ok()?;
+        let header = Header::peek(bytes).ok()?;
+        if (header.protocol, header.round) != (Protocol::Frost, 2) {
+            return None;
+        }
+        let list = digest_of(from, bytes);
+        if self.answer_again(from, &list) {
+            return Some(());
+        }
+        let Work::Sign(slots) = &mut self.work else { return Some(()) };
+        let named = |signing: &super::Signing| {
+            signing.session == header.session
+                && signing.coordinator == from
+                && matches!(signing.stage, Stage::Frost(_))
+        };
+        let slot = slots.iter().position(|slot| slot.as_ref().is_some_and(named));
+        let Some(slot) = slot else { return Some(()) };
+        let signing = self.signing(slot)?;
+        // Whatever comes of it, no second list is looked at.
+        let stage = core::mem::replace(&mut signing.stage, Stage::Asking);
+        let Stage::Frost(running) = stage else { return Some(()) };
+        let answered = match running {
+            Running::Bip340(waiting) => self.answer_list(slot, *waiting, from, bytes, list),
+            #[cfg(feature = "ed25519")]
+            Running::Ed25519(waiting) => self.answer_list(slot, *waiting, from, bytes, list),
+        };
+        match answered {
+            Ok(share) => {
+                self.send(from, &Carrier { bytes: &share });
+                self.drop_session(slot);
+            }
+            Err(reason) => self.reject(slot, reason),
+        }
+        Some(())
+    }
+
+    /// The share, once everything that must be durable before it is.
+    fn answer_list<G: FrostSuite>(
+        &mut self,
+        slot: usize,
+        mut waiting: Waiting<G>,
+        from: PartyId,
+        bytes: &[u8],
+        list: Digest,
+    ) -> Result<Vec<u8>, Rejection<'static>> {
+        let refused = Rejection::Failed("the list of commitments is not possible");
+        let listed = waiting.signer.handle_list(from, bytes).map_err(|_| refused)?;
+        let quorum = waiting.signer.quorum();
+        let mut buffer = room();
+        let number = waiting.number;
+        let pool = self.load_pool(number, &waiting.key, &mut buffer);
+        let mut pool = pool.ok_or(Rejection::Failed("the nonce was used before"))?;
+        let reserved = listed.reserve(&waiting.key, &mut pool);
+        let reserved =
+            reserved.map_err(|_| Rejection::Failed("the device's own commitment is not there"))?;
+        self.judge_slot(slot, &mut buffer[..], Count::Release(quorum))?;
+        self.announce_head().ok_or(Rejection::Fault)?;
+        let mut encoded = [0; MAX_MESSAGE];
+        let mut length = 0;
+        let answered = reserved.answer(&waiting.key, |change, share| {
+            let share = share.encode(&mut encoded).map_err(|_| StoreError::TooLong)?;
+            length = share.len();
+            let replaces = |stored: &[u8]| change.replaces(stored);
+            self.known.store.consume(number, (&list, share), change.record(), replaces, &mut buffer)
+        });
+        match answered {
+            Ok(Ok(_)) => Ok(encoded.get(..length).unwrap_or_default().to_vec()),
+            Ok(Err(_)) | Err(_) => Err(Rejection::Fault),
+        }
+    }
+
+    /// Whether this very list was answered last: then the same answer is given.
+    fn answer_again(&mut self, from: PartyId, list: &Digest) -> bool {
+        let mut buffer = room();
+        for number in 0..MAX_KEYS {
+            if let Ok(Some(share)) = self.known.store.answer(number, list, &mut buffer) {
+                let share = share.to_vec();
+                self.send(from, &Carrier { bytes: &share });
+                return true;
+            }
+        }
+        false
+    }
+}
