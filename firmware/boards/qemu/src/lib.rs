@@ -66,8 +66,10 @@ pub fn run(map: &Map) -> ! {
     let flash = unsafe { Flash::new(map.flash) };
     let mut person = Terminal::new(Uart::new(uart(2)));
     person.show("Quorate");
+    let mut link = Uart::new(uart(0));
+    link.set_wakes(true);
     let parts =
-        Parts { link: Uart::new(uart(0)), flash, noise, person, clock, firmware: image::digest() };
+        Parts { link, flash, noise, person, clock, firmware: image::digest() };
     let Some(room) = cortex_m::singleton!(: Room = Room::new()) else {
         panic!("a board has one device")
     };
