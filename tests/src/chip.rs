@@ -7,5 +7,6 @@ mod image;
 mod terminal;
 
 pub use emulator::{Emulator, Options, Power, Source};
+pub(crate) use host::{Frame, owned};
 pub use host::{Gone, Host, Reply, Said};
 pub use image::{Image, Machine};

@@ -4,6 +4,7 @@
 
 pub mod chain;
 pub mod chip;
+pub mod chip_group;
 pub mod cluster;
 pub mod controllers;
 pub mod disk;

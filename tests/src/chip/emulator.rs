@@ -9,10 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use quorate_core::device::link::{Event, Request};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::host::Host;
+use super::host::{Gone, Host, Reply, Said};
 use super::image::{Image, Machine};
 use super::terminal::Terminal;
 
@@ -138,6 +139,24 @@ impl Emulator {
     /// Presses a button.
     pub fn press(&mut self, confirm: bool) {
         self.terminal.press(if confirm { b'y' } else { b'n' });
+    }
+
+    /// Asks for what the chip asks the person about, who answers at once.
+    ///
+    /// # Errors
+    /// [`Gone`] if the chip has lost its power.
+    pub fn ask_person(&mut self, request: Request<'_>, confirm: bool) -> Result<Reply, Gone> {
+        let Self { host, terminal, .. } = self;
+        host.ask_and(request, |said| {
+            if matches!(said, Said::Event(Event::Asking { .. })) {
+                terminal.answer(confirm);
+            }
+        })
+    }
+
+    /// The person answers what the chip asks, page by page.
+    pub fn answer(&mut self, confirm: bool) {
+        self.terminal.answer(confirm);
     }
 
     /// How often the firmware has started since the chip was switched on.

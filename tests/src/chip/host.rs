@@ -47,7 +47,8 @@ pub enum Said {
     Refused(Refused),
 }
 
-enum Frame {
+/// A frame of the chip, owned.
+pub(crate) enum Frame {
     Reply(u32, Reply),
     Said(Said),
 }
@@ -76,6 +77,21 @@ impl Host {
     /// # Panics
     /// If it says what it must not, or nothing at all.
     pub fn ask(&mut self, request: Request<'_>) -> Result<Reply, Gone> {
+        self.ask_and(request, |_| {})
+    }
+
+    /// [`Self::ask`], and `heard` is shown what the chip says in between.
+    ///
+    /// # Errors
+    /// [`Gone`] if the chip has lost its power.
+    ///
+    /// # Panics
+    /// If it says what it must not, or nothing at all.
+    pub fn ask_and(
+        &mut self,
+        request: Request<'_>,
+        mut heard: impl FnMut(&Said),
+    ) -> Result<Reply, Gone> {
         self.last = if matches!(request, Request::Hello { .. }) { 1 } else { self.last + 1 };
         let id = self.last;
         let mut frame = Vec::new();
@@ -88,7 +104,10 @@ impl Host {
                     assert_eq!(to, id, "the answer to another request: {reply:?}");
                     return Ok(reply);
                 }
-                Some(Frame::Said(said)) => self.said.push_back(said),
+                Some(Frame::Said(said)) => {
+                    heard(&said);
+                    self.said.push_back(said);
+                }
                 None => panic!("no answer to request {id}"),
             }
         }
@@ -202,7 +221,7 @@ impl Host {
     }
 }
 
-fn owned(content: &[u8]) -> Frame {
+pub(crate) fn owned(content: &[u8]) -> Frame {
     let FromDevice { id, answer } = match frame::decode(content) {
         Ok(said) => said,
         Err(fault) => panic!("the chip says what cannot be read: {fault:?}"),

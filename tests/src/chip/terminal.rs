@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// How long a person waits for something to appear.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A screen has no more pages.
+const PAGES: usize = 8;
+
 type Screens = Arc<(Mutex<Vec<String>>, Condvar)>;
 
 /// The screen and the buttons.
@@ -49,6 +52,13 @@ impl Terminal {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
         }
+    }
+
+    /// The person turns all pages and agrees, or refuses on the first. What is too much, the next question
+    /// does not count.
+    pub(super) fn answer(&mut self, confirm: bool) {
+        let keys = [if confirm { b'y' } else { b'n' }; PAGES];
+        let _ = self.stream.write_all(&keys);
     }
 
     /// A chip without power takes no notice.

@@ -206,7 +206,19 @@ pub(super) fn policy() -> Vec<u8> {
             ],
         },
     ] });
-    policy_file::from_json(&everything).map(|policy| policy.into_vec()).unwrap_or_default()
+    compiled(&everything)
+}
+
+fn compiled(policy: &serde_json::Value) -> Vec<u8> {
+    policy_file::from_json(policy).map(|policy| policy.into_vec()).unwrap_or_default()
+}
+
+/// With the conditions for devices.
+fn policy_for_devices() -> Vec<u8> {
+    let block = serde_json::json!({ "block": { "chain": 1, "confirmations": 2, "max_age": "5m" } });
+    let elsewhere = serde_json::json!({ "any": [block, { "not": block }] });
+    let when = serde_json::json!({ "chain": [1], "elsewhere": elsewhere, "confirm": true });
+    compiled(&serde_json::json!({ "rules": [{ "name": "confirmed", "when": when }] }))
 }
 
 pub(super) fn policies() -> Seeds {
@@ -217,7 +229,9 @@ pub(super) fn policies() -> Seeds {
         ("context", "customer 17"),
     ];
     let texts = texts.map(|(name, text)| named(name, text.as_bytes().to_vec()));
-    [vec![named("policy", policy())], texts.to_vec()].concat()
+    let policies = [("policy", policy()), ("policy-device", policy_for_devices())];
+    let policies = policies.map(|(name, bytes)| named(name, bytes));
+    [policies.to_vec(), texts.to_vec()].concat()
 }
 
 fn transaction(data: &[u8], to: Option<Address>) -> Vec<u8> {

@@ -179,11 +179,13 @@ fn requests() -> Vec<Form> {
         let mut seeds = seeds(target).into_iter();
         seeds.find(|(name, _)| name == wanted).unwrap().1
     };
-    let policy = Form::new("core-policy", seed("policy", "policy"), |bytes| {
-        // Read in place, as a request is; what people read of it has to lead back to it.
-        let json = quorate_node::policy_file::to_json(&Policy::parse(bytes).ok()?);
-        Some(quorate_node::policy_file::from_json(&json).ok()?.into_vec())
-    });
+    let policy = |wanted: &str| {
+        Form::new(format!("core-{wanted}"), seed("policy", wanted), |bytes| {
+            // Read in place, as a request is; what people read of it has to lead back to it.
+            let json = quorate_node::policy_file::to_json(&Policy::parse(bytes).ok()?);
+            Some(quorate_node::policy_file::from_json(&json).ok()?.into_vec())
+        })
+    };
     let request = |wanted: &str| {
         let name = format!("core-request-{wanted}");
         // A request is read in place: what parses is the same bytes.
@@ -224,7 +226,8 @@ fn requests() -> Vec<Form> {
     };
     let small = seed("policy", "policy");
     vec![
-        policy,
+        policy("policy"),
+        policy("policy-device"),
         change("create", signs.create("pay", &small, &[1, 2])),
         change("replace", signs.replace(2, &small, &small, &[1, 2])),
         change("freeze", signs.hold(1, &[3])),

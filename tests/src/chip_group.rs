@@ -1,0 +1,739 @@
+//! A group around one device: host parties that run the core and speak to it what nodes speak, each through a
+//! channel of its own, over whatever link carries the frames. One of them coordinates. Everything but the device
+//! follows from a seed.
+//!
+//! The device may lose its power at any moment: then a call ends with [`Failed::Gone`], and
+//! [`ChipGroup::connect`] begins again with what there is by then. All that it ever said to anybody is kept.
+
+mod coordinate;
+mod hosted;
+mod link;
+mod party;
+mod suites;
+mod wires;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use ed25519_dalek::SigningKey;
+use quorate_core::curve::Suite;
+use quorate_core::derive::Derivation;
+use quorate_core::device::channel::Ends;
+use quorate_core::device::link::{Event, Member, Refused, Request, membership_digest};
+use quorate_core::hash::Digest;
+use quorate_core::identity::Identity;
+use quorate_core::key::KeyTerms;
+use quorate_core::party::{Holders, PartyId, PartySet};
+use quorate_core::policy;
+use quorate_core::request::{KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest};
+use quorate_core::session::Header;
+use quorate_node::message::{PeerMessage, Rejection, SignedHead, head_session};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{RngCore as _, SeedableRng as _};
+
+use crate::chip::{Gone, Reply, Said};
+use crate::nonce_checker::{NonceChecker, Report};
+use coordinate::{Making, Signing};
+use party::Party;
+use wires::{Came, Wire, Wires};
+
+pub use coordinate::{Failed, Signed};
+pub use hosted::{Flash, HostedDevice};
+pub use link::DeviceLink;
+pub use suites::Signature;
+
+/// When the host parties think that it is, first of all: Unix seconds.
+pub const NOW: u64 = 1_800_000_000;
+/// What takes longer does not come any more.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Nothing to do so many times in a row: what is pending is confirmed again, as nodes do.
+const IDLE: u32 = 10;
+
+/// What the person at the device does when it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Person {
+    /// Presses yes.
+    Confirms,
+    /// Presses no.
+    Refuses,
+    /// Does nothing.
+    IsAway,
+}
+
+impl From<Gone> for Failed {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// See above. `L` is the link to the device.
+pub struct ChipGroup<L> {
+    /// The link; none while the device has no power.
+    pub link: Option<L>,
+    /// Which party the device is: the last.
+    pub device: PartyId,
+    /// What the person there does.
+    pub person: Person,
+    /// Unix seconds, by the clocks of the host parties.
+    pub now: u64,
+    /// What the device has told for people.
+    pub events: Vec<Event>,
+    /// Requests of the link that the device has refused.
+    pub refused: Vec<Refused>,
+    /// All that ever left the device, sealed or not, in order: to whom, and the frame.
+    pub frames: Vec<(PartyId, Vec<u8>)>,
+    /// All that it said in its channels, in order.
+    pub said: Vec<(PartyId, PeerMessage)>,
+    network: [u8; 16],
+    identity: Option<Identity>,
+    parties: BTreeMap<PartyId, Party>,
+    wires: Wires,
+    /// Messages among the host parties: from, to, message.
+    queue: VecDeque<(PartyId, PartyId, PeerMessage)>,
+    makings: BTreeMap<Digest, Making>,
+    signings: BTreeMap<Digest, Signing>,
+    /// Y and digest by D0, of everything that was ever started.
+    abouts: BTreeMap<Digest, (Vec<u8>, Digest)>,
+    /// The newest head of the device that each host party has kept.
+    heads: BTreeMap<PartyId, Box<SignedHead>>,
+    /// The device has shown a head below one that it signed before.
+    rolled_back: Option<u32>,
+    checker: NonceChecker,
+    /// Whose frame was relayed last.
+    turn: Option<PartyId>,
+    /// Steps without anything to do, since the last with something.
+    idle: u32,
+    rng: ChaCha20Rng,
+}
+
+impl<L: DeviceLink> ChipGroup<L> {
+    /// `members` parties, of which the last is the device.
+    ///
+    /// # Panics
+    /// If there are no so many parties.
+    #[must_use]
+    pub fn new(seed: u64, members: u8) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let mut network = [0; 16];
+        rng.fill_bytes(&mut network);
+        let device = crate::simulator::id(members.into());
+        let hosts = PartySet::first(members).without(device);
+        let party = |me| (me, Party::new(seed, network, me));
+        Self {
+            link: None,
+            device,
+            person: Person::Confirms,
+            now: NOW,
+            events: Vec::new(),
+            refused: Vec::new(),
+            frames: Vec::new(),
+            said: Vec::new(),
+            network,
+            identity: None,
+            parties: hosts.iter().map(party).collect(),
+            wires: Wires::new(),
+            queue: VecDeque::new(),
+            makings: BTreeMap::new(),
+            signings: BTreeMap::new(),
+            abouts: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            rolled_back: None,
+            checker: NonceChecker::new(),
+            turn: None,
+            idle: 0,
+            rng,
+        }
+    }
+
+    /// From here on all that the host parties draw follows from this seed, as it did the last time.
+    pub fn reseed(&mut self, seed: u64) {
+        self.rng = ChaCha20Rng::seed_from_u64(seed);
+        for party in self.parties.values_mut() {
+            party.rng = ChaCha20Rng::seed_from_u64(seed ^ u64::from(party.me.number()));
+        }
+    }
+
+    /// The network.
+    #[must_use]
+    pub fn network(&self) -> [u8; 16] {
+        self.network
+    }
+
+    /// Gives a new device its PIN and its place in the network; the person there agrees.
+    ///
+    /// # Errors
+    /// [`Gone`]; what the device refuses is a panic.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    pub fn pair(&mut self, link: &mut L, pin: &[u8]) -> Result<Digest, Gone> {
+        let identity = match link.hello()?.identity {
+            Some(identity) => identity,
+            None => {
+                done(link.ask(Request::Initialize { pin })?);
+                link.hello()?.identity.unwrap_or_else(|| panic!("it has no identity"))
+            }
+        };
+        done(link.ask(Request::Unlock { pin })?);
+        let mut members = heapless::Vec::new();
+        let hosts = self.parties.values().map(|party| (party.me, party.identity()));
+        for (party, identity) in hosts.chain([(self.device, identity)]) {
+            let added = members.push(Member { party, identity });
+            assert!(added.is_ok(), "more members than a device has room for");
+        }
+        let digest = membership_digest(&self.network, self.device, &members);
+        let (network, party) = (self.network, self.device);
+        done(link.ask_person(Request::Join { network, party, members }, true)?);
+        self.pin(identity);
+        Ok(digest)
+    }
+
+    /// Pins the device's identity, as the membership file does.
+    pub fn pin(&mut self, device: Identity) {
+        self.identity = Some(device);
+        let hosts = self.parties.values().map(|party| (party.me, party.identity()));
+        let members: BTreeMap<_, _> = hosts.chain([(self.device, device)]).collect();
+        for (me, party) in &mut self.parties {
+            party.pin(members.clone());
+            let (network, peer) = (self.network, self.device);
+            let ends = Ends { network, me: *me, peer, identity: device };
+            self.wires.insert(*me, Wire::new(ends));
+        }
+    }
+
+    /// Greets, unlocks, and begins all channels anew; what is pending is confirmed again.
+    ///
+    /// # Errors
+    /// [`Failed`]: also if the device refuses.
+    pub fn connect(&mut self, mut link: L, pin: &[u8]) -> Result<(), Failed> {
+        link.hello()?;
+        match link.ask(Request::Unlock { pin })? {
+            Reply::Done => {}
+            reply => return Err(Failed::Session(format!("unlock: {reply:?}"))),
+        }
+        self.link = Some(link);
+        self.queue.clear();
+        let hosts: Vec<PartyId> = self.parties.keys().copied().collect();
+        for host in &hosts {
+            self.peer_up(*host)?;
+        }
+        // The device has a channel when it has heard the greeting.
+        let ready = |wire: &Wire| wire.is_up() && wire.frames.is_empty();
+        self.run(|group| group.wires.values().all(ready), "the channels")
+    }
+
+    /// A party's way to the device is there again, and its channel begins anew.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn peer_up(&mut self, host: PartyId) -> Result<(), Gone> {
+        let Some(link) = &mut self.link else { return Err(Gone) };
+        if let Reply::Refused(refused) = link.ask(Request::PeerUp(host))? {
+            self.refused.push(refused);
+        }
+        if let (Some(wire), Some(party)) = (self.wires.get_mut(&host), self.parties.get_mut(&host))
+        {
+            wire.begin(party);
+        }
+        Ok(())
+    }
+
+    /// A party's way to the device is broken.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn peer_down(&mut self, host: PartyId) -> Result<(), Gone> {
+        let Some(link) = &mut self.link else { return Err(Gone) };
+        if let Reply::Refused(refused) = link.ask(Request::PeerDown(host))? {
+            self.refused.push(refused);
+        }
+        if let Some(wire) = self.wires.get_mut(&host) {
+            wire.drop_all();
+        }
+        Ok(())
+    }
+
+    /// The device has no power any more; sessions that were under way come to nothing.
+    pub fn disconnect(&mut self) -> Option<L> {
+        self.wires.values_mut().for_each(Wire::drop_all);
+        self.queue.clear();
+        self.makings.clear();
+        self.signings.clear();
+        self.link.take()
+    }
+
+    /// Makes a key of the first `n` − 1 host parties and the device, active at all.
+    ///
+    /// # Errors
+    /// [`Failed`]. After [`Failed::Gone`] the key may be pending: see [`Self::finish_key`].
+    pub fn make_key(
+        &mut self,
+        suite: Suite,
+        n: u8,
+        t: u8,
+        policy: &[u8],
+    ) -> Result<[u8; 16], Failed> {
+        let key = self.begin_key(suite, n, t, policy);
+        self.finish_key(&key)?;
+        Ok(key)
+    }
+
+    /// Proposes a key, and does nothing more: [`Self::step`] and [`Self::finish_key`] do.
+    ///
+    /// # Panics
+    /// If there are no such holders.
+    pub fn begin_key(&mut self, suite: Suite, n: u8, t: u8, policy: &[u8]) -> [u8; 16] {
+        let hosts = self.parties.keys().copied().take(usize::from(n) - 1);
+        let parties: PartySet = hosts.chain([self.device]).collect();
+        let holders = Holders::new(parties, t).unwrap_or_else(|error| panic!("{error}"));
+        let mut key = [0; 16];
+        self.rng.fill_bytes(&mut key);
+        let (network, context) = (self.network, policy::hash_of(policy));
+        let terms = KeyTerms { suite, network, key, epoch: 0, holders, context };
+        let coordinator = self.coordinator();
+        let mut outbox = Vec::new();
+        let name = format!("key-{}", hex::encode(key));
+        let making = Making::propose(coordinator, terms, &name, policy, &mut outbox);
+        self.makings.insert(Making::session(&terms, coordinator), making);
+        self.send_all(coordinator, outbox);
+        key
+    }
+
+    /// Waits until a key is active at all; also one that was pending when the device lost its power.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn finish_key(&mut self, key: &[u8; 16]) -> Result<(), Failed> {
+        let over = |group: &Self| group.is_active(key) || group.key_failure(key).is_some();
+        self.run(over, "a key generation")?;
+        match self.key_failure(key) {
+            Some(failed) if !self.is_active(key) => Err(failed),
+            _ => Ok(()),
+        }
+    }
+
+    fn key_failure(&self, key: &[u8; 16]) -> Option<Failed> {
+        self.makings.values().find(|making| making.terms.key == *key)?.failed.clone()
+    }
+
+    /// Whether every holder says that the key is active.
+    #[must_use]
+    pub fn is_active(&self, key: &[u8; 16]) -> bool {
+        let mut holders = self.parties.values().filter_map(|party| party.keys.get(key)).peekable();
+        holders.peek().is_some()
+            && holders.all(|kept| {
+                let all = kept.public.terms.holders.parties();
+                kept.active.contains_all(&all)
+            })
+    }
+
+    /// Whether some host party holds a share of the key, pending or active.
+    #[must_use]
+    pub fn is_kept(&self, key: &[u8; 16]) -> bool {
+        self.parties.values().any(|party| party.keys.contains_key(key))
+    }
+
+    /// Whether all host parties that would hold the key hold it, pending or active: then all wait for the device.
+    #[must_use]
+    pub fn is_pending_at_all(&self, key: &[u8; 16]) -> bool {
+        let kept = |party: &PartyId| {
+            self.parties.get(party).is_some_and(|party| party.keys.contains_key(key))
+        };
+        let found = self.parties.values().find_map(|party| party.keys.get(key));
+        found.is_some_and(|found| {
+            let hosts = found.public.terms.holders.parties().without(self.device);
+            hosts.iter().all(|party| kept(&party))
+        })
+    }
+
+    /// Who asks: policies name it.
+    #[must_use]
+    pub fn client(&self) -> SigningKey {
+        SigningKey::from_bytes(&[0xc1; 32])
+    }
+
+    /// A request of the client that expires in an hour.
+    ///
+    /// # Panics
+    /// If it is too long.
+    pub fn request(&mut self, key: &[u8; 16], payload: Payload<'_>) -> Vec<u8> {
+        let mut nonce = [0; 16];
+        self.rng.fill_bytes(&mut nonce);
+        let request = SignRequest {
+            network: NetworkId(self.network),
+            key: KeyId(*key),
+            derivation: Derivation::Root,
+            payload,
+            label: "",
+            expires: self.now + 3600,
+            nonce,
+        };
+        let mut buffer = vec![0; MAX_REQUEST];
+        let signed = request.sign(&self.client(), &mut buffer);
+        signed.unwrap_or_else(|error| panic!("{error:?}")).to_vec()
+    }
+
+    /// Makes a signature with the device in the quorum; independent judges have accepted it.
+    ///
+    /// # Errors
+    /// [`Failed`]: also if the device denies the request.
+    pub fn sign(&mut self, request: &[u8]) -> Result<Signed, Failed> {
+        let session = self.begin_signature(request)?;
+        self.finish_signature(&session)
+    }
+
+    /// Proposes a signature, and does nothing more. Several may be under way.
+    ///
+    /// # Errors
+    /// [`Failed`]: no such key, or the device was put back to an earlier state.
+    pub fn begin_signature(&mut self, request: &[u8]) -> Result<Digest, Failed> {
+        let mut nonce = [0; 32];
+        self.rng.fill_bytes(&mut nonce);
+        let (id, ..) = party::asked(request).map_err(Failed::Session)?;
+        if let Some(generation) = self.rolled_back {
+            return Err(Failed::Session(format!("rolled back in generation {generation}")));
+        }
+        let coordinator = self.coordinator();
+        let key = self.parties.get(&coordinator).and_then(|party| party.keys.get(&id));
+        let key = key.ok_or_else(|| Failed::Session("no such key".to_owned()))?;
+        let holders = key.public.terms.holders;
+        let others = holders.parties().without(self.device).without(coordinator);
+        let quorum: PartySet = [self.device, coordinator]
+            .into_iter()
+            .chain(others.iter())
+            .take(holders.quorum())
+            .collect();
+        let mut outbox = Vec::new();
+        let public = &key.public;
+        let signing = Signing::propose(coordinator, quorum, nonce, request, public, &mut outbox);
+        let signing = signing.map_err(Failed::Session)?;
+        let session =
+            quorate_node::message::sign_session(&self.network, coordinator, &nonce, request);
+        self.signings.insert(session, signing);
+        self.send_all(coordinator, outbox);
+        Ok(session)
+    }
+
+    /// Waits for a signature.
+    ///
+    /// # Errors
+    /// [`Failed`].
+    pub fn finish_signature(&mut self, session: &Digest) -> Result<Signed, Failed> {
+        let over =
+            |group: &Self| group.signings.get(session).is_none_or(|signing| signing.done.is_some());
+        self.run(over, "a signature")?;
+        let signing = self.signings.remove(session);
+        signing.and_then(|signing| signing.done).unwrap_or(Err(Failed::Gone))
+    }
+
+    /// Gives a session up, and says so.
+    pub fn cancel_signature(&mut self, session: &Digest) {
+        let Some(signing) = self.signings.remove(session) else { return };
+        let everybody = self.parties.keys().copied().chain([self.device]);
+        let cancel = everybody.map(|to| (to, PeerMessage::CancelSign { session: *session }));
+        self.send_all(signing.coordinator, cancel.collect());
+    }
+
+    /// What the checker finds in all that the device ever said, whatever happened to it in between.
+    #[must_use]
+    pub fn nonces(&self) -> Report {
+        self.checker.report(|inputs| self.abouts.get(inputs).cloned())
+    }
+
+    /// The newest head of the device's log that a host party has kept: generation and number.
+    #[must_use]
+    pub fn kept_head(&self) -> Option<(u32, u64)> {
+        self.heads.values().map(|head| head.place()).max()
+    }
+
+    /// Whether the device has shown that it was put back to an earlier state, and was not re-admitted since.
+    #[must_use]
+    pub fn is_rolled_back(&self) -> bool {
+        self.rolled_back.is_some()
+    }
+
+    /// What host parties did not like.
+    #[must_use]
+    pub fn incidents(&self) -> Vec<String> {
+        self.parties.values().flat_map(|party| party.incidents.clone()).collect()
+    }
+
+    fn coordinator(&self) -> PartyId {
+        self.parties.keys().next().copied().unwrap_or(self.device)
+    }
+
+    /// Runs until `over`.
+    ///
+    /// # Errors
+    /// [`Failed::Gone`], or [`Failed::Silence`] if it takes too long.
+    pub fn run(&mut self, over: impl Fn(&Self) -> bool, what: &str) -> Result<(), Failed> {
+        let until = Instant::now() + PATIENCE;
+        while !over(self) {
+            if self.step()? {
+                self.idle = 0;
+            } else {
+                self.idle += 1;
+                if self.idle.is_multiple_of(IDLE) {
+                    self.confirm_again();
+                }
+            }
+            if Instant::now() > until {
+                return Err(Failed::Silence(format!("{what}: {}", self.standing())));
+            }
+        }
+        Ok(())
+    }
+
+    /// How everybody stands, for who wonders why nothing comes.
+    fn standing(&self) -> String {
+        let (incidents, refused, events) = (self.incidents(), &self.refused, &self.events);
+        let mut text = format!("{incidents:?}, {refused:?}, {events:?}");
+        for (host, party) in &self.parties {
+            let wire =
+                self.wires.get(host).map(|wire| (wire.frames.len(), wire.begun, wire.is_up()));
+            text.push_str(&format!("\nparty {host}: {}, channel {wire:?}", party.standing()));
+        }
+        text
+    }
+
+    /// A pending key asks until it is confirmed by all.
+    fn confirm_again(&mut self) {
+        let hosts: Vec<PartyId> = self.parties.keys().copied().collect();
+        for host in hosts {
+            if let Some(party) = self.parties.get_mut(&host) {
+                party.confirm_again();
+            }
+            self.flush(host);
+        }
+    }
+
+    /// Does one thing: gives one message to a party, or one frame to the device, or waits a moment for what
+    /// the device says. Whether there was anything to do.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub fn step(&mut self) -> Result<bool, Gone> {
+        if let Some((from, to, message)) = self.queue.pop_front() {
+            self.deliver(from, to, message);
+            return Ok(true);
+        }
+        let Some(link) = &mut self.link else { return Err(Gone) };
+        if let Some(said) = link.said(Duration::ZERO)? {
+            self.hear(said);
+            return Ok(true);
+        }
+        if self.relay()? {
+            return Ok(true);
+        }
+        // Nothing else can come before what the device asked to be given again.
+        let Some(link) = &mut self.link else { return Err(Gone) };
+        let said = link.said(Duration::from_millis(50))?;
+        self.wires.values_mut().for_each(|wire| wire.later = false);
+        Ok(said.map(|said| self.hear(said)).is_some())
+    }
+
+    /// Gives the device one frame; all parties have their turns.
+    fn relay(&mut self) -> Result<bool, Gone> {
+        let ready = |wire: &Wire| !wire.later && !wire.frames.is_empty();
+        let parties = self.wires.iter().filter(|(_, wire)| ready(wire)).map(|(party, _)| *party);
+        let (before, after): (Vec<PartyId>, Vec<PartyId>) =
+            parties.partition(|party| self.turn.is_some_and(|turn| *party <= turn));
+        let Some(from) = after.first().or(before.first()).copied() else { return Ok(false) };
+        self.turn = Some(from);
+        let Some(wire) = self.wires.get_mut(&from) else { return Ok(false) };
+        let Some(bytes) = wire.frames.front() else { return Ok(false) };
+        let Some(link) = &mut self.link else { return Err(Gone) };
+        let reply = link.ask(Request::Relay { from, bytes })?;
+        if let Reply::Refused(Refused::Later(_)) = reply {
+            wire.later = true;
+            return Ok(true);
+        }
+        wire.frames.pop_front();
+        self.wires.values_mut().for_each(|wire| wire.later = false);
+        if let Reply::Refused(refused) = reply {
+            self.refused.push(refused);
+        }
+        Ok(true)
+    }
+
+    fn hear(&mut self, said: Said) {
+        match said {
+            Said::Send { to, bytes } => {
+                self.frames.push((to, bytes.clone()));
+                self.take_frame(to, bytes);
+            }
+            Said::Event(event) => {
+                let asking = matches!(event, Event::Asking { .. });
+                self.events.push(event);
+                if let (true, Some(link)) = (asking, &mut self.link) {
+                    match self.person {
+                        Person::Confirms => link.press(true),
+                        Person::Refuses => link.press(false),
+                        Person::IsAway => {}
+                    }
+                }
+            }
+            Said::Refused(refused) => self.refused.push(refused),
+        }
+    }
+
+    fn take_frame(&mut self, host: PartyId, bytes: Vec<u8>) {
+        let (Some(wire), Some(party)) = (self.wires.get_mut(&host), self.parties.get_mut(&host))
+        else {
+            return;
+        };
+        match wire.receive(party, self.now, bytes) {
+            Ok(Came::Nothing) => {}
+            Ok(Came::Up) => {
+                let recall = PeerMessage::Recall(self.heads.get(&host).cloned());
+                party.outbox.insert(0, (self.device, recall));
+                party.confirm_again();
+                self.flush(host);
+            }
+            Ok(Came::Lost) => wire.begin(party),
+            Ok(Came::Message(message)) => match PeerMessage::decode(&message) {
+                Ok(message) => {
+                    self.said.push((host, message.clone()));
+                    self.queue.push_back((self.device, host, message));
+                }
+                Err(error) => party.incidents.push(format!("the device said no message: {error}")),
+            },
+            Err(error) => {
+                party.incidents.push(format!("the channel broke: {error}"));
+                wire.begin(party);
+            }
+        }
+    }
+
+    fn send_all(&mut self, from: PartyId, outbox: party::Outbox) {
+        for (to, message) in outbox {
+            if to != self.device {
+                self.queue.push_back((from, to, message));
+                continue;
+            }
+            let Some(wire) = self.wires.get_mut(&from) else { continue };
+            if let (Err(what), Some(party)) =
+                (wire.send(&message.encode()), self.parties.get_mut(&from))
+            {
+                party.incidents.push(format!("to the device: {what}"));
+            }
+        }
+    }
+
+    fn flush(&mut self, host: PartyId) {
+        let outbox = self.parties.get_mut(&host).map(|party| std::mem::take(&mut party.outbox));
+        self.send_all(host, outbox.unwrap_or_default());
+    }
+
+    fn deliver(&mut self, from: PartyId, to: PartyId, message: PeerMessage) {
+        if let (true, PeerMessage::Ecdsa(bytes)) = (from == self.device, &message)
+            && let Ok(header) = Header::peek(bytes)
+        {
+            self.checker.record(header.session, from, bytes);
+        }
+        match message {
+            PeerMessage::AcceptKey { session, certificate } => {
+                let Some(making) = self.makings.get_mut(&session) else { return };
+                let mut outbox = Vec::new();
+                making.accept(from, session, certificate, &mut outbox);
+                let coordinator = making.coordinator;
+                self.send_all(coordinator, outbox);
+            }
+            PeerMessage::RejectKey { session, reason } => {
+                if let Some(making) = self.makings.get_mut(&session) {
+                    making.failed = Some(Failed::Rejected(from, reason));
+                }
+            }
+            PeerMessage::AcceptSign { session, salt } => self.accept_sign(from, session, salt),
+            PeerMessage::RejectSign { session, reason } => self.reject_sign(from, session, reason),
+            PeerMessage::Head(head) => self.keep_head(to, head),
+            PeerMessage::Asking { .. } | PeerMessage::Recall(_) => {}
+            PeerMessage::Ecdsa(bytes) => {
+                self.collect(from, to, &bytes);
+                self.give(from, to, PeerMessage::Ecdsa(bytes));
+            }
+            message => self.give(from, to, message),
+        }
+    }
+
+    fn give(&mut self, from: PartyId, to: PartyId, message: PeerMessage) {
+        if let Some(party) = self.parties.get_mut(&to) {
+            party.handle(from, message);
+        }
+        self.flush(to);
+    }
+
+    fn accept_sign(&mut self, from: PartyId, session: Digest, salt: [u8; 32]) {
+        let Some(signing) = self.signings.get_mut(&session) else { return };
+        let coordinator = signing.coordinator;
+        let Some(party) = self.parties.get(&coordinator) else { return };
+        let mut outbox = Vec::new();
+        if let Err(what) = signing.accept(from, session, salt, party, &mut outbox) {
+            signing.done = Some(Err(Failed::Session(what)));
+        }
+        if let Some(inputs) = signing.inputs() {
+            self.abouts.insert(inputs, signing.about.clone());
+        }
+        self.send_all(coordinator, outbox);
+        let early = self.signings.get_mut(&session).map(Signing::take_early).unwrap_or_default();
+        for (from, bytes) in early {
+            self.collect(from, coordinator, &bytes);
+        }
+    }
+
+    fn reject_sign(&mut self, from: PartyId, session: Digest, reason: Rejection) {
+        if let Some(signing) = self.signings.get_mut(&session)
+            && signing.done.is_none()
+        {
+            signing.done = Some(Err(Failed::Rejected(from, reason)));
+        }
+    }
+
+    /// R1 and R2, for the coordinator.
+    fn collect(&mut self, from: PartyId, to: PartyId, bytes: &[u8]) {
+        let mine = self.signings.iter_mut().filter(|(_, signing)| signing.coordinator == to);
+        let mut taken = false;
+        let mut waiting = Vec::new();
+        for (session, signing) in mine {
+            taken |= signing.collect(from, *session, bytes);
+            if signing.inputs().is_none() {
+                waiting.push(signing);
+            }
+        }
+        if !taken {
+            waiting.into_iter().for_each(|signing| signing.keep(from, bytes));
+        }
+    }
+
+    /// As nodes do: a head that is genuine and newer is kept, and one that is older shows that the device was
+    /// put back.
+    fn keep_head(&mut self, host: PartyId, head: Box<SignedHead>) {
+        let session = head_session(&self.network);
+        let genuine = head.certificate.party == self.device
+            && self.identity.is_some_and(|identity| {
+                head.certificate.is_signed_by(&identity, &self.network, &session)
+            })
+            && head.certificate.key.verify(&head.digest(&self.network), &head.signature);
+        if !genuine {
+            if let Some(party) = self.parties.get_mut(&host) {
+                party.incidents.push("the device did not sign its head".to_owned());
+            }
+            return;
+        }
+        match self.heads.get(&host) {
+            Some(known) if known.place() > head.place() => {
+                self.rolled_back = Some(known.generation);
+            }
+            _ => {
+                if self.rolled_back.is_some_and(|generation| head.generation > generation) {
+                    self.rolled_back = None;
+                }
+                self.heads.insert(host, head);
+            }
+        }
+    }
+}
+
+fn done(reply: Reply) {
+    assert_eq!(reply, Reply::Done, "the device refuses to be paired");
+}
