@@ -130,7 +130,19 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
         let derived = root.derive(&terms.derivation).map_err(SignError::Derivation)?;
         let session = terms.inputs((key.context(), key.terms()), &root, &derived, salts);
         let scheme = Ecdsa { digest: terms.digest, derived };
-        Self::start(key, scheme, session, (terms.quorum, terms.coordinator), guard)
+        let signer = Self::start(key, scheme, session, (terms.quorum, terms.coordinator), guard)?;
+        if guard == Guard::Recompute {
+            // D0 once more, from what the session keeps and from the key.
+            let kept = SignTerms { digest: signer.scheme.digest, ..terms };
+            let again = key.extended().derive(&kept.derivation).map_err(SignError::Derivation)?;
+            let session = kept.inputs((key.context(), key.terms()), &key.extended(), &again, salts);
+            let same =
+                session == *signer.session() && *signer.scheme.derived.tweak() == *again.tweak();
+            if !same || !signer.is_sealed() {
+                return Err(SignError::ComputationFault);
+            }
+        }
+        Ok(signer)
     }
 }
 
@@ -140,6 +152,11 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
     type Group = G;
     const PROTOCOL: Protocol = Protocol::Ecdsa;
     type Response = Response;
+
+    fn bind(&self, to: Transcript) -> Transcript {
+        let tweak = G::scalar_to_bytes(self.derived.tweak());
+        to.bytes(&self.digest).bytes(&tweak).bytes(&self.derived.encoded().0)
+    }
 
     #[inline(never)]
     fn respond<const N: usize, const K: usize>(

@@ -17,17 +17,17 @@ const _: () = assert!(size_of::<Dkg<Secp256k1, 3, 2>>() == 5204);
 const _: () = assert!(size_of::<Dkg<Secp256k1, 7, 15>>() == 13344);
 const _: () = assert!(size_of::<Dkg<Secp256k1, 16, 455>>() == 78704);
 
-const _: () = assert!(size_of::<OpenedKey<Secp256k1, 3, 2>>() == 592);
-const _: () = assert!(size_of::<OpenedKey<Secp256k1, 7, 15>>() == 1556);
-const _: () = assert!(size_of::<OpenedKey<Secp256k1, 16, 455>>() == 30012);
+const _: () = assert!(size_of::<OpenedKey<Secp256k1, 3, 2>>() == 624);
+const _: () = assert!(size_of::<OpenedKey<Secp256k1, 7, 15>>() == 1588);
+const _: () = assert!(size_of::<OpenedKey<Secp256k1, 16, 455>>() == 30044);
 
-const _: () = assert!(size_of::<Ecdsa<3>>() == 596);
-const _: () = assert!(size_of::<Ecdsa<5>>() == 664);
-const _: () = assert!(size_of::<Ecdsa<7>>() == 732);
+const _: () = assert!(size_of::<Ecdsa<3>>() == 628);
+const _: () = assert!(size_of::<Ecdsa<5>>() == 696);
+const _: () = assert!(size_of::<Ecdsa<7>>() == 764);
 
-const _: () = assert!(size_of::<Schnorr<3>>() == 540);
-const _: () = assert!(size_of::<Schnorr<5>>() == 608);
-const _: () = assert!(size_of::<Schnorr<7>>() == 676);
+const _: () = assert!(size_of::<Schnorr<3>>() == 572);
+const _: () = assert!(size_of::<Schnorr<5>>() == 640);
+const _: () = assert!(size_of::<Schnorr<7>>() == 708);
 
 /// What FROST's sessions keep besides on the heap is in [`crate::frost`].
 #[cfg(feature = "frost")]

@@ -92,6 +92,10 @@ pub trait Scheme: private::Sealed {
     /// A member's answer, the body of R2.
     type Response: Copy + PartialEq + Serialize + DeserializeOwned;
 
+    /// Adds everything that the answer depends on and the scheme holds.
+    #[must_use]
+    fn bind(&self, to: Transcript) -> Transcript;
+
     /// The answer to a complete list that passed the degree check. It never depends on anything but the
     /// arguments.
     ///

@@ -270,6 +270,21 @@ impl<'a> SignedRequest<'a> {
     /// [`RequestError`].
     #[inline(never)]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, RequestError> {
+        let parsed = Self::parse_again(bytes)?;
+        if !Identity::Ed25519(parsed.0.client.0).verify(&parsed.hash(), &parsed.0.signature) {
+            return Err(RequestError::Signature);
+        }
+        parsed.check_approvals()?;
+        parsed.check_signatures()?;
+        Ok(parsed)
+    }
+
+    /// Reads bytes once more that [`Self::parse`] has accepted, and that nobody else could change since: no
+    /// signature is looked at.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub fn parse_again(bytes: &'a [u8]) -> Result<Self, RequestError> {
         match bytes.first() {
             Some(&wire::VERSION) if bytes.len() <= MAX_REQUEST => {}
             Some(&wire::VERSION) => return Err(RequestError::TooLong),
@@ -281,13 +296,7 @@ impl<'a> SignedRequest<'a> {
         if payload.bytes().len() > MAX_PAYLOAD || label.len() > MAX_LABEL {
             return Err(RequestError::TooLong);
         }
-        let parsed = Self(encoded);
-        if !Identity::Ed25519(encoded.client.0).verify(&parsed.hash(), &encoded.signature) {
-            return Err(RequestError::Signature);
-        }
-        parsed.check_approvals()?;
-        parsed.check_signatures()?;
-        Ok(parsed)
+        Ok(Self(encoded))
     }
 
     /// The idempotency key.

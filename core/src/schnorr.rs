@@ -143,8 +143,21 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M
         let target = Target::derived(&key.extended(), &terms.derivation, &terms.tweak)?;
         let session = terms.inputs((key.context(), key.terms(), group_key), &target, salts);
         let (quorum, coordinator) = (terms.quorum, terms.coordinator);
+        let (derivation, tweak) = (terms.derivation, terms.tweak);
         let scheme = Schnorr { message: terms.message, target };
-        Self::start(key, scheme, session, (quorum, coordinator), guard)
+        let signer = Self::start(key, scheme, session, (quorum, coordinator), guard)?;
+        if guard == Guard::Recompute {
+            // D0 once more, from what the session keeps and from the key.
+            let target = Target::derived(&key.extended(), &derivation, &tweak)?;
+            let message = signer.scheme.message.as_ref();
+            let kept = SignTerms { quorum, coordinator, derivation, tweak, message };
+            let inputs = (key.context(), key.terms(), key.group_key_bytes());
+            let session = kept.inputs(inputs, &target, salts);
+            if session != *signer.session() || !signer.is_sealed() {
+                return Err(SignError::ComputationFault);
+            }
+        }
+        Ok(signer)
     }
 }
 
@@ -154,6 +167,12 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
     type Group = G;
     const PROTOCOL: Protocol = Protocol::Schnorr;
     type Response = Response;
+
+    fn bind(&self, to: Transcript) -> Transcript {
+        self.target
+            .bind(to)
+            .bytes(&Transcript::new("message").bytes(self.message.as_ref()).finish())
+    }
 
     #[inline(never)]
     fn respond<const N: usize, const K: usize>(

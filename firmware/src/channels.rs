@@ -88,7 +88,7 @@ impl<P: Platform> Engine<'_, P> {
         let (pending, reply) = channel::answer(ends, frame, &mut rng).ok()?;
         let time = self.known.some_time().unwrap_or(0);
         let open = self.open.as_ref()?;
-        let certificate = open.certificate(ends.me, open.certified?.0);
+        let certificate = open.certificate(ends.me, open.certified.0);
         put(&mut self.link, 0, Answer::Send { to: from, bytes: &reply });
         let mut buffer = [0; MAX_GREETING];
         let greeted = pending.greet(&certificate, time, &open.session_key, &mut buffer);

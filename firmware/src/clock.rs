@@ -43,7 +43,7 @@ fn sort(words: &mut [u64]) {
     }
 }
 
-impl<P: Platform> Known<P> {
+impl<P: Platform> Known<'_, P> {
     pub(crate) fn millis(&self) -> u64 {
         self.clock.millis()
     }

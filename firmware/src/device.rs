@@ -54,13 +54,29 @@ pub struct Room {
     rx: Decoder,
     tx: [u8; MAX_SEALED],
     work: Work,
+    peers: Vec<Peer, MAX_PEERS>,
+    open: Option<Open>,
+    network: Option<Network>,
+    candidate: Option<Network>,
 }
+
+// Of 32 KB of RAM, 10 are for the stack, and the rest of a kilobyte for what is not in here.
+#[cfg(target_pointer_width = "32")]
+const _: () = assert!(size_of::<Room>() <= 21 * 1024 + 256);
 
 impl Room {
     /// Empty.
     #[must_use]
     pub const fn new() -> Self {
-        Self { rx: Decoder::new(), tx: [0; MAX_SEALED], work: Work::Idle }
+        Self {
+            rx: Decoder::new(),
+            tx: [0; MAX_SEALED],
+            work: Work::Idle,
+            peers: Vec::new(),
+            open: None,
+            network: None,
+            candidate: None,
+        }
     }
 }
 
@@ -81,7 +97,7 @@ pub(crate) struct Engine<'r, P: Platform> {
     pub(crate) firmware: Digest,
     pub(crate) link: P::Link,
     pub(crate) person: P::Person,
-    pub(crate) known: Known<P>,
+    pub(crate) known: Known<'r, P>,
     pub(crate) pin: Pin,
     pub(crate) entropy: Entropy<P::Noise>,
     /// What is sealed for a party, in place.
@@ -89,10 +105,10 @@ pub(crate) struct Engine<'r, P: Platform> {
     /// The last request's id, once the host has said `Hello`.
     pub(crate) greeted: Option<u32>,
     /// What a device that is unlocked has in memory.
-    pub(crate) open: Option<Open>,
+    pub(crate) open: &'r mut Option<Open>,
     pub(crate) question: Option<Question>,
     /// The network that a person is asked about.
-    pub(crate) candidate: Option<Network>,
+    pub(crate) candidate: &'r mut Option<Network>,
     pub(crate) work: &'r mut Work,
     /// When pending keys ask again, milliseconds.
     pub(crate) confirm_at: u64,
@@ -102,19 +118,22 @@ pub(crate) struct Engine<'r, P: Platform> {
 }
 
 /// What the device remembers and has heard: all that a judgement needs beside the request.
-pub(crate) struct Known<P: Platform> {
+pub(crate) struct Known<'r, P: Platform> {
     pub(crate) store: Store<P::Flash>,
     pub(crate) clock: P::Clock,
-    pub(crate) network: Option<Network>,
-    pub(crate) peers: Vec<Peer, MAX_PEERS>,
+    pub(crate) network: &'r mut Option<Network>,
+    pub(crate) peers: &'r mut Vec<Peer, MAX_PEERS>,
     /// The generation of a head that peers have shown, and the journal does not have.
     pub(crate) rolled_back: Option<u32>,
 }
 
 /// What the device is busy with. A key generation is alone; it is the largest that there is.
+///
+/// With `Idle` as zero a [`Room`] is all zeros at first, and takes no flash.
+#[repr(u8)]
 #[expect(clippy::large_enum_variant, reason = "no allocator: they share one place")]
 pub(crate) enum Work {
-    Idle,
+    Idle = 0,
     Key(Generation),
     Confirm(Confirming),
     Sign(Sessions),
@@ -153,8 +172,8 @@ pub(crate) struct Open {
     pub(crate) session_key: SessionKey,
     /// Random at each unlocking.
     pub(crate) boot: [u8; 16],
-    /// The identity key's on the session key, for channels and for heads.
-    pub(crate) certified: Option<(Bytes64, Bytes64)>,
+    /// The identity key's on the session key, for channels and for heads: once there is a network.
+    pub(crate) certified: (Bytes64, Bytes64),
 }
 
 impl Open {
@@ -198,8 +217,7 @@ impl<'r, P: Platform> Device<'r, P> {
     /// # Errors
     /// The store's, if there is no flash to work with.
     pub fn new(parts: Parts<P>, room: &'r mut Room) -> Result<Self, StoreError> {
-        let Room { rx, tx, work } = room;
-        *work = Work::Idle;
+        let Room { rx, tx, work, peers, open, network, candidate } = room;
         let Parts { link, flash, noise, person, clock, firmware } = parts;
         let mut store = Store::open(flash)?;
         let pin = match Pin::start(&mut store, &clock) {
@@ -211,19 +229,20 @@ impl<'r, P: Platform> Device<'r, P> {
             firmware,
             link,
             person,
-            known: Known { store, clock, network: None, peers: Vec::new(), rolled_back: None },
+            known: Known { store, clock, network, peers, rolled_back: None },
             pin,
             entropy: Entropy::start(noise),
             tx,
             greeted: None,
-            open: None,
+            open,
             question: None,
-            candidate: None,
+            candidate,
             work,
             confirm_at: 0,
             counter: 0,
             stack: 0,
         };
+        engine.lock();
         engine.load_network();
         engine.person.show("");
         Ok(Self { rx, engine })
@@ -254,7 +273,7 @@ impl<P: Platform> Engine<'_, P> {
             let others = network.members.iter().filter(|member| member.party != network.me);
             self.known.peers.extend(others.map(|member| Peer::new(member.party)).take(MAX_PEERS));
         }
-        self.known.network = network;
+        *self.known.network = network;
     }
 
     pub(crate) fn peer(&mut self, party: PartyId) -> Option<&mut Peer> {
@@ -271,20 +290,20 @@ impl<P: Platform> Engine<'_, P> {
 
     /// Forgets all that the PIN has opened.
     pub(crate) fn lock(&mut self) {
-        self.open = None;
+        *self.open = None;
         *self.work = Work::Idle;
-        (self.candidate, self.known.rolled_back) = (None, None);
+        (*self.candidate, self.known.rolled_back) = (None, None);
         if self.question.take().is_some() {
             self.person.show("");
         }
-        for peer in &mut self.known.peers {
+        for peer in self.known.peers.iter_mut() {
             *peer = Peer::new(peer.party);
         }
         zeroize::Zeroize::zeroize(&mut *self.tx);
     }
 }
 
-impl<P: Platform> Known<P> {
+impl<P: Platform> Known<'_, P> {
     /// Whether as many holders were heard as a quorum has besides this party: fewer than T of them lie, so
     /// one is honest, and has seen whatever this party last released.
     pub(crate) fn is_witnessed(&self, holders: &Holders) -> bool {

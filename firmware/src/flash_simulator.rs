@@ -47,6 +47,11 @@ impl<const WORD: usize> FlashSimulator<WORD> {
         }
     }
 
+    /// Other garbage at the next cut.
+    pub(crate) fn reseed(&mut self, seed: u64) {
+        self.random = ChaCha20Rng::seed_from_u64(seed);
+    }
+
     /// The power will fail after so many more steps.
     pub(crate) fn cut_after(&mut self, steps: u64) {
         self.cut_at = Some(self.steps + steps);

@@ -121,7 +121,8 @@ impl<F: NorFlash> Store<F> {
                 return Ok(head.hash == [0; 32]);
             }
             let mut is_own = true;
-            ring.visit(opened, &mut |entry| {
+            let want = |entry: &Entry<'_>| entry.number == head.number;
+            ring.visit(opened, &want, &mut |entry| {
                 is_own &= entry.number != head.number || entry.hash == head.hash;
             })?;
             Ok(is_own)
@@ -195,9 +196,20 @@ fn judge<F: Flash>(
         return Err(ReleaseError::Unsupported);
     }
     let now = release.at.max(ring.latest());
+    // As nodes count: a time in the future is in the window too.
+    let is_in = |at: u64, seconds: u32| {
+        now.checked_sub(u64::from(seconds)).is_none_or(|before| at > before)
+    };
+    let longest =
+        release.charges.iter().filter_map(|charge| charge.window).map(|(seconds, _)| seconds);
+    let longest = longest.max().unwrap_or(0);
+    let want = |entry: &Entry<'_>| {
+        let counts = entry.key == release.key && is_in(entry.at, longest);
+        counts || entry.request == release.request
+    };
     let (mut known, mut conflict) = (false, false);
     let mut sums = [Some(Amount::ZERO); MAX_CHARGES];
-    ring.visit(opened, &mut |entry| {
+    ring.visit(opened, &want, &mut |entry| {
         if entry.request == release.request {
             known = true;
             conflict |= entry.key != release.key || entry.expires != release.expires;
@@ -205,16 +217,12 @@ fn judge<F: Flash>(
         if entry.key != release.key {
             return;
         }
-        for (sum, charge) in sums.iter_mut().zip(release.charges) {
-            let Some((seconds, _)) = charge.window else { continue };
-            // As nodes count: a time in the future is in the window too.
-            let outside = now.checked_sub(u64::from(seconds)).is_some_and(|end| entry.at <= end);
-            if outside {
-                continue;
-            }
-            for (series, amount) in entry.charges() {
-                if series == charge.series {
-                    *sum = sum.and_then(|sum| sum.checked_add(amount));
+        for (series, amount) in entry.charges() {
+            for (sum, charge) in sums.iter_mut().zip(release.charges) {
+                let window = charge.window.filter(|(seconds, _)| is_in(entry.at, *seconds));
+                if series == charge.series && window.is_some() {
+                    let amount = Amount::from_be_slice(amount);
+                    *sum = sum.zip(amount).and_then(|(sum, amount)| sum.checked_add(amount));
                 }
             }
         }

@@ -67,7 +67,7 @@ pub(crate) fn can_judge(policy: &Policy<'_>) -> bool {
     policy.controllers().is_none() && !policy.rules().any(|rule| is_delay(&rule.condition))
 }
 
-impl<P: Platform> Known<P> {
+impl<P: Platform> Known<'_, P> {
     /// Parses the client's bytes, and finds the key and the time.
     pub(crate) fn read_request(
         &mut self,

@@ -95,17 +95,22 @@ impl<P: Platform> Engine<'_, P> {
 
     #[inline(never)]
     fn consider_key(&mut self, from: PartyId, proposed: &ProposeKey<'_>, number: u8) {
-        let policy = Vec::from_slice(proposed.policy).unwrap_or_default();
         *self.work = Work::Key(Generation {
             coordinator: from,
             session: proposed.session,
             terms: proposed.terms,
-            name: String::try_from(proposed.name).unwrap_or_default(),
+            name: String::new(),
             number,
             deadline: u64::MAX,
             round: 0,
-            stage: Stage::Asking(policy),
+            stage: Stage::Asking(Vec::new()),
         });
+        // Filled where they stay.
+        let Work::Key(generation) = &mut *self.work else { return };
+        let _ = generation.name.push_str(proposed.name);
+        if let Stage::Asking(policy) = &mut generation.stage {
+            let _ = policy.extend_from_slice(proposed.policy);
+        }
     }
 
     #[inline(never)]
@@ -206,7 +211,7 @@ impl<P: Platform> Engine<'_, P> {
         self.known.store.save(slot, policy).map_err(|_| Rejection::Fault)?;
         (generation.stage, generation.deadline) = (Stage::Accepted, until);
         let (from, session) = (generation.coordinator, generation.session);
-        let (Some(open), Some(network)) = (&self.open, &self.known.network) else {
+        let (Some(open), Some(network)) = (&*self.open, &*self.known.network) else {
             return Err(Rejection::Fault);
         };
         let certificate = open.certify(network, &session);
@@ -233,7 +238,7 @@ impl<P: Platform> Engine<'_, P> {
         let (session, peers) = self.checked_peers(from, inbox.body())?;
         let mut rng = self.rng(&session)?;
         let (Work::Key(generation), Some(open), Some(network)) =
-            (&mut *self.work, &self.open, &self.known.network)
+            (&mut *self.work, &*self.open, &*self.known.network)
         else {
             return None;
         };
@@ -283,7 +288,7 @@ impl<P: Platform> Engine<'_, P> {
             return Taken::Yes;
         };
         let (Ok(header), Work::Key(generation), Some(open)) =
-            (Header::peek(bytes), &mut *self.work, &self.open)
+            (Header::peek(bytes), &mut *self.work, &*self.open)
         else {
             return Taken::Yes;
         };
@@ -310,7 +315,9 @@ impl<P: Platform> Engine<'_, P> {
     #[inline(never)]
     fn drive(&mut self, buffer: &mut [u8]) {
         loop {
-            let (Work::Key(generation), Some(open)) = (&mut *self.work, &self.open) else { return };
+            let (Work::Key(generation), Some(open)) = (&mut *self.work, &*self.open) else {
+                return;
+            };
             let Stage::Running(run) = &mut generation.stage else { return };
             let holders = generation.terms.holders.parties();
             let round = run.round();
@@ -370,7 +377,7 @@ impl<P: Platform> Engine<'_, P> {
     fn store_pending(&mut self, number: u8, buffer: &mut [u8]) -> Option<()> {
         use quorate_core::dkg::SessionSigner as _;
         let (Work::Key(generation), Some(open), Some(network)) =
-            (&mut *self.work, &self.open, &self.known.network)
+            (&mut *self.work, &*self.open, &*self.known.network)
         else {
             return None;
         };
@@ -409,7 +416,7 @@ impl<P: Platform> Engine<'_, P> {
     }
 }
 
-impl<P: Platform> Known<P> {
+impl<P: Platform> Known<'_, P> {
     pub(crate) fn key_entry(&mut self, number: u8) -> Option<KeyEntry> {
         let mut buffer = [0; 16 + 1 + MAX_NAME + 1];
         let found = self.store.load(Slot::Key(number, Part::State), &mut buffer).ok()??;

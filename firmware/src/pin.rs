@@ -135,10 +135,7 @@ impl Pin {
         };
         // Durable, before anybody learns anything.
         store.save_own(slots::TRIES, &[left])?;
-        let entered = verify(store.pin_key()?, &salt, pin);
-        #[cfg(test)]
-        tests::COMPARED.set(tests::COMPARED.get() + 1);
-        if bool::from(entered.ct_eq(&verifier)) {
+        if is_right(store.pin_key()?, &salt, pin, &verifier) {
             store.save_own(slots::TRIES, &[MAX_TRIES])?;
             self.open_at = 0;
             return Ok(());
@@ -210,6 +207,12 @@ fn save<F: NorFlash>(store: &mut Store<F>, salt: &[u8; SALT], pin: &[u8]) -> Res
     let saved = store.save_own(slots::PIN, &record);
     record.zeroize();
     Ok(saved?)
+}
+
+fn is_right(key: &SecretBytes, salt: &[u8; SALT], pin: &[u8], verifier: &SecretBytes) -> bool {
+    #[cfg(test)]
+    tests::COMPARED.set(tests::COMPARED.get() + 1);
+    verify(key, salt, pin).ct_eq(verifier).into()
 }
 
 fn verify(key: &SecretBytes, salt: &[u8; SALT], pin: &[u8]) -> SecretBytes {

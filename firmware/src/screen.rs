@@ -37,7 +37,7 @@ impl<P: Platform> Engine<'_, P> {
     }
 
     fn tell_network(&self, text: &mut Text) {
-        let Some(candidate) = &self.candidate else { return };
+        let Some(candidate) = &*self.candidate else { return };
         text.say("JOIN NETWORK?\n");
         text.hex(&candidate.id);
         text.line("as party ");
@@ -73,7 +73,7 @@ impl<P: Platform> Engine<'_, P> {
     fn tell_request(&mut self, slot: usize, text: &mut Text) {
         let Work::Sign(slots) = &*self.work else { return };
         let Some(signing) = slots.get(slot).and_then(Option::as_ref) else { return };
-        if let Ok(request) = SignedRequest::parse(&signing.request) {
+        if let Ok(request) = SignedRequest::parse_again(&signing.request) {
             let key = *request.key().as_bytes();
             let found = self.known.find_key(|entry| entry.key == key);
             let entry = found.and_then(|number| self.known.key_entry(number));

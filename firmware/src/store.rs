@@ -28,6 +28,7 @@ pub(crate) use bank::Bank;
 pub use ledger::{MAX_ANSWER, MAX_POOL};
 pub(crate) use record::{Area, Flash, Record};
 use seal::Keys;
+pub(crate) use seal::PIECE;
 
 use crate::journal::Ring;
 
@@ -231,6 +232,14 @@ impl<F: Flash> Opened<'_, F> {
         text: &mut [u8],
     ) -> Result<Option<Record>, StoreError> {
         record::find(self.flash, self.keys, area, written, text)
+    }
+
+    pub(crate) fn peek(
+        &mut self,
+        area: Area,
+        first: &mut [u8; PIECE],
+    ) -> Result<Option<Record>, StoreError> {
+        record::peek(self.flash, self.keys, area, first)
     }
 
     pub(crate) fn header(&mut self, at: u32) -> Result<Record, StoreError> {

@@ -51,9 +51,12 @@ const _: () = assert!(MAX_BODY >= 2 * MAX_REQUEST + 4096 && MAX_BODY >= 2 * MAX_
 #[derive(Clone)]
 struct Shared {
     handle: Handle,
-    /// The operator token's hash: the token itself need not lie about.
-    token: Arc<[u8; 32]>,
+    token: OperatorToken,
 }
+
+/// The operator token's hash: the token itself need not lie about.
+#[derive(Clone)]
+pub(crate) struct OperatorToken(Arc<[u8; 32]>);
 
 impl IntoResponse for ServiceError {
     fn into_response(self) -> Response {
@@ -144,17 +147,23 @@ pub(crate) async fn only_loopback_names(request: Request, next: Next) -> Respons
     ServiceError::Unauthorised { reason }.into_response()
 }
 
-fn authorise(shared: &Shared, headers: &HeaderMap) -> Result<(), ServiceError> {
-    let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    let hash: [u8; 32] = Sha256::digest(given.as_bytes()).into();
-    if bool::from(hash.ct_eq(shared.token.as_slice())) {
-        return Ok(());
+impl OperatorToken {
+    pub(crate) fn new(token: &str) -> Self {
+        Self(Arc::new(Sha256::digest(token.as_bytes()).into()))
     }
-    Err(ServiceError::Unauthorised {
-        reason: "this call needs the operator token (file operator.token in the node's folder)"
-            .to_owned(),
-    })
+
+    pub(crate) fn authorise(&self, headers: &HeaderMap) -> Result<(), ServiceError> {
+        let given = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        let hash: [u8; 32] = Sha256::digest(given.as_bytes()).into();
+        if bool::from(hash.ct_eq(self.0.as_slice())) {
+            return Ok(());
+        }
+        Err(ServiceError::Unauthorised {
+            reason: "this call needs the operator token (file operator.token in the node's folder)"
+                .to_owned(),
+        })
+    }
 }
 
 async fn create_key(
@@ -162,7 +171,7 @@ async fn create_key(
     headers: HeaderMap,
     bytes: Body,
 ) -> Result<Json<KeyInfo>, ServiceError> {
-    authorise(&shared, &headers)?;
+    shared.token.authorise(&headers)?;
     let CreateBody { name, threshold, parties, policy, approval } = body(bytes)?;
     let approval = hexadecimal("approval", &approval)?;
     let policy = policy_file::from_json(&policy).map_err(ServiceError::bad_request)?;
@@ -256,7 +265,7 @@ async fn audit(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Page>, ServiceError> {
-    authorise(&shared, &headers)?;
+    shared.token.authorise(&headers)?;
     let query = query.unwrap_or_default();
     let from = query.strip_prefix("from=").and_then(|number| number.parse().ok());
     let from = from.ok_or_else(|| ServiceError::bad_request("the query must be from=NUMBER"))?;
@@ -281,7 +290,7 @@ async fn another_verb() -> Response {
 
 /// The API of the node behind `handle`.
 pub fn router(handle: Handle, operator_token: &str) -> Router {
-    let token = Arc::new(Sha256::digest(operator_token.as_bytes()).into());
+    let token = OperatorToken::new(operator_token);
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/keys", get(list_keys).post(create_key))

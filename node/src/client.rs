@@ -146,6 +146,14 @@ impl Client {
         self.get("/v1/device")
     }
 
+    /// Has the relay of a device ask the person there to accept that it was put back.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub fn readmit_device(&self) -> Result<RelayStatus, ClientError> {
+        self.post("/v1/device/readmit", &Value::Null)
+    }
+
     /// The audit log, from number `from` on: as much of it as one answer holds.
     ///
     /// # Errors

@@ -13,12 +13,12 @@ use quorate_core::party::PartyId;
 use quorate_hsm::HsmError;
 use quorate_hsm::pkcs11::PinGuard;
 use tokio::runtime::Handle;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, sleep_until};
 use zeroize::Zeroizing;
 
-use crate::device::{ANSWER, Device, DeviceError, Line, Said, Unasked};
+use crate::device::{ANSWER, Device, DeviceError, Line, PERSON, Said, Unasked};
 use crate::membership::Membership;
 use crate::network::{Event, Network};
 
@@ -50,7 +50,13 @@ pub struct Relay {
     pub guard: PinGuard,
     /// What others may see.
     pub shown: Shown,
+    /// What its operator wants of the device while it runs.
+    pub orders: mpsc::Receiver<Order>,
 }
+
+/// Accept that the device was put back: only while it has channels does it know that. The answer is the
+/// device's.
+pub type Order = oneshot::Sender<Result<(), DeviceError>>;
 
 /// What the membership file says of the device.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +148,7 @@ impl Relay {
 
     /// One connection to the device, from its greeting to its end.
     async fn attempt(&mut self) -> Result<(), DeviceError> {
-        let Self { network, events, expected, line, pin, guard, shown } = self;
+        let Self { network, events, expected, line, pin, guard, shown, orders } = self;
         let mut device = tokio::select! {
             device = open(line, expected, pin, guard) => device?,
             ended = drain(events, network, shown) => return ended,
@@ -155,6 +161,7 @@ impl Relay {
             queue: Queue::default(),
             waiting: None,
             again: Instant::now(),
+            order: None,
         };
         while let Some(unasked) = device.unasked() {
             serving.unasked(unasked);
@@ -162,7 +169,7 @@ impl Relay {
         for party in serving.shown.up() {
             serving.queue.push(Outgoing::Up(party));
         }
-        serving.run(&mut device, events).await
+        serving.run(&mut device, events, orders).await
     }
 }
 
@@ -228,6 +235,8 @@ struct Serving<'a> {
     waiting: Option<Waiting>,
     /// When what is held is given again at the latest.
     again: Instant,
+    /// Whoever waits for the person at the device.
+    order: Option<Order>,
 }
 
 struct Waiting {
@@ -242,6 +251,7 @@ impl Serving<'_> {
         &mut self,
         device: &mut Device,
         events: &mut mpsc::Receiver<Event>,
+        orders: &mut mpsc::Receiver<Order>,
     ) -> Result<(), DeviceError> {
         let mut next_status = Instant::now() + STATUS_EVERY;
         loop {
@@ -264,6 +274,14 @@ impl Serving<'_> {
                     Some(event) => self.take(event),
                     None => return Ok(()),
                 },
+                Some(order) = orders.recv(), if self.waiting.is_none() => {
+                    self.say(device, &Request::Readmit).await?;
+                    if let Some(waiting) = &mut self.waiting {
+                        waiting.until = Instant::now() + PERSON;
+                    }
+                    self.order = Some(order);
+                    next_status = Instant::now();
+                }
                 () = sleep_until(until) => {
                     if self.waiting.is_some() {
                         return Err(DeviceError::Silent(ANSWER));
@@ -357,7 +375,11 @@ impl Serving<'_> {
             // What it says of a frame that it could not read has no id.
             Said::Refused(refused) => {
                 tracing::debug!("the device: {}", DeviceError::Refused(refused));
-                self.shown.refused(refused);
+                if let Some(order) = self.order.take() {
+                    let _ = order.send(Err(DeviceError::Refused(refused)));
+                } else {
+                    self.shown.refused(refused);
+                }
                 drop(self.answered(id));
             }
             Said::Status(status) => {
@@ -365,6 +387,9 @@ impl Serving<'_> {
                 drop(self.answered(id));
             }
             Said::Done | Said::Hello(_) => {
+                if let Some(order) = self.order.take() {
+                    let _ = order.send(Ok(()));
+                }
                 if let Some(Waiting { frame: Some((party, _)), .. }) = self.answered(id) {
                     self.queue.release(Some(party));
                 }

@@ -7,6 +7,7 @@ pub mod chip;
 pub mod chip_group;
 pub mod cluster;
 pub mod controllers;
+pub mod debugger;
 pub mod disk;
 pub mod fuzz;
 pub mod glitched;

@@ -72,6 +72,8 @@ pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
     share: SecretScalar<G>,
     pairs: Vec<PairSeed, N>,
     nonce_keys: Vec<NonceKey<G>, K>,
+    /// Of all that is above, as it was when the key was opened.
+    digest: Digest,
 }
 
 impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
@@ -85,45 +87,90 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     pub fn open(
         public: &PublicKey<N>,
         me: PartyId,
-        record: ShareRecord<N, K>,
+        mut record: ShareRecord<N, K>,
         own: &Confirmation<N, K>,
     ) -> Result<Self, OpenError> {
+        let mut place = None;
+        Self::open_in(&mut place, public, me, &mut record, own)?;
+        place.ok_or(OpenError::PublicRecord)
+    }
+
+    /// [`Self::open`] in the place where the key is to stay, for a chip's stack; the record is emptied.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what does not fit; nothing is there then.
+    #[inline(never)]
+    pub fn open_in(
+        place: &mut Option<Self>,
+        public: &PublicKey<N>,
+        me: PartyId,
+        record: &mut ShareRecord<N, K>,
+        own: &Confirmation<N, K>,
+    ) -> Result<(), OpenError> {
+        *place = None;
         let terms = public.terms;
-        let points = public.points::<G>().ok_or(OpenError::PublicRecord)?;
-        let group_key_bytes = public.group_key().ok_or(OpenError::PublicRecord)?.0;
-        let holders = terms.holders;
-        if !holders.parties().contains(me) || own.party != me {
+        if !terms.holders.parties().contains(me) || own.party != me {
             return Err(OpenError::NotAHolder);
         }
         if record.epoch != terms.epoch {
             return Err(OpenError::Epoch { expected: terms.epoch, found: record.epoch });
         }
-        let share = G::scalar_from_bytes(record.share.expose()).ok_or(OpenError::Share)?;
-        let share = SecretScalar::new(share);
-        if G::mul_base(share.expose()) != vss::evaluate_commitment::<G>(&points, me) {
-            return Err(OpenError::Share);
-        }
-        let mut opened = Self {
+        let (group_key, share) = checked_share::<G, N>(public, me, &record.share)?;
+        let opened = place.insert(Self {
             me,
             terms,
             context: terms.context(),
-            group_key: points.first().copied().ok_or(OpenError::PublicRecord)?,
-            group_key_bytes,
+            group_key,
+            group_key_bytes: public.group_key().ok_or(OpenError::PublicRecord)?.0,
             chain_code: public.chain_code(),
             share,
             pairs: Vec::new(),
             nonce_keys: Vec::new(),
-        };
-        opened.take_pairs(&public.transcript, record.pair_seeds, own)?;
-        opened.take_nonce_keys(&public.transcript, record.nonce_keys, own)?;
-        Ok(opened)
+            digest: [0; 32],
+        });
+        let th = &public.transcript;
+        let all = opened
+            .take_pairs(th, &mut record.pair_seeds, own)
+            .and_then(|()| opened.take_nonce_keys(th, &mut record.nonce_keys, own));
+        match all {
+            Ok(()) => opened.digest = opened.digest(),
+            Err(_) => *place = None,
+        }
+        all
+    }
+
+    /// H("opened", everything). The group key enters by its encoding.
+    #[inline(never)]
+    fn digest(&self) -> Digest {
+        let start = Transcript::new("opened")
+            .party(self.me)
+            .bytes(&self.terms.context())
+            .bytes(&self.context)
+            .u32(self.terms.epoch)
+            .bytes(&self.group_key_bytes)
+            .bytes(&self.chain_code)
+            .bytes(SecretBytes::of_scalar(&self.share).expose());
+        let pairs = self.pairs.iter().fold(start.u16(self.pairs.len() as u16), |t, pair| {
+            t.party(pair.with).bytes(pair.seed.expose())
+        });
+        let keys = pairs.u16(self.nonce_keys.len() as u16);
+        let keys = self.nonce_keys.iter().fold(keys, |t, nonce| {
+            t.bytes(nonce.key.expose()).bytes(&G::scalar_to_bytes(&nonce.weight))
+        });
+        keys.finish()
+    }
+
+    /// Whether all of it is in memory as it was when it was opened: one flipped bit of a share or nonce key
+    /// would make a wrong share twice over, and the two would agree.
+    pub(crate) fn is_intact(&self) -> bool {
+        self.digest().ct_eq(&self.digest).into()
     }
 
     #[inline(never)]
     fn take_pairs(
         &mut self,
         th: &Digest,
-        seeds: Vec<SecretBytes, N>,
+        seeds: &mut [SecretBytes],
         own: &Confirmation<N, K>,
     ) -> Result<(), OpenError> {
         let others = self.terms.holders.parties().without(self.me);
@@ -131,9 +178,10 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             return Err(OpenError::PairSeed);
         }
         for ((with, seed), expected) in others.iter().zip(seeds).zip(&own.pair_commitments) {
-            if !bool::from(pair_commitment(th, self.me, with, &seed).ct_eq(expected)) {
+            if !bool::from(pair_commitment(th, self.me, with, seed).ct_eq(expected)) {
                 return Err(OpenError::PairSeed);
             }
+            let seed = core::mem::take(seed);
             self.pairs.push(PairSeed { with, seed }).map_err(|_| OpenError::PairSeed)?;
         }
         Ok(())
@@ -143,7 +191,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     fn take_nonce_keys(
         &mut self,
         th: &Digest,
-        keys: Vec<SecretBytes, K>,
+        keys: &mut [SecretBytes],
         own: &Confirmation<N, K>,
     ) -> Result<(), OpenError> {
         let holders = self.terms.holders;
@@ -154,9 +202,10 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         let sets = holders.nonce_sets_of(self.me);
         let inverses = vss::inverses::<G, N>(holders.parties());
         for ((set, key), expected) in sets.zip(keys).zip(&own.nonce_commitments) {
-            if !bool::from(nonce_commitment(th, set, &key).ct_eq(expected)) {
+            if !bool::from(nonce_commitment(th, set, key).ct_eq(expected)) {
                 return Err(OpenError::NonceKey);
             }
+            let key = core::mem::take(key);
             let weight = vss::nonce_weight::<G>(&inverses, set, self.me);
             self.nonce_keys.push(NonceKey { key, weight }).map_err(|_| OpenError::NonceKey)?;
         }
@@ -232,6 +281,23 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     }
 }
 
+/// X and x_i, if x_i·G = X_i.
+#[inline(never)]
+fn checked_share<G: Group, const N: usize>(
+    public: &PublicKey<N>,
+    me: PartyId,
+    share: &SecretBytes,
+) -> Result<(G::Point, SecretScalar<G>), OpenError> {
+    let points = public.points::<G>().ok_or(OpenError::PublicRecord)?;
+    let group_key = points.first().copied().ok_or(OpenError::PublicRecord)?;
+    let share = G::scalar_from_bytes(share.expose()).ok_or(OpenError::Share)?;
+    let share = SecretScalar::new(share);
+    if G::mul_base(share.expose()) != vss::evaluate_commitment::<G>(&points, me) {
+        return Err(OpenError::Share);
+    }
+    Ok((group_key, share))
+}
+
 fn prf<G: Group>(tag: &str, key: &SecretBytes, label: &str, digest: &Digest) -> G::Scalar {
     let mut wide =
         Transcript::new(tag).bytes(key.expose()).bytes(label.as_bytes()).bytes(digest).wide();
@@ -276,6 +342,7 @@ mod tests {
             share: SecretScalar::new(k256::Scalar::ONE),
             pairs: holders.parties().without(me).iter().map(pair).collect(),
             nonce_keys: Vec::new(),
+            digest: [0; 32],
         }
     }
 

@@ -3,7 +3,7 @@
 use heapless::Vec;
 
 use super::list::sort;
-use super::{Combine, Failure, NonceList, Round, Scheme, SignError, SignatureShare};
+use super::{Combine, Failure, Guard, NonceList, Round, Scheme, SignError, SignatureShare};
 use super::{check_header, header};
 use crate::hash::Digest;
 use crate::party::{PartyId, PartySet};
@@ -119,7 +119,7 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
     }
 
     fn finish(&mut self) -> Result<C::Signature, Abort> {
-        let (point, bytes) = self.list.resolve()?;
+        let (point, bytes) = self.list.resolve(Guard::Off)?;
         // By party, so that of several culprits the same one is named whatever came first.
         sort(&mut self.shares);
         let round = Round {

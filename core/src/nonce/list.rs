@@ -2,9 +2,9 @@
 
 use heapless::Vec;
 
-use super::{Failure, NoncePoint, SignError, check_header};
+use super::{Failure, Guard, NoncePoint, SignError, check_header};
 use crate::curve::{Group, PointBytes};
-use crate::hash::Digest;
+use crate::hash::{Digest, Transcript};
 use crate::party::{PartyId, PartySet};
 use crate::session::{Abort, Fault, Header, Refusal};
 use crate::vss::{self, Entry};
@@ -83,10 +83,17 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     /// parsed, the others are computed from them and compared as they were sent, and one inversion
     /// encodes these and R. Without the check a liar could show two honest parties two different R under
     /// one k_i.
+    ///
+    /// With a `guard` R is computed once more after the check, and decoded: a wrong R would be signed for as
+    /// readily as the right one.
     #[inline(never)]
-    pub(crate) fn resolve(&mut self) -> Result<(G::Point, PointBytes), Abort> {
+    pub(crate) fn resolve(&mut self, guard: Guard) -> Result<(G::Point, PointBytes), Abort> {
         sort(&mut self.entries);
         let basis = self.basis()?;
+        let guarded = match guard {
+            Guard::Off => None,
+            Guard::Recompute => Some(Self::at_zero(&basis)?),
+        };
         let mut computed: Vec<G::Point, S> = Vec::new();
         let mut sent: Vec<PointBytes, S> = Vec::new();
         for (id, bytes) in &self.entries {
@@ -100,15 +107,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
                 return Err(self.off());
             }
         }
-        let (sum, common) = vss::value_at(&basis, 0);
-        let value = match common {
-            1 => sum,
-            _ => {
-                let inverse = G::invert(&G::scalar_from_integer(common));
-                G::mul(&sum, &inverse.ok_or(Abort::Degenerate)?)
-            }
-        };
-        let point = G::clear_cofactor(&value);
+        let point = Self::at_zero(&basis)?;
         computed.push(point).map_err(|_| Abort::Degenerate)?;
         let mut encoded: Vec<Option<PointBytes>, S> = computed.iter().map(|_| None).collect();
         G::points_to_bytes(&computed, &mut encoded);
@@ -116,7 +115,56 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         if !encoded.iter().eq(sent.iter().map(|bytes| Some(*bytes)).collect::<Vec<_, S>>().iter()) {
             return Err(self.off());
         }
-        Ok((point, bytes.ok_or(Abort::Degenerate)?))
+        let bytes = bytes.ok_or(Abort::Degenerate)?;
+        if let Some(again) = guarded
+            && (again != point || G::nonce_from_bytes(&bytes) != Some(again))
+        {
+            return Err(Abort::ComputationFault);
+        }
+        Ok((point, bytes))
+    }
+
+    /// R, cleared of the cofactor.
+    #[inline(never)]
+    fn at_zero(basis: &[Entry<G>]) -> Result<G::Point, Abort> {
+        let (sum, common) = vss::value_at(basis, 0);
+        let value = match common {
+            1 => sum,
+            _ => {
+                let inverse = G::invert(&G::scalar_from_integer(common));
+                G::mul(&sum, &inverse.ok_or(Abort::Degenerate)?)
+            }
+        };
+        Ok(G::clear_cofactor(&value))
+    }
+
+    /// Adds S, D0, this party's own entry and the degree.
+    pub(crate) fn bind(&self, to: Transcript) -> Transcript {
+        let start = to.bytes(&self.header.session).set(self.quorum).u16(self.degree as u16);
+        let own = self.own.as_ref().map(|own| own.id);
+        let mine = self.entries.iter().filter(|(id, _)| Some(*id) == own);
+        mine.fold(start, |t, (id, point)| t.party(*id).bytes(&point.0))
+    }
+
+    /// This party's own entry.
+    pub(crate) fn own(&self) -> Option<&(PartyId, PointBytes)> {
+        let own = self.own.as_ref()?;
+        self.entries.iter().find(|(id, _)| *id == own.id)
+    }
+
+    /// Puts the entries in the order of the parties.
+    pub(crate) fn sort(&mut self) {
+        sort(&mut self.entries);
+    }
+
+    /// H("nonce-list", all entries in the order of the parties), if it is asked for.
+    pub(crate) fn digest_if(&self, guard: Guard) -> Option<Digest> {
+        if guard == Guard::Off {
+            return None;
+        }
+        let start = Transcript::new("nonce-list");
+        let all = self.entries.iter().fold(start, |t, (id, point)| t.party(*id).bytes(&point.0));
+        Some(all.finish())
     }
 
     /// d+1 entries that determine the polynomial: neighbours if there are any, since then all weights are
@@ -158,7 +206,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     }
 }
 
-/// By party. There are at most eleven, and the library's sort takes 2 KB of a chip's flash.
+/// There are at most eleven, and the library's sort takes 2 KB of a chip's flash.
 pub(super) fn sort<T>(entries: &mut [(PartyId, T)]) {
     for end in 1..entries.len() {
         let mut place = end;
@@ -234,7 +282,7 @@ mod tests {
             let f = Polynomial::<G, 8>::random(degree + 1, &mut rng);
             let secret = G::clear_cofactor(&G::mul_base(f.constant().unwrap().expose()));
             for me in numbers.iter().map(|number| Some(*number)).chain([None]) {
-                let (point, bytes) = list(&f, numbers, degree, me).resolve().unwrap();
+                let (point, bytes) = list(&f, numbers, degree, me).resolve(Guard::Off).unwrap();
                 assert_eq!((point, Some(bytes)), (secret, G::point_to_bytes(&secret)));
                 for place in 0..numbers.len() {
                     let mut list = list(&f, numbers, degree, me);
@@ -244,11 +292,11 @@ mod tests {
                     }
                     let honest = G::nonce_from_bytes(&list.entries[place].1).unwrap();
                     list.entries[place].1 = G::point_to_bytes(&G::double(&honest)).unwrap();
-                    assert_eq!(list.resolve(), Err(Abort::OffPolynomial(ids(numbers))));
+                    assert_eq!(list.resolve(Guard::Off), Err(Abort::OffPolynomial(ids(numbers))));
                     list.entries.iter_mut().find(|(other, _)| *other == id).unwrap().1 =
                         PointBytes([0; 33]);
                     let named = Abort::Culprit(id, Fault::InvalidPoint);
-                    assert_eq!(list.resolve(), Err(named), "{numbers:?}, {me:?}");
+                    assert_eq!(list.resolve(Guard::Off), Err(named), "{numbers:?}, {me:?}");
                 }
             }
         }
@@ -273,14 +321,14 @@ mod tests {
             }
             // Party 4 takes 3 and 4 for its basis.
             list.add_own(PartyId::new(4).unwrap(), point(2)).unwrap();
-            assert_eq!(list.resolve(), Err(Abort::OffPolynomial(ids(&[2, 3, 4]))));
+            assert_eq!(list.resolve(Guard::Off), Err(Abort::OffPolynomial(ids(&[2, 3, 4]))));
             // f = x: R itself is the identity.
             let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[1, 2, 3]), 1);
             for number in 1..=3u16 {
                 let bytes = G::point_to_bytes(&point(i128::from(number))).unwrap();
                 let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
             }
-            assert_eq!(list.resolve(), Err(Abort::Degenerate));
+            assert_eq!(list.resolve(Guard::Off), Err(Abort::Degenerate));
         }
         root_at_2::<Secp256k1>();
         root_at_2::<P256>();

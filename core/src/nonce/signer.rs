@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::{Failure, Guard, NonceList, Round, Scheme, SignError, header};
 use crate::curve::Group;
-use crate::hash::Digest;
+use crate::hash::{Digest, Transcript};
 use crate::key::OpenedKey;
 use crate::party::{PartyId, PartySet};
 use crate::secret::SecretScalar;
@@ -38,6 +38,8 @@ pub struct Signer<P: Scheme, const S: usize> {
     nonce: SecretScalar<P::Group>,
     list: NonceList<P::Group, S>,
     guard: Guard,
+    /// Of all that the share depends on besides the key, as it was when the session began.
+    seal: Digest,
     over: bool,
 }
 
@@ -62,16 +64,40 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         let me = key.party();
         let nonce = nonce_of(key, &session);
         let point = P::Group::mul_base(nonce.expose());
-        if guard == Guard::Recompute {
-            let again = nonce_of(key, &session);
-            if P::Group::mul_base(again.expose()) != point {
-                return Err(SignError::ComputationFault);
-            }
-        }
         let degree = key.terms().holders.degree();
         let mut list = NonceList::new(header::<P>(session, 1, me, None), quorum, degree);
         list.add_own(me, point)?;
-        Ok(Self { scheme, me, coordinator, nonce, list, guard, over: false })
+        let mut signer =
+            Self { scheme, me, coordinator, nonce, list, guard, seal: [0; 32], over: false };
+        signer.seal = signer.bound();
+        if guard == Guard::Recompute && !signer.nonce_is_right(key) {
+            return Err(SignError::ComputationFault);
+        }
+        Ok(signer)
+    }
+
+    /// Whether R_i comes out the same once more, and as it is encoded, from a key that is intact.
+    #[inline(never)]
+    fn nonce_is_right<const N: usize, const K: usize>(
+        &self,
+        key: &OpenedKey<P::Group, N, K>,
+    ) -> bool {
+        let again = nonce_of(key, self.list.session());
+        let point = P::Group::mul_base(again.expose());
+        let sent = self.list.own().and_then(|(_, bytes)| P::Group::nonce_from_bytes(bytes));
+        sent == Some(point) && key.is_intact() && self.is_sealed()
+    }
+
+    /// H("signer", all that the share depends on besides the key and the others' points).
+    #[inline(never)]
+    fn bound(&self) -> Digest {
+        let start = Transcript::new("signer").party(self.me).party(self.coordinator);
+        self.scheme.bind(self.list.bind(start)).finish()
+    }
+
+    /// Whether that is as it was, if this party is guarded.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.guard == Guard::Off || self.bound() == self.seal
     }
 
     /// D0: the session that all messages name.
@@ -83,9 +109,11 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
     /// R1, to all other members and to the coordinator.
     ///
     /// # Errors
-    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`].
+    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if a guarded session is not in
+    /// memory as it was.
     pub fn nonce_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        self.list.message(buffer)
+        let message = self.list.message(buffer)?;
+        if self.is_sealed() { Ok(message) } else { Err(NoRoom) }
     }
 
     /// The members whose R_j has not arrived.
@@ -150,7 +178,11 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         &mut self,
         key: &OpenedKey<P::Group, N, K>,
     ) -> Result<SignatureShare<P::Response>, Abort> {
-        let (point, bytes) = self.list.resolve()?;
+        self.list.sort();
+        let listed = self.list.digest_if(self.guard);
+        let (point, bytes) = self.list.resolve(self.guard)?;
+        // Two copies, so that one flipped bit does not change what both answers are made of.
+        let copy = core::hint::black_box(bytes);
         let round = Round {
             session: self.list.session(),
             quorum: self.list.quorum(),
@@ -164,7 +196,13 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
             // From the key once more: k_i may have been hit in memory since R_i was made of it.
             let nonce = nonce_of(key, round.session);
             let same = nonce.expose().ct_eq(self.nonce.expose());
+            let round = Round { bytes: copy, ..round };
             if !bool::from(same) || self.scheme.respond(key, &nonce, &round)? != response {
+                return Err(Abort::ComputationFault);
+            }
+            // What was hit before both is still as it was hit.
+            let listed_still = self.list.digest_if(self.guard) == listed;
+            if !listed_still || copy != bytes || !key.is_intact() || !self.is_sealed() {
                 return Err(Abort::ComputationFault);
             }
         }

@@ -14,7 +14,7 @@ use crate::platform::Platform;
 /// What this firmware can do.
 pub(super) const FEATURES: u32 = features::ECDSA
     | features::BIP340
-    | features::TYPED_DATA
+    | if cfg!(feature = "typed-data") { features::TYPED_DATA } else { 0 }
     | if cfg!(feature = "ed25519") { features::ED25519 } else { 0 }
     | if cfg!(feature = "frost") { features::FROST } else { 0 }
     | if cfg!(feature = "p256-identity") { features::P256_IDENTITY } else { 0 };

@@ -6,7 +6,7 @@ use quorate_core::dkg::SessionKey;
 use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
 use quorate_core::secret::SecretBytes;
-use quorate_core::wire;
+use quorate_core::wire::{self, Bytes64};
 use zeroize::Zeroize as _;
 
 use super::frames::Outcome;
@@ -31,7 +31,7 @@ impl<P: Platform> Engine<'_, P> {
             Request::Join { network, party, members } => {
                 match self.may_join(&Network { id: network, me: party, members }) {
                     Ok(network) => {
-                        self.candidate = Some(network);
+                        *self.candidate = Some(network);
                         self.ask_operator(About::Join(id))
                     }
                     Err(refused) => Outcome::Refused(refused),
@@ -60,7 +60,7 @@ impl<P: Platform> Engine<'_, P> {
 
     /// The device's own public identity.
     pub(crate) fn identity(&mut self) -> Option<Identity> {
-        if let Some(open) = &self.open {
+        if let Some(open) = &*self.open {
             return Some(open.identity.identity());
         }
         self.identities().map(|own| SessionKey::new(&own.seed).identity())
@@ -76,7 +76,7 @@ impl<P: Platform> Engine<'_, P> {
 
     /// Unlocked, and in a network.
     pub(crate) fn joined(&self) -> Result<(), Refused> {
-        match (&self.open, &self.known.network) {
+        match (&*self.open, &*self.known.network) {
             (None, _) => Err(Refused::Locked),
             (_, None) => Err(Refused::NotJoined),
             _ => Ok(()),
@@ -143,7 +143,8 @@ impl<P: Platform> Engine<'_, P> {
         let [session, boot] = self.fresh()?;
         let boot = boot.expose().first_chunk().copied().unwrap_or_default();
         let (identity, session_key) = (SessionKey::new(&seed), SessionKey::new(&session));
-        self.open = Some(Open { identity, hedge, session_key, boot, certified: None });
+        let certified = (Bytes64([0; 64]), Bytes64([0; 64]));
+        *self.open = Some(Open { identity, hedge, session_key, boot, certified });
         self.certify();
         Ok(())
     }
@@ -151,10 +152,10 @@ impl<P: Platform> Engine<'_, P> {
     /// The identity key certifies the session key for what every boot needs.
     #[inline(never)]
     pub(crate) fn certify(&mut self) {
-        if let (Some(open), Some(network)) = (&mut self.open, &self.known.network) {
+        if let (Some(open), Some(network)) = (&mut *self.open, &*self.known.network) {
             let channel = open.certify(network, &channel_session(&network.id)).signature;
             let head = open.certify(network, &head_session(&network.id)).signature;
-            open.certified = Some((channel, head));
+            open.certified = (channel, head);
         }
     }
 

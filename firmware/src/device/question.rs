@@ -90,7 +90,7 @@ impl<P: Platform> Engine<'_, P> {
             About::Key => return self.key_decided(agreed),
             About::Sign(slot) => return self.sign_decided(slot, agreed),
         };
-        self.candidate = None;
+        *self.candidate = None;
         self.answer(id, done.map_or_else(Answer::Refused, |()| Answer::Done));
     }
 

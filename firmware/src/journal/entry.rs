@@ -1,15 +1,14 @@
-//! One entry, as bytes: generation (u32), time (u64), expiry (u64), key, request, the entry's hash, and for
+//! One entry, as bytes: request, time (u64), expiry (u64), key, generation (u32), the entry's hash, and for
 //! each charge its series, the amount's length and the amount, big-endian without zeros in front.
-//! Other integers are little-endian.
+//! Other integers are little-endian. The first 64 bytes tell whether the rest is of interest.
 
 use quorate_core::hash::{Digest, Transcript};
-use quorate_core::policy::Amount;
 
 use super::{MAX_CHARGES, Release};
-use crate::store::StoreError;
+use crate::store::{PIECE, StoreError};
 
 /// Without charges.
-const FIXED: usize = 4 + 8 + 8 + 16 + 32 + 32;
+const FIXED: usize = 32 + 8 + 8 + 16 + 4 + 32;
 /// Where the hash is.
 const HASH: usize = FIXED - 32;
 /// No entry is longer.
@@ -42,11 +41,11 @@ impl<'a> Cursor<'a> {
         Some(*head)
     }
 
-    fn charge(&mut self) -> Option<([u8; 16], Amount)> {
+    fn charge(&mut self) -> Option<([u8; 16], &'a [u8])> {
         let (series, [length]) = (self.array()?, self.array()?);
         let (amount, rest) = self.0.split_at_checked(usize::from(length))?;
         self.0 = rest;
-        Some((series, Amount::from_be_slice(amount)?))
+        Some((series, amount))
     }
 }
 
@@ -63,11 +62,11 @@ impl<'a> Entry<'a> {
         let mut parse = || {
             Some(Self {
                 number,
-                generation: u32::from_le_bytes(cursor.array()?),
+                request: cursor.array()?,
                 at: u64::from_le_bytes(cursor.array()?),
                 expires: u64::from_le_bytes(cursor.array()?),
                 key: cursor.array()?,
-                request: cursor.array()?,
+                generation: u32::from_le_bytes(cursor.array()?),
                 hash: cursor.array()?,
                 charges: Charges::Stored(cursor.0),
             })
@@ -75,8 +74,26 @@ impl<'a> Entry<'a> {
         parse().ok_or(StoreError::Damaged)
     }
 
-    /// What it counts, of an entry that was stored.
-    pub(super) fn charges(&self) -> impl Iterator<Item = ([u8; 16], Amount)> + use<'a> {
+    /// What an entry begins with; generation, hash and charges are not in it.
+    pub(super) fn peek(number: u64, first: &'a [u8; PIECE]) -> Result<Self, StoreError> {
+        let mut cursor = Cursor(first);
+        let mut parse = || {
+            Some(Self {
+                number,
+                request: cursor.array()?,
+                at: u64::from_le_bytes(cursor.array()?),
+                expires: u64::from_le_bytes(cursor.array()?),
+                key: cursor.array()?,
+                generation: 0,
+                hash: [0; 32],
+                charges: Charges::Stored(&[]),
+            })
+        };
+        parse().ok_or(StoreError::Damaged)
+    }
+
+    /// What it counts, of an entry that was stored: series, and the amount's bytes.
+    pub(super) fn charges(&self) -> impl Iterator<Item = ([u8; 16], &'a [u8])> + use<'a> {
         let mut cursor =
             Cursor(if let Charges::Stored(bytes) = self.charges { bytes } else { &[] });
         core::iter::from_fn(move || cursor.charge())
@@ -95,11 +112,11 @@ impl<'a> Entry<'a> {
             used = end;
             Ok(())
         };
-        put(&self.generation.to_le_bytes())?;
+        put(&self.request)?;
         put(&self.at.to_le_bytes())?;
         put(&self.expires.to_le_bytes())?;
         put(&self.key)?;
-        put(&self.request)?;
+        put(&self.generation.to_le_bytes())?;
         put(&[0; 32])?;
         let charges = if let Charges::New(charges) = self.charges { charges } else { &[] };
         for (index, charge) in charges.iter().enumerate() {

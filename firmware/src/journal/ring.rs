@@ -3,7 +3,7 @@
 
 use super::entry::{Entry, MAX_ENTRY};
 use super::{Head, MARGIN, MAX_WINDOW};
-use crate::store::{Area, Bank, Flash, Opened, Record, StoreError, size, slots};
+use crate::store::{Area, Bank, Flash, Opened, PIECE, Record, StoreError, size, slots};
 
 /// A page's first text: how often it was erased, and the number of its first entry.
 const PAGE: usize = 8;
@@ -20,12 +20,15 @@ pub(crate) struct Ring {
     head: Head,
     latest: u64,
     erases: u32,
+    /// Pages, by the last six bits of their number, on which something torn lies between or behind the
+    /// entries: there each entry's tag must say that it is one.
+    torn: u64,
 }
 
 impl Ring {
     pub(crate) const fn new() -> Self {
         let head = Head { generation: 0, number: 0, hash: [0; 32] };
-        Self { first: 1, last: 0, end: 0, head, latest: 0, erases: 0 }
+        Self { first: 1, last: 0, end: 0, head, latest: 0, erases: 0, torn: 0 }
     }
 
     pub(crate) fn erases(&self) -> u32 {
@@ -92,13 +95,19 @@ impl Ring {
     ) -> Result<u32, StoreError> {
         let mut next = Some(first);
         let (head, latest) = (&mut self.head, &mut self.latest);
-        self.end = Self::visit_page(on, page, &mut |entry| {
+        let area = on.layout.ring(page);
+        let mut whole = area.start.saturating_add(size::<F>(PAGE));
+        self.end = Self::visit_page(on, page, &mut |entry, record| {
+            whole = if record.at == whole { record.end::<F>() } else { 0 };
             next =
                 next.filter(|next| entry.number == u64::from(*next)).and_then(|n| n.checked_add(1));
             (head.number, head.hash) = (entry.number, entry.hash);
             head.generation = head.generation.max(entry.generation);
             *latest = entry.at;
         })?;
+        if whole != self.end {
+            self.torn |= 1 << (page % 64);
+        }
         next.ok_or(StoreError::Damaged)
     }
 
@@ -119,13 +128,42 @@ impl Ring {
         Ok(Some((record.number, erases, first)))
     }
 
-    /// Shows every entry that is there, the oldest first.
+    /// Shows the entries whose beginning, as [`Entry::peek`] reads it, is wanted; the oldest first.
     pub(super) fn visit<F: Flash>(
         &self,
         on: &mut Opened<'_, F>,
+        want: &dyn Fn(&Entry<'_>) -> bool,
         show: &mut dyn FnMut(&Entry<'_>),
     ) -> Result<(), StoreError> {
-        (self.first..=self.last).try_for_each(|page| Self::visit_page(on, page, show).map(drop))
+        for page in self.first..=self.last {
+            if self.torn >> (page % 64) & 1 == 0 {
+                self.visit_whole(on, page, want, show)?;
+            } else {
+                Self::visit_page(on, page, &mut |entry, _| show(entry))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`Self::visit_page`], of a page without torn entries, and without reading what is not wanted.
+    fn visit_whole<F: Flash>(
+        &self,
+        on: &mut Opened<'_, F>,
+        page: u32,
+        want: &dyn Fn(&Entry<'_>) -> bool,
+        show: &mut dyn FnMut(&Entry<'_>),
+    ) -> Result<(), StoreError> {
+        let area = on.layout.ring(page);
+        let mut at = area.start.saturating_add(size::<F>(PAGE));
+        let mut first = [0; PIECE];
+        while let Some(record) = on.peek(Area { start: at, end: area.end }, &mut first)? {
+            at = record.end::<F>();
+            if want(&Entry::peek(record.number.into(), &first)?) {
+                let mut buffer = [0; MAX_ENTRY];
+                show(&Entry::parse(record.number.into(), on.load(&record, &mut buffer)?)?);
+            }
+        }
+        Ok(())
     }
 
     /// Shows the entries of a page; gives the place behind them. By a pointer, and not for each purpose
@@ -133,7 +171,7 @@ impl Ring {
     fn visit_page<F: Flash>(
         on: &mut Opened<'_, F>,
         page: u32,
-        show: &mut dyn FnMut(&Entry<'_>),
+        show: &mut dyn FnMut(&Entry<'_>, &Record),
     ) -> Result<u32, StoreError> {
         let area = on.layout.ring(page);
         let mut at = area.start.saturating_add(size::<F>(PAGE));
@@ -147,7 +185,7 @@ impl Ring {
                 return Err(StoreError::Damaged);
             }
             let text = buffer.get(..record.length.into()).ok_or(StoreError::Damaged)?;
-            show(&Entry::parse(record.number.into(), text)?);
+            show(&Entry::parse(record.number.into(), text)?, &record);
         }
         Ok(end)
     }
@@ -191,7 +229,7 @@ impl Ring {
         let number = self.last.checked_add(1).ok_or(StoreError::Full)?;
         if number.saturating_sub(self.first) >= on.layout.ring {
             let mut counts = false;
-            Self::visit_page(on, self.first, &mut |entry| {
+            Self::visit_page(on, self.first, &mut |entry, _| {
                 counts |= entry.at.saturating_add(MAX_WINDOW.into()) > now
                     || entry.expires.saturating_add(MARGIN) >= now;
             })?;
@@ -215,6 +253,7 @@ impl Ring {
         let record = Record { at: area.start, slot: slots::PAGE, length: PAGE as u16, number };
         on.append(record, &text)?;
         (self.last, self.end) = (number, record.end::<F>());
+        self.torn &= !(1 << (number % 64));
         self.erases = self.erases.max(erases);
         Ok(())
     }

@@ -9,7 +9,7 @@ use quorate_core::wire;
 
 use super::{Confirmed, KeyEntry, Public};
 use crate::MAX_HOLDERS;
-use crate::device::{Engine, Way, Work};
+use crate::device::{Engine, Known, Way, Work};
 use crate::message::{self, Confirm, KeyActive};
 use crate::platform::Platform;
 use crate::store::{MAX_KEYS, Part, Slot};
@@ -35,14 +35,9 @@ impl<P: Platform> Engine<'_, P> {
     #[inline(never)]
     pub(super) fn begin_confirming(&mut self, number: u8, buffer: &mut [u8]) -> Option<()> {
         let public = self.known.load_public(number, buffer)?;
-        let own = self.own_confirmation(number, buffer)?;
+        let own = self.known.own_confirmation(number, buffer)?;
         *self.work = Work::Confirm(Confirming { number, public, own, others: Vec::new() });
         Some(())
-    }
-
-    pub(crate) fn own_confirmation(&mut self, number: u8, buffer: &mut [u8]) -> Option<Confirmed> {
-        let slot = Slot::Key(number, Part::Confirmation);
-        wire::decode(self.known.store.load(slot, buffer).ok()??).ok()
     }
 
     #[inline(never)]
@@ -143,7 +138,7 @@ impl<P: Platform> Engine<'_, P> {
     /// Checks the whole certificate at once, every signature a single time; nothing if one is false.
     #[inline(never)]
     fn activate(&mut self, number: u8, entry: KeyEntry) -> Option<()> {
-        let (Work::Confirm(confirming), Some(network)) = (&mut *self.work, &self.known.network)
+        let (Work::Confirm(confirming), Some(network)) = (&mut *self.work, &*self.known.network)
         else {
             return None;
         };
@@ -202,5 +197,12 @@ impl<P: Platform> Engine<'_, P> {
                 return;
             }
         }
+    }
+}
+
+impl<P: Platform> Known<'_, P> {
+    pub(crate) fn own_confirmation(&mut self, number: u8, buffer: &mut [u8]) -> Option<Confirmed> {
+        let slot = Slot::Key(number, Part::Confirmation);
+        wire::decode(self.store.load(slot, buffer).ok()??).ok()
     }
 }

@@ -19,6 +19,7 @@ use quorate_core::schnorr::Tweak;
 use quorate_core::session::{Header, Protocol};
 use zeroize::Zeroizing;
 
+use super::member::open_key;
 use super::{Engine, Stage};
 use crate::device::Work;
 use crate::journal;
@@ -92,9 +93,10 @@ impl<P: Platform> Engine<'_, P> {
         let mut buffer = room();
         let number = reading.number;
         let public = self.known.load_public(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
-        let opened = self.open_key::<G>(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
-        let key = FrostKey::of(&public, &opened).map_err(|_| Rejection::Fault)?;
-        drop(opened);
+        let mut opened = Box::new(None);
+        open_key::<P, G>(&mut self.known, number, &mut buffer[..], &mut opened);
+        let opened = opened.as_ref().as_ref().ok_or(Rejection::Fault)?;
+        let key = FrostKey::of(&public, opened).map_err(|_| Rejection::Fault)?;
         let (tweak, message) = (Tweak::None, reading.digest);
         let terms = frost::SignTerms { session, quorum, coordinator, tweak, message };
         let impossible = Rejection::BadRequest("the quorum is not possible with FROST");

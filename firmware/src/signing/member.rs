@@ -11,7 +11,7 @@ use quorate_core::session::{Abort, Header};
 use quorate_core::wire;
 use zeroize::Zeroize as _;
 
-use super::{Engine, Stage};
+use super::{Engine, Known, Stage};
 use crate::channels::Taken;
 use crate::device::Work;
 use crate::judge::Reading;
@@ -24,10 +24,17 @@ use crate::{MAX_HOLDERS, MAX_NONCE_KEYS, MAX_QUORUM};
 type Salts = Vec<(PartyId, [u8; 32]), MAX_HOLDERS>;
 type Key<G> = OpenedKey<G, MAX_HOLDERS, MAX_NONCE_KEYS>;
 
-/// A session of one scheme, with the opened key.
+/// A session of one scheme, with the opened key. Both are made where they stay, one after the other.
 pub(super) struct Member<S: Scheme> {
-    key: Key<S::Group>,
-    signer: Signer<S, MAX_QUORUM>,
+    key: Option<Key<S::Group>>,
+    signer: Option<Signer<S, MAX_QUORUM>>,
+}
+
+impl<S: Scheme> Member<S> {
+    #[inline(always)]
+    fn empty() -> Self {
+        Self { key: None, signer: None }
+    }
 }
 
 /// A session.
@@ -60,10 +67,25 @@ enum Took {
     Failed(&'static str),
 }
 
+/// A chip can be made to compute wrongly.
+const GUARD: Guard = Guard::Recompute;
+
 impl<S: Scheme> Member<S> {
+    /// Derives this party's nonce point, once the key is there.
+    #[inline(never)]
+    fn begin(
+        &mut self,
+        signer: impl FnOnce(&Key<S::Group>) -> Result<Signer<S, MAX_QUORUM>, SignError>,
+    ) -> Result<(), Rejection<'static>> {
+        let key = self.key.as_ref().ok_or(Rejection::Fault)?;
+        self.signer = Some(signer(key).map_err(|error| refused(&error))?);
+        Ok(())
+    }
+
     #[inline(never)]
     fn take_nonce(&mut self, from: PartyId, bytes: &[u8], out: &mut [u8; MAX_MESSAGE]) -> Took {
-        match self.signer.handle_nonce(&self.key, from, bytes) {
+        let (Some(key), Some(signer)) = (&self.key, &mut self.signer) else { return Took::Dropped };
+        match signer.handle_nonce(key, from, bytes) {
             Ok(None) => Took::Waits,
             Ok(Some(share)) => match share.encode(out) {
                 Ok(bytes) => Took::Share(bytes.len()),
@@ -97,57 +119,42 @@ impl<P: Platform> Engine<'_, P> {
         salts: &Salts,
         buffer: &mut [u8],
     ) -> Result<(), Rejection<'static>> {
-        let Reading { suite, derivation, digest, .. } = *reading;
+        let Reading { number, suite, derivation, digest, .. } = *reading;
         let signing = self.signing(slot).ok_or(Rejection::Fault)?;
         let (coordinator, salt) = (signing.coordinator, signing.salt);
         let tweak = Tweak::None;
-        macro_rules! member {
-            ($kind:ident, $new:path, $terms:expr) => {{
-                let key = self.open_key(reading.number, buffer).ok_or(Rejection::Fault)?;
-                let signer = $new(&key, $terms, salts, &salt, Guard::Recompute);
-                Running::$kind(Member { signer: signer.map_err(|error| refused(&error))?, key })
-            }};
-        }
-        let running = match suite {
-            Suite::EcdsaSecp256k1 => {
+        let known = &mut self.known;
+        let Work::Sign(slots) = &mut *self.work else { return Err(Rejection::Fault) };
+        let signing = slots.get_mut(slot).and_then(Option::as_mut).ok_or(Rejection::Fault)?;
+        signing.stage = Stage::Running(match suite {
+            Suite::EcdsaSecp256k1 => Running::Ecdsa(Member::empty()),
+            Suite::SchnorrSecp256k1 => Running::Bip340(Member::empty()),
+            #[cfg(feature = "ed25519")]
+            Suite::SchnorrEd25519 => Running::Ed25519(Member::empty()),
+            _ => return Err(Rejection::Fault),
+        });
+        let Stage::Running(running) = &mut signing.stage else { return Err(Rejection::Fault) };
+        each!(running, one => open_key(known, number, buffer, &mut one.key));
+        let message = digest;
+        match running {
+            Running::Ecdsa(one) => {
                 let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest };
-                member!(Ecdsa, Signer::<Ecdsa<Secp256k1>, MAX_QUORUM>::guarded, terms)
+                one.begin(|key| Signer::<Ecdsa<_>, _>::guarded(key, terms, salts, &salt, GUARD))
             }
-            Suite::SchnorrSecp256k1 => {
-                let message = digest;
+            Running::Bip340(one) => {
                 let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-                member!(
-                    Bip340,
-                    Signer::<Schnorr<SchnorrSecp256k1, [u8; 32]>, MAX_QUORUM>::guarded,
-                    terms
-                )
+                one.begin(|key| {
+                    Signer::<Schnorr<_, _>, _>::guarded(key, terms, salts, &salt, GUARD)
+                })
             }
             #[cfg(feature = "ed25519")]
-            Suite::SchnorrEd25519 => {
-                let message = digest;
+            Running::Ed25519(one) => {
                 let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-                member!(
-                    Ed25519,
-                    Signer::<Schnorr<quorate_core::curve::Ed25519, [u8; 32]>, MAX_QUORUM>::guarded,
-                    terms
-                )
+                one.begin(|key| {
+                    Signer::<Schnorr<_, _>, _>::guarded(key, terms, salts, &salt, GUARD)
+                })
             }
-            _ => return Err(Rejection::Fault),
-        };
-        self.signing(slot).ok_or(Rejection::Fault)?.stage = Stage::Running(running);
-        Ok(())
-    }
-
-    /// The share of a key, checked against what this party confirmed.
-    #[inline(never)]
-    pub(super) fn open_key<G: Group>(&mut self, number: u8, buffer: &mut [u8]) -> Option<Key<G>> {
-        let me = self.known.network.as_ref()?.me;
-        let public: Public = self.known.load_public(number, buffer)?;
-        let own: Confirmed = self.own_confirmation(number, buffer)?;
-        let found = self.known.store.load(Slot::Key(number, Part::Share), buffer).ok()??;
-        let record: Record = wire::decode(found).ok()?;
-        buffer.zeroize();
-        OpenedKey::open(&public, me, record, &own).ok()
+        }
     }
 
     /// R1, to all other members and to the coordinator.
@@ -157,7 +164,8 @@ impl<P: Platform> Engine<'_, P> {
         let Stage::Running(running) = &signing.stage else { return None };
         let receivers = quorum.with(signing.coordinator);
         let mut first = [0; MAX_MESSAGE];
-        let length = each!(running, one => one.signer.nonce_message(&mut first)).ok()?.len();
+        let length =
+            each!(running, one => one.signer.as_ref()?.nonce_message(&mut first)).ok()?.len();
         let bytes = first.get(..length)?;
         for to in receivers.iter() {
             self.send(to, &Carrier { bytes });
@@ -180,8 +188,8 @@ impl<P: Platform> Engine<'_, P> {
                 Stage::Frost(_) => {}
                 Stage::Accepted => waits = true,
                 Stage::Running(running) => {
-                    let named = each!(running, one => *one.signer.session());
-                    if named == header.session {
+                    let named = each!(running, one => one.signer.as_ref().map(|s| *s.session()));
+                    if named == Some(header.session) {
                         let took = each!(running, one => one.take_nonce(from, bytes, &mut share));
                         done = Some((slot, signing.coordinator, took));
                     }
@@ -201,4 +209,24 @@ impl<P: Platform> Engine<'_, P> {
         }
         Some(Taken::Yes)
     }
+}
+
+/// The share of a key, checked against what this party confirmed; nothing if it is not that.
+#[inline(never)]
+pub(super) fn open_key<P: Platform, G: Group>(
+    known: &mut Known<'_, P>,
+    number: u8,
+    buffer: &mut [u8],
+    place: &mut Option<Key<G>>,
+) {
+    let mut open = || {
+        let me = known.network.as_ref()?.me;
+        let public: Public = known.load_public(number, buffer)?;
+        let own: Confirmed = known.own_confirmation(number, buffer)?;
+        let found = known.store.load(Slot::Key(number, Part::Share), buffer).ok()??;
+        let mut record: Record = wire::decode(found).ok()?;
+        OpenedKey::open_in(place, &public, me, &mut record, &own).ok()
+    };
+    let _ = open();
+    buffer.zeroize();
 }

@@ -19,7 +19,7 @@ impl<P: Platform> Engine<'_, P> {
     pub(super) fn announce_head(&mut self) -> Option<()> {
         let journal::Head { generation, number, hash } = self.known.store.head().ok()?;
         let (open, network) = (self.open.as_ref()?, self.known.network.as_ref()?);
-        let certificate = open.certificate(network.me, open.certified?.1);
+        let certificate = open.certificate(network.me, open.certified.1);
         let mut head =
             SignedHead { certificate, generation, number, hash, signature: Bytes64([0; 64]) };
         head.signature = open.session_key.sign(&head.digest(&network.id));

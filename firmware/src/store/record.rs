@@ -117,7 +117,7 @@ impl<'f, F: Flash> Reader<'f, F> {
             let from = self.block.get(self.next..self.filled).unwrap_or_default();
             let count = from.len().min(out.len());
             let (to, rest) = out.split_at_mut(count);
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+            to.copy_from_slice(from.get(..count).unwrap_or_default());
             self.next = self.next.wrapping_add(count);
             out = rest;
         }
@@ -148,7 +148,8 @@ impl<'f, F: Flash> Writer<'f, F> {
         while !bytes.is_empty() {
             let room = self.block.get_mut(self.used..).unwrap_or_default();
             let (now, rest) = bytes.split_at(room.len().min(bytes.len()));
-            room.iter_mut().zip(now).for_each(|(to, from)| *to = *from);
+            let (room, _) = room.split_at_mut(now.len());
+            room.copy_from_slice(now);
             self.used = self.used.wrapping_add(now.len());
             bytes = rest;
             if self.used == BLOCK {
@@ -246,7 +247,15 @@ fn read<F: Flash>(
     area: Area,
     text: &mut [u8],
 ) -> Result<Option<(Record, [u8; TAG])>, StoreError> {
-    let mut reader = Reader::new(flash, area);
+    read_on(&mut Reader::new(flash, area), keys, area, text)
+}
+
+fn read_on<F: Flash>(
+    reader: &mut Reader<'_, F>,
+    keys: &Keys,
+    area: Area,
+    text: &mut [u8],
+) -> Result<Option<(Record, [u8; TAG])>, StoreError> {
     let header = reader.array()?;
     let Some(record) = Record::parse(area.start, header) else { return Ok(None) };
     if record.end::<F>() > area.end {
@@ -291,6 +300,27 @@ pub(crate) fn load<'b, F: Flash>(
     }
 }
 
+/// What begins at the start of `area` and is known to be whole, and the first of its text. It is not
+/// authenticated: that was done when the store was opened.
+pub(crate) fn peek<F: Flash>(
+    flash: &mut F,
+    keys: &Keys,
+    area: Area,
+    first: &mut [u8; PIECE],
+) -> Result<Option<Record>, StoreError> {
+    let some = size::<F>(PIECE).min(area.end.saturating_sub(area.start));
+    if (some as usize) < HEADER + NONCE + PIECE {
+        return Ok(None);
+    }
+    let end = area.start.wrapping_add(some);
+    let mut reader = Reader::new(flash, Area { start: area.start, end });
+    let Some(record) = Record::parse(area.start, reader.array()?) else { return Ok(None) };
+    let nonce = reader.array()?;
+    reader.read(first)?;
+    keys.peek(&nonce, first);
+    Ok(Some(record))
+}
+
 /// The header of the record that was found at `at`.
 pub(crate) fn header<F: Flash>(flash: &mut F, at: u32) -> Result<Record, StoreError> {
     let mut header = [0; HEADER];
@@ -318,8 +348,11 @@ pub(crate) fn find<F: Flash>(
             at = at.wrapping_add(length);
             continue;
         }
-        at = at.wrapping_add(blank & !(F::UNIT - 1));
-        if let Some((record, _)) = read(flash, keys, Area { start: at, end: area.end }, text)? {
+        let blank = blank & !(F::UNIT - 1);
+        at = at.wrapping_add(blank);
+        reader.next = blank as usize;
+        let found = read_on(&mut reader, keys, Area { start: at, end: area.end }, text)?;
+        if let Some((record, _)) = found {
             *written = record.end::<F>();
             return Ok(Some(record));
         }

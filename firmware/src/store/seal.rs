@@ -15,7 +15,7 @@ pub(super) const HEADER: usize = 8;
 pub(super) const NONCE: usize = 12;
 pub(super) const TAG: usize = 16;
 /// A text is sealed and opened in pieces of so many bytes; only the last may be shorter.
-pub(super) const PIECE: usize = 64;
+pub(crate) const PIECE: usize = 64;
 
 /// What comes from the root.
 pub(super) struct Keys {
@@ -45,6 +45,13 @@ impl Keys {
         let nonce = digest.first_chunk().copied().unwrap_or_default();
         digest.zeroize();
         nonce
+    }
+
+    /// Opens the first piece of a text, and asks for no tag.
+    pub(super) fn peek(&self, nonce: &[u8; NONCE], piece: &mut [u8; PIECE]) {
+        let mut stream = ChaCha20::new(self.seal.expose().into(), nonce.into());
+        stream.seek(64u32);
+        stream.apply_keystream(piece);
     }
 
     pub(super) fn cipher(&self, header: &[u8; HEADER], nonce: &[u8; NONCE]) -> Cipher {

@@ -1,5 +1,5 @@
 //! `quorate device`: what an operator does with a device that holds a share. The relay must not run meanwhile,
-//! but for `status`: a line has room for one.
+//! for a line has room for one; but `status` and `readmit` go through it.
 
 mod line;
 
@@ -36,22 +36,14 @@ pub(super) enum DeviceVerb {
     /// Set another PIN
     ChangePin(ChangeArgs),
     /// Accept that the device was put back to an earlier state, and that what it had counted since is lost; needs
-    /// its button
-    Readmit(UnlockArgs),
+    /// its button. Its relay must run: it is from its peers that the device knows
+    Readmit,
     /// Erase everything in the device, its share too; needs its button, and no PIN
     Wipe(WipeArgs),
 }
 
 #[derive(Args, Debug)]
 pub(super) struct InitArgs {
-    #[command(flatten)]
-    line: LineArgs,
-    #[command(flatten)]
-    pin: PinArgs,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct UnlockArgs {
     #[command(flatten)]
     line: LineArgs,
     #[command(flatten)]
@@ -98,7 +90,7 @@ pub(super) fn device(global: &Global, verb: &DeviceVerb) -> Result<(), CommandEr
         DeviceVerb::Init(args) => init(global, args),
         DeviceVerb::Join(args) => join(global, args),
         DeviceVerb::ChangePin(args) => change_pin(global, args),
-        DeviceVerb::Readmit(args) => readmit(global, args),
+        DeviceVerb::Readmit => readmit(global),
         DeviceVerb::Wipe(args) => wipe(global, args),
     }
 }
@@ -272,18 +264,26 @@ fn change_pin(global: &Global, args: &ChangeArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn readmit(global: &Global, args: &UnlockArgs) -> Result<(), CommandError> {
-    let pin = args.pin.read(global)?;
+fn readmit(global: &Global) -> Result<(), CommandError> {
     if !global.json {
         eprintln!("press the device's button to accept what was lost");
     }
-    let generation = with_device(global, &args.line, async |device| {
-        unlock(device, &pin).await?;
-        device.order(&Request::Readmit, PERSON).await?;
-        Ok(device.status().await?.log.0)
-    })?;
+    let client = global.operator()?;
+    client.readmit_device()?;
+    // How it stands is asked of it in turn.
+    let until = std::time::Instant::now() + ANSWER;
+    let generation = loop {
+        let device = client.relay_status()?.device;
+        match device.and_then(|device| device.status) {
+            Some(status) if !status.rolled_back => break status.generation,
+            _ if std::time::Instant::now() > until => {
+                return Err(DeviceError::Refused(Refused::RolledBack).into());
+            }
+            _ => std::thread::sleep(std::time::Duration::from_millis(50)),
+        }
+    };
     let text = format!(
-        "the device takes part again when its relay runs: generation {generation} of its log has begun, and its limits count as spent for one window"
+        "the device takes part again: generation {generation} of its log has begun, and its limits count as spent for one window"
     );
     global.print(&json!({ "readmitted": true, "generation": generation }), &text);
     Ok(())

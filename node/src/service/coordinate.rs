@@ -2,7 +2,7 @@
 //! salts, and give up or go on. It is trusted with nothing; [`super::quorum`] has the rest.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use quorate_core::ecdsa::{Combiner, Salt};
 use quorate_core::hash::Digest;
@@ -28,6 +28,9 @@ pub(super) const MORE_ATTEMPTS: usize = 3;
 /// Requests that this party coordinates at a time.
 const MAX_COORDINATIONS: usize = 256;
 
+/// A device that could not take part is asked again after this.
+const AGAIN: Duration = Duration::from_millis(300);
+
 /// One session of one request, as its coordinator sees it.
 pub(super) struct Coordination {
     pub(super) request: Vec<u8>,
@@ -36,6 +39,8 @@ pub(super) struct Coordination {
     pub(super) holders: PartySet,
     pub(super) accepted: BTreeMap<PartyId, Salt>,
     pub(super) rejected: BTreeMap<PartyId, Rejection>,
+    /// Devices that could not take part yet, and why; they are asked again then.
+    pub(super) again: BTreeMap<PartyId, (Option<Instant>, Rejection)>,
     /// Not connected; they are asked when their link comes up.
     pub(super) unreachable: PartySet,
     pub(super) running: Option<(PartySet, Box<Combiner<Curve, MAX_QUORUM>>)>,
@@ -95,6 +100,11 @@ pub(super) fn to_error(reason: &Rejection, party: PartyId) -> ServiceError {
             ServiceError::Hsm { reason, exit: Exit::Hsm.code() }
         }
     }
+}
+
+/// Whether a device may say another thing in a moment: it has to hear some peers before it takes part.
+fn is_not_yet(reason: &Rejection) -> bool {
+    matches!(reason, Rejection::Failed(_) | Rejection::Busy)
 }
 
 impl Coordination {
@@ -167,7 +177,11 @@ impl Coordination {
         let away =
             self.unreachable.iter().map(|party| (party.number(), "not connected".to_owned()));
         let silent = self.undecided();
-        let silent = silent.iter().map(|party| (party.number(), "no answer in time".to_owned()));
+        let why = |party: PartyId| match self.again.get(&party) {
+            Some((_, reason)) => describe(reason),
+            None => "no answer in time".to_owned(),
+        };
+        let silent = silent.iter().map(|party| (party.number(), why(party)));
         rejected.chain(away).chain(silent).collect()
     }
 
@@ -291,6 +305,7 @@ impl Service {
             holders: holders.parties(),
             accepted: BTreeMap::new(),
             rejected,
+            again: BTreeMap::new(),
             unreachable,
             running: None,
             need: holders.quorum(),
@@ -366,11 +381,17 @@ impl Service {
     }
 
     pub(super) fn handle_reject(&mut self, from: PartyId, session: Digest, reason: Rejection) {
+        let is_device = self.membership.is_device(from.number());
+        let soon = self.clock.instant() + AGAIN;
         let Some(c) = self.coordinations.get_mut(&session) else { return };
         if !c.holders.contains(from) {
             return;
         }
         tracing::info!(party = %from, reason = describe(&reason), "a party does not sign");
+        if is_device && c.running.is_none() && is_not_yet(&reason) {
+            c.again.insert(from, (Some(soon), reason));
+            return;
+        }
         let failed = matches!(reason, Rejection::Failed(_));
         c.accepted.remove(&from);
         c.rejected.insert(from, reason);
@@ -427,7 +448,24 @@ impl Service {
         }
     }
 
+    /// Devices that were not ready, after a restart or while they asked about something else.
+    fn ask_devices_again(&mut self, at: Instant) {
+        let mut due = Vec::new();
+        for c in self.coordinations.values_mut().filter(|c| c.running.is_none()) {
+            for (party, (when, _)) in &mut c.again {
+                if when.take_if(|when| *when <= at).is_some() {
+                    let (nonce, request) = (c.nonce, c.request.clone());
+                    due.push((*party, PeerMessage::ProposeSign { nonce, request }));
+                }
+            }
+        }
+        for (party, proposal) in due {
+            self.send(party, proposal);
+        }
+    }
+
     pub(super) fn expire_coordinations(&mut self, at: Instant) {
+        self.ask_devices_again(at);
         let late: Vec<Digest> = self
             .coordinations
             .iter()

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod chains;
+mod device;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};

@@ -120,6 +120,7 @@ fn answers() -> Vec<Form> {
         last_error: None,
         refused: 1,
         last_refusal: Some("a message".to_owned()),
+        rolled_back: false,
     };
     let status = Status {
         open_shares: 1,

@@ -163,7 +163,8 @@ impl Node {
         wait_for("the node is ready", || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "party {} stopped: {}", self.party, self.log());
-            self.client().status().ok()
+            let client = self.client();
+            client.status().map(drop).or_else(|_| client.relay_status().map(drop)).ok()
         });
     }
 

@@ -68,11 +68,8 @@ pub fn run(map: &Map) -> ! {
     person.show("Quorate");
     let mut link = Uart::new(uart(0));
     link.set_wakes(true);
-    let parts =
-        Parts { link, flash, noise, person, clock, firmware: image::digest() };
-    let Some(room) = cortex_m::singleton!(: Room = Room::new()) else {
-        panic!("a board has one device")
-    };
+    let parts = Parts { link, flash, noise, person, clock, firmware: image::digest() };
+    let Some(room) = room() else { panic!("a board has one device") };
     let Ok(mut device) = Device::<Board>::new(parts, room) else {
         panic!("the flash does not work")
     };
@@ -81,4 +78,19 @@ pub fn run(map: &Map) -> ! {
         device.note_stack(image::stack_used());
         clock::sleep();
     }
+}
+
+/// The large part of the device. It is in RAM from the start: on its way there it would not fit on the stack.
+struct Place(core::cell::UnsafeCell<Room>);
+
+// SAFETY: only `room` takes it, once.
+unsafe impl Sync for Place {}
+
+static ROOM: Place = Place(core::cell::UnsafeCell::new(Room::new()));
+
+fn room() -> Option<&'static mut Room> {
+    // Only the first to ask gets it.
+    cortex_m::singleton!(: () = ())?;
+    // SAFETY: this is the only place that takes it, and comes here once.
+    Some(unsafe { &mut *ROOM.0.get() })
 }

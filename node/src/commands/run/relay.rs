@@ -45,6 +45,9 @@ pub(super) fn run(
     guard.check().map_err(SealingError::Hsm)?;
     let pin = source.read("PIN of the device: ")?;
     let identity = open_secrets(&place, &config)?.identity;
+    let token = std::fs::read_to_string(place.operator_token())
+        .map(zeroize::Zeroizing::new)
+        .map_err(|e| CommandError::local("the operator token", e))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -59,11 +62,14 @@ pub(super) fn run(
             Network::start(membership, config.party, &identity, config.listen, Timing::default())
                 .await?;
         let (shown, (stop, stopped)) = (Shown::default(), watch::channel(false));
-        let api = crate::api::serve(listener, router(shown.clone()), raised(stopped));
+        let (order, orders) = tokio::sync::mpsc::channel(1);
+        let router = router(shown.clone(), order, token.trim());
+        let api = crate::api::serve(listener, router, raised(stopped));
         let api = tokio::spawn(api);
         announce(global, &config, &network, &line.to_string());
         let signals = asked_to_stop()?;
-        let relay = Relay { network: network.clone(), events, expected, line, pin, guard, shown };
+        let relay =
+            Relay { network: network.clone(), events, expected, line, pin, guard, shown, orders };
         let ended = relay.run(signals).await;
         tracing::info!("stopping");
         let _ = stop.send(true);

@@ -1,0 +1,175 @@
+//! A group of parties in one program, which makes a key and has nonces of it.
+#![allow(dead_code, reason = "each program uses a part of it")]
+
+use cortex_m::peripheral::SYST;
+use cortex_m::peripheral::syst::SystClkSource;
+use heapless::Vec;
+use quorate_core::curve::{Group, Suite};
+use quorate_core::dkg::{Dkg, Output, Peer, SessionKey, SessionSigner as _};
+use quorate_core::key::{Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord};
+use quorate_core::party::{Holders, PartyId, PartySet};
+use quorate_core::secret::{HedgedRng, SecretBytes};
+
+/// Chips serve groups of up to seven, with T = 3.
+pub(crate) const HOLDERS: usize = 7;
+/// C(6, 2).
+pub(crate) const NONCE_KEYS: usize = 15;
+/// 2T−1.
+pub(crate) const QUORUM: usize = 5;
+
+pub(crate) type Run<G> = Dkg<G, HOLDERS, NONCE_KEYS>;
+pub(crate) type Key<G> = OpenedKey<G, HOLDERS, NONCE_KEYS>;
+pub(crate) type Confirmed = Confirmation<HOLDERS, NONCE_KEYS>;
+pub(crate) type Record = ShareRecord<HOLDERS, NONCE_KEYS>;
+pub(crate) type Public = PublicKey<HOLDERS>;
+
+/// The host's debugger stops here: what follows is measured.
+#[inline(never)]
+pub(crate) fn measured_from_here() {
+    core::hint::black_box(1);
+}
+
+/// And here: it is over.
+#[inline(never)]
+pub(crate) fn measured_to_here() {
+    core::hint::black_box(2);
+}
+
+/// Ticks of the system timer, over several stretches.
+#[derive(Default)]
+pub(crate) struct Meter {
+    pub(crate) ticks: u32,
+}
+
+impl Meter {
+    /// Starts the timer; it counts down from 2^24.
+    pub(crate) fn start_timer(mut timer: SYST) {
+        timer.set_clock_source(SystClkSource::Core);
+        timer.set_reload(0x00ff_ffff);
+        timer.clear_current();
+        timer.enable_counter();
+    }
+
+    pub(crate) fn time<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        measured_from_here();
+        let start = SYST::get_current();
+        let result = work();
+        let end = SYST::get_current();
+        measured_to_here();
+        self.ticks += start.wrapping_sub(end) & 0x00ff_ffff;
+        result
+    }
+}
+
+/// All that a key generation leaves.
+pub(crate) struct Made {
+    pub(crate) public: Public,
+    pub(crate) records: Vec<Record, HOLDERS>,
+    pub(crate) words: Vec<Confirmed, HOLDERS>,
+    pub(crate) signers: Vec<SessionKey, HOLDERS>,
+}
+
+pub(crate) fn party(number: usize) -> PartyId {
+    PartyId::new(number as u16).unwrap()
+}
+
+pub(crate) fn terms(suite: Suite, n: u8, threshold: u8) -> KeyTerms {
+    let holders = Holders::new(PartySet::first(n), threshold).unwrap();
+    KeyTerms { suite, network: [1; 16], key: [2; 16], epoch: 0, holders, context: [3; 32] }
+}
+
+/// Key generation by all of n; `meter` counts the work of the first.
+#[inline(never)]
+pub(crate) fn generate<G: Group>(n: u8, threshold: u8, meter: &mut Meter) -> Made {
+    let terms = terms(G::SUITE, n, threshold);
+    let parties = terms.holders.parties();
+    let signers: Vec<SessionKey, HOLDERS> =
+        parties.iter().map(|id| SessionKey::new(&SecretBytes::new([id.number() as u8; 32]))).collect();
+    let peers: Vec<Peer, HOLDERS> =
+        parties.iter().zip(&signers).map(|(id, signer)| signer.peer(id)).collect();
+    let mut runs: Vec<Run<G>, HOLDERS> = Vec::new();
+    for (id, signer) in parties.iter().zip(&signers) {
+        let hedge = SecretBytes::new([9; 32]);
+        let mut rng = HedgedRng::new(&[id.number() as u8; 32], &hedge, &[7; 32], 1);
+        let mut new = || Run::<G>::new(terms, [7; 32], id, &peers, signer, &mut rng);
+        let run = if runs.is_empty() { meter.time(new) } else { new() };
+        let _ = runs.push(run.unwrap());
+    }
+    let mut made: Vec<Option<(Public, Record)>, HOLDERS> = (0..n).map(|_| None).collect();
+    let mut buffer = [0; 4096];
+    while made.iter().any(Option::is_none) {
+        for me in 0..usize::from(n) {
+            step(&mut runs, &signers, me, &mut made[me], &mut buffer, meter);
+        }
+    }
+    let public = made[0].as_ref().unwrap().0.clone();
+    let records: Vec<Record, HOLDERS> = made.into_iter().map(|one| one.unwrap().1).collect();
+    let mut words = Vec::new();
+    for ((id, record), signer) in parties.iter().zip(&records).zip(&signers) {
+        let sign = || Confirmed::signed(&public, id, record, |digest| signer.sign(digest));
+        let word = if words.is_empty() { meter.time(sign) } else { sign() };
+        let _ = words.push(word);
+    }
+    Made { public, records, words, signers }
+}
+
+/// What is due, without the bytes.
+enum Next {
+    Nothing,
+    Persist,
+    Failed,
+    Send(Option<PartyId>, usize),
+}
+
+/// Puts out all that is due at one party, and gives it to the others.
+#[inline(never)]
+fn step<G: Group>(
+    runs: &mut Vec<Run<G>, HOLDERS>,
+    signers: &[SessionKey],
+    me: usize,
+    made: &mut Option<(Public, Record)>,
+    buffer: &mut [u8],
+    meter: &mut Meter,
+) {
+    loop {
+        let mut next = || match runs[me].poll_output(&signers[me], buffer).unwrap() {
+            None => Next::Nothing,
+            Some(Output::Persist) => Next::Persist,
+            Some(Output::Failed(_)) => Next::Failed,
+            Some(Output::Send { to, bytes }) => Next::Send(to, bytes.len()),
+        };
+        let next = if me == 0 { meter.time(next) } else { next() };
+        let (to, length) = match next {
+            Next::Nothing => return,
+            Next::Persist => {
+                *made = runs[me].take_key();
+                return;
+            }
+            Next::Failed => panic!("the key generation failed"),
+            Next::Send(to, length) => (to, length),
+        };
+        for other in (0..runs.len()).filter(|other| *other != me) {
+            if to.is_some_and(|to| to != party(other + 1)) {
+                continue;
+            }
+            let bytes = &buffer[..length];
+            let mut take = || runs[other].handle_message(party(me + 1), bytes, &signers[other]);
+            let taken = if other == 0 { meter.time(take) } else { take() };
+            taken.unwrap();
+        }
+    }
+}
+
+/// The key of one party, opened.
+#[inline(never)]
+pub(crate) fn open<G: Group>(made: &Made, place: usize, record: Record) -> Key<G> {
+    Key::<G>::open(&made.public, party(place + 1), record, &made.words[place]).unwrap()
+}
+
+/// A copy, which a record does not otherwise give.
+#[inline(never)]
+pub(crate) fn copied(record: &Record) -> Record {
+    let mut bytes = [0; 1024];
+    let bytes = quorate_core::wire::encode(record, &mut bytes).unwrap();
+    quorate_core::wire::decode(bytes).unwrap()
+}

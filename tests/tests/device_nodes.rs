@@ -1,0 +1,169 @@
+//! A party in a device among real nodes: three nodes and a relay as processes, linked by real TLS, and the firmware
+//! behind the relay, with a person before its screen.
+
+// The lints recognise tests by their attribute only, and would refuse all that the tests share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+// Modules of a test are nobody's interface.
+#![allow(unreachable_pub)]
+
+#[path = "device_nodes/hosted.rs"]
+mod hosted;
+// Shared with tests that use more of it.
+#[allow(dead_code)]
+#[path = "support/node_process.rs"]
+mod node_process;
+#[path = "device_nodes/scene.rs"]
+mod scene;
+#[path = "device_nodes/tap.rs"]
+mod tap;
+
+use serde_json::json;
+
+use node_process::wait_for;
+use quorate_tests::transaction::judge;
+use scene::{CHIP, RECIPIENT, STRANGER, Scene};
+use tap::{Lie, Way};
+
+#[test]
+fn a_device_is_a_party_like_others() {
+    let mut scene = Scene::with_key();
+    // Without party 3 nobody can sign but 1, 2 and the device.
+    scene.nodes[2].stop();
+    let from = scene.chip.shown();
+    let small = scene.sign(1, RECIPIENT, "0.0001ether").object();
+    assert_eq!(small["signers"], json!([1, 2, CHIP]));
+    assert_eq!(
+        judge(small["raw_transaction"].as_str().unwrap()).sender,
+        scene.address.to_lowercase()
+    );
+    assert!(scene.chip.find(from, "SIGN?").is_none(), "nobody is asked about what is allowed");
+
+    let (signed, screen) =
+        scene.while_asked("SIGN?", true, |scene| scene.sign(2, RECIPIENT, "0.01ether").object());
+    assert_eq!(
+        judge(signed["raw_transaction"].as_str().unwrap()).sender,
+        scene.address.to_lowercase()
+    );
+    assert_eq!(signed["signers"], json!([1, 2, CHIP]));
+    let shown = screen.to_lowercase();
+    assert!(shown.contains("0.01 eth") && shown.contains(&RECIPIENT.to_lowercase()), "{screen}");
+
+    let (refused, _) =
+        scene.while_asked("SIGN?", false, |scene| scene.sign(1, RECIPIENT, "0.02ether").error(5));
+    assert_eq!(refused["party"], CHIP, "{refused}");
+    let from = scene.chip.shown();
+    scene.sign(1, STRANGER, "0.01ether").error(5);
+    assert!(scene.chip.find(from, "SIGN?").is_none(), "nobody is asked about what is denied");
+    scene.nobody_is_blamed();
+}
+
+#[test]
+fn a_relay_and_a_device_may_go_and_come_back() {
+    let mut scene = Scene::with_key();
+    scene.nodes[2].stop();
+    scene.relay.stop();
+    scene.wait_for_chip(false);
+    let away = scene.sign(1, RECIPIENT, "0.0001ether");
+    away.message(7, &["party 4"]);
+    scene.relay.start();
+    scene.wait_for_chip(true);
+    scene.sign(1, RECIPIENT, "0.0001ether").object();
+
+    // The power is cut while the device asks; it asks again when it is back, and the same call ends well.
+    let from = scene.chip.shown();
+    std::thread::scope(|scope| {
+        let asked = &scene.nodes[0];
+        let request = scene.request(RECIPIENT, "0.01ether");
+        let signing = scope.spawn(move || asked.ask(&request));
+        wait_for("it asks", || scene.chip.find(from, "SIGN?"));
+        scene.chip.cut();
+        scene.chip.switch_on();
+        scene.chip.answer(0, "SIGN?", true);
+        signing.join().unwrap().object();
+    });
+    let status = scene.relay.ask(&["device", "status"]).object();
+    assert_eq!(
+        (&status["connected"], &status["device"]["status"]["unlocked"]),
+        (&json!(true), &json!(true))
+    );
+    scene.nobody_is_blamed();
+}
+
+#[test]
+fn a_relay_that_lies_is_noticed_and_costs_a_channel() {
+    let mut scene = Scene::with_key();
+    scene.nodes[2].stop();
+    for way in [Way::ToDevice, Way::FromDevice] {
+        for lie in [Lie::Alter, Lie::Drop, Lie::Replay] {
+            scene.tap.lie(way, lie);
+            // It may come out well in the end: what is lost is asked for again.
+            let said = scene.sign(1, RECIPIENT, "0.0001ether");
+            println!(
+                "{way:?} {lie:?}: {} {}",
+                said.code,
+                said.stderr.lines().last().unwrap_or_default()
+            );
+            wait_for("the lie was told", || scene.tap.has_lied().then_some(()));
+            let noticed = wait_for("it is noticed", || {
+                // What is missing shows when something follows it.
+                let _ = scene.sign(2, RECIPIENT, "0.0001ether");
+                let logs = [0, 1].map(|node| scene.nodes[node].log()).concat();
+                let lines = logs.lines().filter(|line| {
+                    line.contains("what came from the device of party 4 is not what it said")
+                        || line.contains("the device of party 4 has no channel any more")
+                });
+                let lines: Vec<String> = lines.map(str::to_owned).collect();
+                (lines.len() > scene.noticed).then_some(lines)
+            });
+            println!("noticed: {}", noticed.last().unwrap());
+            scene.noticed = noticed.len();
+            scene.wait_for_chip(true);
+            let signed = scene.sign(2, RECIPIENT, "0.0001ether").object();
+            assert_eq!(signed["signers"], json!([1, 2, CHIP]));
+        }
+    }
+    scene.nobody_is_blamed();
+}
+
+#[test]
+fn a_device_that_was_put_back_waits_for_its_operator() {
+    let mut scene = Scene::with_key();
+    scene.nodes[2].stop();
+    scene.sign(1, RECIPIENT, "0.0001ether").object();
+    let before = scene.chip.snapshot();
+    scene.sign(1, RECIPIENT, "0.0001ether").object();
+    scene.chip.cut();
+    scene.chip.restore(&before);
+    scene.chip.switch_on();
+    scene.wait_for_chip(true);
+    wait_for("its peers tell it", || {
+        let status = scene.relay.ask(&["device", "status"]).object();
+        (status["device"]["status"]["rolled_back"] == true).then_some(())
+    });
+    assert_ne!(scene.sign(1, RECIPIENT, "0.0001ether").code, 0);
+    scene.readmit();
+    scene.wait_for_chip(true);
+    let signed = scene.sign(1, RECIPIENT, "0.0001ether").object();
+    assert_eq!(signed["signers"], json!([1, 2, CHIP]));
+}
+
+#[test]
+fn a_wrong_pin_is_tried_once() {
+    let mut scene = Scene::with_key();
+    scene.relay.stop();
+    let tries = |scene: &Scene| {
+        let status = scene.relay.ask(&["device", "status"]).object();
+        status["device"]["status"]["pin_tries"].as_u64().unwrap()
+    };
+    let before = tries(&scene);
+    scene.write_pin("not that one");
+    let wrong = scene.relay.ask(&["run"]);
+    wrong.message(11, &["the PIN is wrong", "It is not tried again"]);
+    assert_eq!(tries(&scene), before - 1);
+    let held = scene.relay.ask(&["run"]);
+    held.message(11, &["no PIN was tried"]);
+    assert_eq!(tries(&scene), before - 1);
+    let joined = scene.relay.ask(&["device", "init"]);
+    joined.message(15, &["has an identity already"]);
+    scene.relay.ask(&["device", "wipe"]).message(2, &["--accept-loss"]);
+}
