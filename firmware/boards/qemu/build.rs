@@ -10,8 +10,8 @@ const BOARDS: [(&str, u32, u32); 2] = [
 ];
 /// Kilobytes of flash, of RAM, and of those for the stack. It lies below all else: past its end there is
 /// no memory, and so no overflow that nobody notices.
-const BASE: [u32; 3] = [400, 96, 48];
-const FULL: [u32; 3] = [220, 96, 16];
+const BASE: [u32; 3] = [400, 256, 160];
+const FULL: [u32; 3] = [400, 256, 160];
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");

@@ -66,8 +66,9 @@ pub fn run(map: &Map) -> ! {
     let flash = unsafe { Flash::new(map.flash) };
     let mut person = Terminal::new(Uart::new(uart(2)));
     person.show("Quorate");
-    let parts =
-        Parts { link: Uart::new(uart(0)), flash, noise, person, clock, firmware: image::digest() };
+    let mut link = Uart::new(uart(0));
+    link.set_wakes(true);
+    let parts = Parts { link, flash, noise, person, clock, firmware: image::digest() };
     let Some(room) = room() else { panic!("a board has one device") };
     let Ok(mut device) = Device::<Board>::new(parts, room) else {
         panic!("the flash does not work")

@@ -3,7 +3,7 @@
 use core::convert::Infallible;
 
 use embedded_io::{ErrorType, Read, ReadReady, Write, WriteReady};
-use quorate_firmware::platform::{self, NoiseFailed};
+use quorate_firmware::platform::{self, Clock as _, NoiseFailed};
 
 use crate::clock::{Timer, sleep};
 
@@ -15,8 +15,10 @@ const DIVISOR: usize = 0x10;
 
 const STATE_SENDING: u32 = 1;
 const STATE_RECEIVED: u32 = 1 << 1;
-/// Both directions, and an interrupt for each byte that comes.
-const CONTROL_ON: u32 = 0b1011;
+/// Both directions.
+const CONTROL_ON: u32 = 0b0011;
+/// An interrupt for each byte that comes.
+const CONTROL_WAKES: u32 = 0b1000;
 
 /// A register of a device.
 pub(crate) fn read(address: usize) -> u32 {
@@ -40,6 +42,12 @@ impl Uart {
         write(base + DIVISOR, 16);
         write(base + CONTROL, CONTROL_ON);
         Self(base)
+    }
+
+    /// Whether a byte that comes ends a sleep. One that is not taken would end every sleep.
+    pub fn set_wakes(&mut self, wakes: bool) {
+        write(self.0 + CONTROL, CONTROL_ON | if wakes { CONTROL_WAKES } else { 0 });
+        write(self.0 + INTERRUPTS, 0b11);
     }
 
     /// The next byte, if one has come.
@@ -122,22 +130,30 @@ impl Noise {
     }
 }
 
+impl Noise {
+    fn sample(&mut self) -> Result<u8, NoiseFailed> {
+        let start = self.clock.millis();
+        loop {
+            if let Some(byte) = self.uart.take() {
+                return Ok(byte);
+            }
+            if self.clock.millis().saturating_sub(start) > SILENCE {
+                return Err(NoiseFailed);
+            }
+            sleep();
+        }
+    }
+}
+
 impl platform::Noise for Noise {
     fn samples(&mut self, samples: &mut [u8]) -> Result<(), NoiseFailed> {
-        use platform::Clock as _;
-
-        for sample in samples {
-            let start = self.clock.millis();
-            *sample = loop {
-                if let Some(byte) = self.uart.take() {
-                    break byte;
-                }
-                if self.clock.millis().saturating_sub(start) > SILENCE {
-                    return Err(NoiseFailed);
-                }
-                sleep();
-            };
-        }
-        Ok(())
+        // There is always more noise, and it may come at any other time.
+        self.uart.set_wakes(true);
+        let filled = samples.iter_mut().try_for_each(|sample| {
+            *sample = self.sample()?;
+            Ok(())
+        });
+        self.uart.set_wakes(false);
+        filled
     }
 }
