@@ -5,6 +5,9 @@
 //! The device may lose its power at any moment: then a call ends with [`Failed::Gone`], and
 //! [`ChipGroup::connect`] begins again with what there is by then. All that it ever said to anybody is kept.
 
+// Test code, though not in `#[test]` functions: it must be loud.
+#![allow(clippy::panic)]
+
 mod coordinate;
 mod hosted;
 mod link;

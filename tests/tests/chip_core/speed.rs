@@ -76,7 +76,7 @@ fn work_on_a_chip_keeps_its_budgets() {
             name = begun;
         }
         let Some(ticks) = line.strip_prefix("ticks ") else { continue };
-        let instructions = ticks.parse::<u64>().unwrap() * TICK >> SHIFT;
+        let instructions = (ticks.parse::<u64>().unwrap() * TICK) >> SHIFT;
         let stack =
             stacks.iter().filter(|(of, _)| of == name).map(|(_, depth)| *depth).max().unwrap_or(0);
         // As measured on real chips: 1.3 cycles an instruction.
