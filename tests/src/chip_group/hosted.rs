@@ -266,7 +266,7 @@ impl HostedDevice {
             clock: Ticks(Rc::clone(&millis)),
             firmware: [0xf1; 32],
         };
-        // As on a chip, where it is a static: it is never given back.
+        // A device that is switched off cannot free its room; there are few in a test.
         let room = Box::leak(Box::new(Room::new()));
         let device = Box::new(Device::new(parts, room).map_err(|_| Gone)?);
         let (flash, decoder, said) = (flash.clone(), Box::new(Decoder::new()), VecDeque::new());
