@@ -92,9 +92,10 @@ fn index(bytes: &[u8], i: usize) -> u32 {
     })
 }
 
-/// All ones if the two are equal, else 0.
+/// All ones if the two are equal, else 0; both are small.
 fn mask(a: u32, b: u32) -> u32 {
-    u32::from(a.ct_eq(&b).unwrap_u8()).wrapping_neg()
+    // Only 0 has a negative predecessor.
+    (((a ^ b).wrapping_sub(1) as i32) >> 31) as u32
 }
 
 /// The point of an index; for 0 any point.
