@@ -13,6 +13,10 @@ use crate::message::{self, Head, Message, Recall, SignedHead, kind as kinds};
 use crate::platform::Platform;
 use crate::store::Slot;
 
+/// A nonce of no session that is known waits so long for its start, milliseconds; if that never comes, what
+/// the same party sent after it must not wait.
+const HOLD: u64 = 1000;
+
 /// What became of a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Taken {
@@ -136,12 +140,18 @@ impl<P: Platform> Engine<'_, P> {
             self.misbehaved(from);
             return Ok(());
         };
-        if self.dispatch(from, kind, inbox) == Taken::Later {
-            if let Some(Way::Open(channel)) = self.peer(from).map(|peer| &mut peer.way) {
+        let taken = self.dispatch(from, kind, inbox);
+        let now = self.known.millis();
+        let Some(peer) = self.peer(from) else { return Ok(()) };
+        if taken == Taken::Later {
+            let since = *peer.held.get_or_insert(now);
+            let patient = kind != kinds::SIGNING || now.saturating_sub(since) < HOLD;
+            if let (true, Way::Open(channel)) = (patient, &mut peer.way) {
                 channel.put_back();
+                return Err(Refused::Later(from));
             }
-            return Err(Refused::Later(from));
         }
+        peer.held = None;
         Ok(())
     }
 

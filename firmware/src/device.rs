@@ -202,6 +202,8 @@ pub(crate) struct Peer {
     /// Its log was shown to be shorter than it had been.
     pub(crate) distrusted: bool,
     pub(crate) told: Option<Told>,
+    /// Since when its next frame is put back, milliseconds.
+    pub(crate) held: Option<u64>,
 }
 
 /// How far the channel to a party is.
@@ -315,7 +317,7 @@ impl<P: Platform> Known<'_, P> {
 
 impl Peer {
     fn new(party: PartyId) -> Self {
-        Self { party, way: Way::Closed, heard: false, distrusted: false, told: None }
+        Self { party, way: Way::Closed, heard: false, distrusted: false, told: None, held: None }
     }
 }
 

@@ -7,7 +7,7 @@ mod member;
 mod witness;
 
 use heapless::Vec;
-use quorate_core::device::link::{Event, MAX_MESSAGE};
+use quorate_core::device::link::MAX_MESSAGE;
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::policy::Confirmation;
@@ -40,6 +40,8 @@ pub(crate) struct Signing {
     /// Milliseconds.
     deadline: u64,
     confirmation: Confirmation,
+    /// What is signed, once it has started.
+    digest: Digest,
     stage: Stage,
 }
 
@@ -114,6 +116,7 @@ impl<P: Platform> Engine<'_, P> {
             salt: [0; 32],
             deadline: u64::MAX,
             confirmation: Confirmation::NotAsked,
+            digest: [0; 32],
             stage: Stage::Asking,
         });
         let _ = signing.request.extend_from_slice(request);
@@ -261,7 +264,7 @@ impl<P: Platform> Engine<'_, P> {
         counted?;
         self.announce_head().ok_or(Rejection::Fault)?;
         self.send_nonce(slot, quorum).ok_or(Rejection::Fault)?;
-        self.event(Event::Signed(reading.digest));
+        self.signing(slot).ok_or(Rejection::Fault)?.digest = reading.digest;
         Ok(())
     }
 

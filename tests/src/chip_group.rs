@@ -5,6 +5,9 @@
 //! The device may lose its power at any moment: then a call ends with [`Failed::Gone`], and
 //! [`ChipGroup::connect`] begins again with what there is by then. All that it ever said to anybody is kept.
 
+// Test code, though not in `#[test]` functions: it must be loud.
+#![allow(clippy::panic)]
+
 mod coordinate;
 mod hosted;
 mod link;
@@ -212,7 +215,6 @@ impl<L: DeviceLink> ChipGroup<L> {
             reply => return Err(Failed::Session(format!("unlock: {reply:?}"))),
         }
         self.link = Some(link);
-        self.queue.clear();
         let hosts: Vec<PartyId> = self.parties.keys().copied().collect();
         for host in &hosts {
             self.peer_up(*host)?;
@@ -256,7 +258,10 @@ impl<L: DeviceLink> ChipGroup<L> {
     /// The device has no power any more; sessions that were under way come to nothing.
     pub fn disconnect(&mut self) -> Option<L> {
         self.wires.values_mut().for_each(Wire::drop_all);
-        self.queue.clear();
+        // What was said by then reaches the others; what they answer does not reach the device.
+        while let Some((from, to, message)) = self.queue.pop_front() {
+            self.deliver(from, to, message);
+        }
         self.makings.clear();
         self.signings.clear();
         self.link.take()
@@ -327,23 +332,14 @@ impl<L: DeviceLink> ChipGroup<L> {
             })
     }
 
-    /// Whether some host party holds a share of the key, pending or active.
+    /// Whether the device has said that it holds its share: then it is there after a power cut too.
     #[must_use]
-    pub fn is_kept(&self, key: &[u8; 16]) -> bool {
-        self.parties.values().any(|party| party.keys.contains_key(key))
-    }
-
-    /// Whether all host parties that would hold the key hold it, pending or active: then all wait for the device.
-    #[must_use]
-    pub fn is_pending_at_all(&self, key: &[u8; 16]) -> bool {
-        let kept = |party: &PartyId| {
-            self.parties.get(party).is_some_and(|party| party.keys.contains_key(key))
+    pub fn has_confirmed(&self, key: &[u8; 16]) -> bool {
+        let confirms = |message: &PeerMessage| match message {
+            PeerMessage::Confirm { key: named, .. } => named == key,
+            _ => false,
         };
-        let found = self.parties.values().find_map(|party| party.keys.get(key));
-        found.is_some_and(|found| {
-            let hosts = found.public.terms.holders.parties().without(self.device);
-            hosts.iter().all(|party| kept(&party))
-        })
+        self.said.iter().any(|(_, message)| confirms(message))
     }
 
     /// Who asks: policies name it.

@@ -1,6 +1,9 @@
 //! The emulator under a debugger: it runs to places in a program, and its memory and registers are read and
 //! written. GDB's remote protocol, as far as that needs it.
 
+// Test code, though not in `#[test]` functions: it must be loud.
+#![allow(clippy::panic)]
+
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -70,7 +73,7 @@ impl Debugger {
             }
         };
         let _ = stream.set_read_timeout(Some(Duration::from_secs(120)));
-        let mut debugger = Self { emulator, stream, output, folder: folder };
+        let mut debugger = Self { emulator, stream, output, folder };
         // Single registers are for debuggers alone that have asked which there are.
         let asked = debugger.ask(b"qXfer:features:read:target.xml:0,400");
         assert!(asked.is_ok(), "the emulator does not answer");
@@ -118,7 +121,8 @@ impl Debugger {
                 byte => packet.push(byte),
             }
         }
-        (self.byte()?, self.byte()?);
+        self.byte()?;
+        self.byte()?;
         self.stream.write_all(b"+").map_err(|_| Lost)?;
         Ok(packet)
     }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "chip_core/constant_time.rs"]
+mod constant_time;
 #[path = "chip_core/faults.rs"]
 mod faults;
 #[path = "chip_core/speed.rs"]

@@ -215,8 +215,8 @@ fn power_cuts_lose_nothing_that_was_said() {
             Err(Failed::Gone) => {
                 cut += 1;
                 restart(&mut group);
-                // Whoever has confirmed has kept its share; what nobody has confirmed is nowhere.
-                if group.is_kept(&key) && group.is_pending_at_all(&key) {
+                // What the device has confirmed it has kept.
+                if group.has_confirmed(&key) {
                     group.finish_key(&key).unwrap();
                 }
             }

@@ -20,7 +20,7 @@ pub struct P256;
 
 impl Group for P256 {
     const SUITE: Suite = Suite::EcdsaP256;
-    sec1_group!();
+    sec1_group!(ProjectivePoint::mul_by_generator);
 
     fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
         ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b)

@@ -1,14 +1,14 @@
 //! What secp256k1 and P-256 share: the same code over the two RustCrypto crates, whose names are alike.
 //! The macros take the names from the file that they are used in.
 
-/// The items of [`super::Group`] that follow from a SEC1 curve's crate.
+/// The items of [`super::Group`] that follow from a SEC1 curve's crate. `mul_base` multiplies its generator.
 macro_rules! sec1_group {
-    () => {
+    ($mul_base:path) => {
         type Scalar = Scalar;
         type Point = ProjectivePoint;
 
         fn mul_base(scalar: &Scalar) -> ProjectivePoint {
-            ProjectivePoint::mul_by_generator(scalar)
+            $mul_base(scalar)
         }
 
         fn mul(point: &ProjectivePoint, scalar: &Scalar) -> ProjectivePoint {

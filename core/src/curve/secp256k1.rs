@@ -1,5 +1,7 @@
 //! secp256k1 by `k256`.
 
+mod comb;
+
 use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use k256::ecdsa::{Signature, VerifyingKey};
 use k256::elliptic_curve::bigint::{Encoding as _, U512};
@@ -57,9 +59,18 @@ fn constant(hex: &str) -> Scalar {
     <Scalar as Reduce<U256>>::reduce(U256::from_be_hex(hex))
 }
 
+/// The library has tables of its own with `std`, too large for a chip.
+fn mul_base(scalar: &Scalar) -> ProjectivePoint {
+    if cfg!(feature = "std") {
+        ProjectivePoint::mul_by_generator(scalar)
+    } else {
+        comb::mul_base(scalar)
+    }
+}
+
 impl Group for Secp256k1 {
     const SUITE: Suite = Suite::EcdsaSecp256k1;
-    sec1_group!();
+    sec1_group!(mul_base);
 
     fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
         // On a chip, tables for twice as many points would take too much stack.

@@ -15,6 +15,7 @@ use crate::{MAX_HOLDERS, MAX_NONCE_KEYS};
 type Of<G> = Dkg<G, MAX_HOLDERS, MAX_NONCE_KEYS>;
 
 /// A run; it is large, and stays where it began.
+#[allow(clippy::large_enum_variant, reason = "no allocator: they share one place")]
 pub(super) enum Run {
     Ecdsa(Option<Of<Secp256k1>>),
     Bip340(Option<Of<SchnorrSecp256k1>>),

@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1, Suite};
+use quorate_core::device::link::Event;
 use quorate_core::ecdsa::{self, Ecdsa};
 use quorate_core::key::OpenedKey;
 use quorate_core::nonce::{Failure, Guard, MAX_MESSAGE, Scheme, SignError, Signer};
@@ -203,7 +204,9 @@ impl<P: Platform> Engine<'_, P> {
             Some((slot, to, Took::Share(length))) => {
                 let bytes = share.get(..length)?;
                 self.send(to, &Carrier { bytes });
+                let digest = self.signing(slot)?.digest;
                 self.drop_session(slot);
+                self.event(Event::Signed(digest));
             }
             Some((slot, _, Took::Failed(what))) => self.reject(slot, Rejection::Failed(what)),
         }

@@ -284,6 +284,22 @@ fn changed_flash_is_noticed() {
     assert!(noticed > 1500, "{noticed}");
 }
 
+/// The last entry of a page looks torn then, and the next page tells that it was whole.
+#[test]
+fn no_entry_can_be_taken_out_at_a_pages_end() {
+    let mut flash = FlashSimulator::<1>::new(PAGES, 1);
+    let mut store = open(&mut flash);
+    for number in 1..=70 {
+        store.release(&release(number, 1000)).unwrap();
+    }
+    let start = store.layout.ring(1).start as usize;
+    drop(store);
+    let page = &mut flash.bytes[start..][..PAGE];
+    let last = page.iter().rposition(|byte| *byte != 0xff).unwrap();
+    page[last - 20] ^= 1;
+    assert_eq!(Store::open(&mut flash).unwrap().fault(), Some(StoreError::Damaged));
+}
+
 #[test]
 fn records_cannot_be_swapped_or_taken_out() {
     let mut flash = FlashSimulator::<1>::new(PAGES, 1);

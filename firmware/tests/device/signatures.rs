@@ -155,7 +155,7 @@ fn a_limit_is_counted_by_the_device_itself_and_outlives_a_power_cut() {
         }
     }
     let only_small = payment(1, TO, ETHER, 11);
-    // The rule with the button has no limit: so it is asked.
+    // The other rule would need the button, and nobody asks for more than the first that allows.
     assert_eq!(refused(&mut world, 11, &only_small), "denied: window");
     // A request that was counted is not counted again.
     let again = payment(1, TO, ETHER, 3);
@@ -416,4 +416,31 @@ fn messages_of_nonsense_are_dropped_and_the_next_good_one_works() {
     let request = payment(1, TO, ETHER / 8, 2);
     let session = propose_signature(&mut world, 2, &request);
     finish(&mut world, &key, session, &request);
+}
+
+#[test]
+fn a_nonce_of_no_session_holds_up_what_follows_it_for_a_second_and_no_longer() {
+    let (mut world, key) = treasury();
+    let request = payment(1, TO, ETHER / 8, 1);
+    let session = propose_signature(&mut world, 1, &request);
+    let salt = accepted_salt(&mut world, &session);
+    let (_, hosts) = ecdsa_hosts(&key, Derivation::Root, [5; 32], salt);
+    // Of another session, which has ended here.
+    let stray = hosts.nonces().swap_remove(0).1;
+    world.node(id(1)).send(&message::Signing { bytes: &stray });
+    let (combiner, hosts) = ecdsa_hosts(&key, Derivation::Root, digest_of(&request), salt);
+    drop(combiner);
+    let salts = super::group::salts(salt);
+    let quorum = super::group::quorum();
+    world.node(id(1)).send(&message::StartSign { session, quorum, salts });
+    world.pump();
+    world.pass(900);
+    assert_eq!(world.node(id(1)).frames.len(), 2);
+    world.pass(200);
+    assert_eq!(world.node(id(1)).frames.len(), 0);
+    for (from, bytes) in hosts.nonces() {
+        world.node(from).send(&message::Signing { bytes: &bytes });
+    }
+    world.pump();
+    device_messages(&mut world);
 }

@@ -26,6 +26,7 @@ pub(super) enum News {
     Message(Vec<u8>),
 }
 
+#[expect(clippy::large_enum_variant, reason = "one a peer, and it stays where it is")]
 enum State {
     /// There is no link to the relay.
     Away,

@@ -83,8 +83,10 @@ pub(crate) fn terms(suite: Suite, n: u8, threshold: u8) -> KeyTerms {
 pub(crate) fn generate<G: Group>(n: u8, threshold: u8, meter: &mut Meter) -> Made {
     let terms = terms(G::SUITE, n, threshold);
     let parties = terms.holders.parties();
-    let signers: Vec<SessionKey, HOLDERS> =
-        parties.iter().map(|id| SessionKey::new(&SecretBytes::new([id.number() as u8; 32]))).collect();
+    let signers: Vec<SessionKey, HOLDERS> = parties
+        .iter()
+        .map(|id| SessionKey::new(&SecretBytes::new([id.number() as u8; 32])))
+        .collect();
     let peers: Vec<Peer, HOLDERS> =
         parties.iter().zip(&signers).map(|(id, signer)| signer.peer(id)).collect();
     let mut runs: Vec<Run<G>, HOLDERS> = Vec::new();

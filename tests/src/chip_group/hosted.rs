@@ -14,7 +14,7 @@ use embedded_storage::nor_flash::{
 };
 use quorate_core::device::frame::{self, Decoder};
 use quorate_core::device::link::{Event, Request, ToDevice};
-use quorate_firmware::device::{Device, Parts};
+use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::{Button, Clock, Noise, NoiseFailed, Person, Platform};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
@@ -241,7 +241,7 @@ impl Platform for Machine {
 
 /// A device within the process. Its time goes on by a millisecond whenever it is looked after.
 pub struct HostedDevice {
-    device: Box<Device<Machine>>,
+    device: Box<Device<'static, Machine>>,
     flash: Flash,
     wires: Shared<Wires>,
     desk: Shared<Desk>,
@@ -266,7 +266,9 @@ impl HostedDevice {
             clock: Ticks(Rc::clone(&millis)),
             firmware: [0xf1; 32],
         };
-        let device = Box::new(Device::new(parts).map_err(|_| Gone)?);
+        // A board has one for ever, in its memory.
+        let room = Box::leak(Box::new(Room::new()));
+        let device = Box::new(Device::new(parts, room).map_err(|_| Gone)?);
         let (flash, decoder, said) = (flash.clone(), Box::new(Decoder::new()), VecDeque::new());
         Ok(Self { device, flash, wires, desk, millis, decoder, said, last: 0 })
     }

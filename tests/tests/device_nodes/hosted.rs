@@ -14,7 +14,7 @@ use embedded_io::{ErrorType as IoErrorType, Read, ReadReady, Write};
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, ReadNorFlash, check_erase, check_read, check_write,
 };
-use quorate_firmware::device::{Device, Parts};
+use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::{Button, Clock, Noise, NoiseFailed, Person, Platform};
 
 use crate::node_process::wait_for;
@@ -256,7 +256,8 @@ fn run(listener: &TcpListener, flash: Flash, desk: Somebody, off: &AtomicBool) {
         clock: SinceBoot(Instant::now()),
         firmware: [0xf1; 32],
     };
-    let mut device = Box::new(Device::<Machine>::new(parts).unwrap());
+    let mut room = Box::new(Room::new());
+    let mut device = Box::new(Device::<Machine>::new(parts, &mut room).unwrap());
     while !off.load(Ordering::Relaxed) {
         if let Ok((host, _)) = listener.accept() {
             host.set_nonblocking(false).unwrap();

@@ -68,10 +68,11 @@ fn each_member(value: &Value, path: &str, visit: &mut dyn FnMut(&str, &str) -> D
         match name.as_str() {
             "not" | "elsewhere" => each_member(value, &path, visit)?,
             "all" | "any" => each_of(value, &path, visit)?,
-            "at_least" => match value.get("of") {
-                Some(of) => each_of(of, &format!("{path}.of"), visit)?,
-                None => {}
-            },
+            "at_least" => {
+                if let Some(of) = value.get("of") {
+                    each_of(of, &format!("{path}.of"), visit)?;
+                }
+            }
             _ => {}
         }
     }

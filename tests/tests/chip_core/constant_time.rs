@@ -1,0 +1,44 @@
+//! The same number of instructions for every secret.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate_tests::debugger::Debugger;
+
+use super::image;
+
+/// An instruction takes 64 nanoseconds, and so more than a tick of the timer.
+const SHIFT: u32 = 6;
+const TICK: f64 = 40.0;
+const SECRETS: usize = 24;
+
+#[test]
+fn work_with_secrets_takes_the_same_instructions_for_all_of_them() {
+    let mut chip = Debugger::start(&image("measure"), SHIFT, &[("task", b"c")]);
+    chip.limit(Duration::from_secs(120));
+    assert_eq!(chip.run().unwrap(), None);
+    let printed = chip.printed();
+    assert!(printed.ends_with("end\n"), "{printed}");
+    let mut counts = BTreeMap::<&str, Vec<i64>>::new();
+    for (name, ticks) in printed.lines().filter_map(|line| line.split_once(": ")) {
+        let instructions = ticks.parse::<f64>().unwrap() * TICK / f64::from(1 << SHIFT);
+        counts.entry(name).or_default().push(instructions.round() as i64);
+    }
+    let mut of_kind = BTreeMap::<&str, usize>::new();
+    for (name, counts) in &counts {
+        let spread = counts.iter().max().unwrap() - counts.iter().min().unwrap();
+        println!(
+            "{name:44} {:10} instructions, {:2} secrets, spread {spread}",
+            counts[0],
+            counts.len()
+        );
+        // What is public may show, and the timer's reading is to the nearest instruction.
+        match *name {
+            "variable-time control" => assert!(spread > 100_000, "{counts:?}"),
+            _ => assert!(spread <= 1, "{name}: {counts:?}"),
+        }
+        *of_kind.entry(name.split(',').next().unwrap()).or_default() += counts.len();
+    }
+    assert_eq!(of_kind.len(), 8, "{of_kind:?}");
+    assert!(of_kind.values().all(|count| *count == SECRETS), "{of_kind:?}");
+}
