@@ -44,10 +44,11 @@ impl Service {
     }
 
     fn leave_sessions_with(&mut self, party: PartyId) {
-        let left = self.participations.extract_if(.., |_, p| p.runs_with(party));
+        let left = self.participations.iter().filter(|(_, p)| p.runs_with(party));
         let left: Vec<(Digest, PartyId)> =
-            left.map(|(session, participation)| (session, participation.coordinator)).collect();
+            left.map(|(session, participation)| (*session, participation.coordinator)).collect();
         for (session, coordinator) in left {
+            self.participations.remove(&session);
             let reason = Rejection::Failed(format!("party {party}: {ROLLED_BACK}"));
             self.send(coordinator, PeerMessage::RejectSign { session, reason });
         }
