@@ -73,7 +73,12 @@ impl Device {
         // Whatever half a frame the device has of somebody who was here before ends with this.
         device.write_all(&[0]).await?;
         let mut entropy = zeroize::Zeroizing::new([0; 32]);
-        getrandom::getrandom(entropy.as_mut_slice()).map_err(|_| DeviceError::Randomness)?;
+        let mut first = [0; 4];
+        getrandom::getrandom(entropy.as_mut_slice())
+            .and_then(|()| getrandom::getrandom(&mut first))
+            .map_err(|_| DeviceError::Randomness)?;
+        // What may still come is an answer to nothing that is asked here.
+        device.last = u32::from_le_bytes(first) >> 1;
         let (min, max) = VERSIONS;
         let id = device.send(&Request::Hello { min, max, entropy: *entropy }).await?;
         let hello = async {

@@ -253,7 +253,7 @@ impl Serving<'_> {
         events: &mut mpsc::Receiver<Event>,
         orders: &mut mpsc::Receiver<Order>,
     ) -> Result<(), DeviceError> {
-        let mut next_status = Instant::now() + STATUS_EVERY;
+        let mut next_status = Instant::now();
         loop {
             if self.waiting.is_none() {
                 if Instant::now() >= next_status {

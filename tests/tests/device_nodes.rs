@@ -81,11 +81,11 @@ fn a_relay_and_a_device_may_go_and_come_back() {
         scene.chip.answer(0, "SIGN?", true);
         signing.join().unwrap().object();
     });
-    let status = scene.relay.ask(&["device", "status"]).object();
-    assert_eq!(
-        (&status["connected"], &status["device"]["status"]["unlocked"]),
-        (&json!(true), &json!(true))
-    );
+    wait_for("the relay shows how it is", || {
+        let status = scene.relay.ask(&["device", "status"]).object();
+        let unlocked = status["device"]["status"]["unlocked"] == true;
+        (status["connected"] == true && unlocked).then_some(())
+    });
     scene.nobody_is_blamed();
 }
 

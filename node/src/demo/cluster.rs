@@ -282,8 +282,13 @@ impl Cluster {
             init.extend(["--device-tcp".into(), format!("127.0.0.1:{port}")]);
             init.extend(["--device-pin-file".into(), pin]);
         }
+        let config = node.folder.join(crate::config::FILE);
         self.nodes.push(node);
-        self.command(party, &init).map(drop)
+        self.command(party, &init)?;
+        match &self.chip {
+            Some(_) => be_patient(&config).map_err(|e| local("a node's configuration", e)),
+            None => Ok(()),
+        }
     }
 
     /// A token of its own for each party, with a random PIN in a file.
@@ -489,6 +494,13 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// An emulated chip takes its time on a machine that does much else.
+fn be_patient(config: &Path) -> std::io::Result<()> {
+    let lines = "\n[deadlines]\nkey_ms = 60000\naccept_ms = 10000\nsign_ms = 20000\n";
+    let mut file = fs::OpenOptions::new().append(true).open(config)?;
+    std::io::Write::write_all(&mut file, lines.as_bytes())
 }
 
 fn copy_all(from: &Path, to: &Path) -> std::io::Result<()> {

@@ -75,9 +75,19 @@ impl DeviceError {
     #[must_use]
     pub fn passes(&self) -> bool {
         match self {
-            Self::Refused(refused) => {
-                matches!(refused, Refused::Busy | Refused::Frame(_) | Refused::HelloFirst)
-            }
+            Self::Refused(refused) => !matches!(
+                refused,
+                Refused::WrongPin { .. }
+                    | Refused::PinTooSoon { .. }
+                    | Refused::PinLength
+                    | Refused::Wiped
+                    | Refused::NotInitialized
+                    | Refused::NotJoined
+                    | Refused::Version { .. }
+                    | Refused::Entropy
+                    | Refused::Storage
+                    | Refused::Unsupported
+            ),
             Self::Other(_) | Self::Randomness | Self::PinHeld(_) => false,
             _ => true,
         }

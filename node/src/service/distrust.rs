@@ -44,8 +44,9 @@ impl Service {
     }
 
     fn leave_sessions_with(&mut self, party: PartyId) {
-        let with_it = self.participations.iter().filter(|(_, p)| p.runs_with(party));
-        let left: Vec<(Digest, PartyId)> = with_it.map(|(s, p)| (*s, p.coordinator)).collect();
+        let left = self.participations.iter().filter(|(_, p)| p.runs_with(party));
+        let left: Vec<(Digest, PartyId)> =
+            left.map(|(session, participation)| (*session, participation.coordinator)).collect();
         for (session, coordinator) in left {
             self.participations.remove(&session);
             let reason = Rejection::Failed(format!("party {party}: {ROLLED_BACK}"));

@@ -65,7 +65,7 @@ fn a_power_cut_loses_no_key() {
         let said = group.said.iter().any(|(_, said)| matches!(said, PeerMessage::Confirm { .. }));
         assert!(keys == 1 || !said, "a key that it confirmed is lost");
         group.connect(chip, PIN).unwrap();
-        if said && group.is_pending_at_all(&key) {
+        if said && group.has_confirmed(&key) {
             group.finish_key(&key).unwrap();
             finished += usize::from(!was_active);
             sign(&mut group, &key, "after it").unwrap();
