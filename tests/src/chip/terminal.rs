@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// How long a person waits for something to appear.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A screen has no more pages.
-const PAGES: usize = 8;
+/// How long the person looks for a question that is said to be there.
+const ATTENTION: Duration = Duration::from_secs(10);
 
 type Screens = Arc<(Mutex<Vec<String>>, Condvar)>;
 
@@ -17,6 +17,8 @@ type Screens = Arc<(Mutex<Vec<String>>, Condvar)>;
 pub(super) struct Terminal {
     stream: UnixStream,
     screens: Screens,
+    /// Screens that the person has looked at.
+    answered: usize,
 }
 
 impl Terminal {
@@ -25,7 +27,7 @@ impl Terminal {
         let Ok(reader) = stream.try_clone() else { panic!("a socket cannot be shared") };
         let seen = Arc::clone(&screens);
         std::thread::spawn(move || watch(reader, &seen));
-        Self { stream, screens }
+        Self { stream, screens, answered: 0 }
     }
 
     /// All screens so far, the empty ones too.
@@ -54,11 +56,36 @@ impl Terminal {
         }
     }
 
-    /// The person turns all pages and agrees, or refuses on the first. What is too much, the next question
-    /// does not count.
+    /// The person turns all pages and agrees, or refuses on the first: one press for each page that appears. A
+    /// press more would wait in the line, and answer the next question.
     pub(super) fn answer(&mut self, confirm: bool) {
-        let keys = [if confirm { b'y' } else { b'n' }; PAGES];
-        let _ = self.stream.write_all(&keys);
+        while let Some(text) = self.next_question() {
+            self.press(if confirm { b'y' } else { b'n' });
+            let last = text.rsplit_once("\npage ").and_then(|(_, place)| place.split_once('/'));
+            if !confirm || last.is_none_or(|(page, pages)| page == pages) {
+                return;
+            }
+        }
+    }
+
+    /// The next screen that asks something; a chip without power shows none.
+    fn next_question(&mut self) -> Option<String> {
+        let until = Instant::now() + ATTENTION;
+        let mut screens = self.screens.0.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            while let Some(text) = screens.get(self.answered) {
+                self.answered += 1;
+                if text.contains('\n') {
+                    return Some(text.clone());
+                }
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.screens.1.wait_timeout(screens, left);
+            screens = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// A chip without power takes no notice.
