@@ -95,4 +95,4 @@ fn a_wiped_flash_holds_nothing_of_what_was() {
 }
 
 /// Bytes of stack that the image has: no more than it takes now. It is to be 10 KB.
-const STACK: u32 = 40 << 10;
+const STACK: u32 = 20 << 10;
