@@ -1,5 +1,8 @@
 //! Where flash and RAM are, and how much of them an image may take: more, and it does not link.
 
+// A build must be loud.
+#![allow(clippy::panic)]
+
 use std::path::PathBuf;
 use std::{env, fs};
 

@@ -82,7 +82,7 @@ pub(super) fn spoil(rng: &mut ChaCha20Rng, last: u32) -> (Vec<u8>, u32, Refused)
             }
             // No such request, or more than one.
             21..26 => {
-                let none = rng.next_u32() % 2 == 0;
+                let none = rng.next_u32().is_multiple_of(2);
                 let spoil = |content: &mut Vec<u8>| match none {
                     true => *content.last_mut().unwrap() = 100,
                     false => content.push(0),

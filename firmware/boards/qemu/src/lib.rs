@@ -51,6 +51,7 @@ impl quorate_firmware::platform::Platform for Board {
 }
 
 /// Runs the firmware.
+#[expect(clippy::panic, reason = "a board that cannot start says so, and starts again")]
 pub fn run(map: &Map) -> ! {
     let uart = |number: usize| map.uarts + 0x1000 * number;
     #[cfg(feature = "full")]

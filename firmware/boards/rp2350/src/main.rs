@@ -44,6 +44,7 @@ impl Clock for Since {
     }
 }
 
+#[allow(clippy::panic, reason = "a board that cannot start starts again")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
     let chip = embassy_rp::init(embassy_rp::config::Config::default());
