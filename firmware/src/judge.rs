@@ -116,12 +116,31 @@ impl<P: Platform> Known<'_, P> {
         let slot = Slot::Key(reading.number, Part::Policy);
         let found = self.store.load(slot, buffer).map_err(|_| Rejection::Fault)?;
         let policy = found.and_then(|bytes| Policy::parse(bytes).ok()).ok_or(Rejection::Fault)?;
+        let said = self.judge_as(&policy, request, reading, confirmation, count);
+        let (Err(reason), Confirmation::NotAsked, Count::Look) = (said, confirmation, count) else {
+            return said.map(|()| Verdict::Allowed);
+        };
+        // A person may help: because a rule asks for that, or because the rules that do not are used up. Without
+        // room there either, better told now than after the person was asked.
         let facts = Facts::on_device(reading.now, confirmation);
-        let asks =
-            confirmation == Confirmation::NotAsked && policy.needs_confirmation(request, &facts);
-        // Better told now than after the person was asked.
-        let facts =
-            if asks { Facts::on_device(reading.now, Confirmation::Confirmed) } else { facts };
+        let asks = policy.needs_confirmation(request, &facts);
+        match self.judge_as(&policy, request, reading, Confirmation::Confirmed, count) {
+            Ok(()) => Ok(Verdict::Ask),
+            Err(if_confirmed) => Err(if asks { if_confirmed } else { reason }),
+        }
+    }
+
+    /// The same, with what the person has said, or would.
+    #[inline(never)]
+    fn judge_as(
+        &mut self,
+        policy: &Policy<'_>,
+        request: &SignedRequest<'_>,
+        reading: &Reading,
+        confirmation: Confirmation,
+        count: Count,
+    ) -> Result<(), Rejection<'static>> {
+        let facts = Facts::on_device(reading.now, confirmation);
         let mut room = Err(Rejection::Denied {
             rule: "strict",
             message: "a strict limit of the policy does not admit the quorum",
@@ -139,10 +158,7 @@ impl<P: Platform> Known<'_, P> {
             message: "the policy denies it on the device",
         })?;
         room?;
-        if digest != reading.digest {
-            return Err(Rejection::Fault);
-        }
-        Ok(if asks { Verdict::Ask } else { Verdict::Allowed })
+        if digest == reading.digest { Ok(()) } else { Err(Rejection::Fault) }
     }
 
     /// Whether one rule's limits have room; nothing if they do not admit the quorum.

@@ -73,6 +73,11 @@ pub fn policy(rules: &[Vec<u8>]) -> Vec<u8> {
     [&[FORM, 0, rules.len() as u8][..], &rules.concat()].concat()
 }
 
+/// The first rule of [`payments`] alone.
+pub fn small_payments() -> Vec<u8> {
+    policy(&[rule("small", Kinds::PLAIN, &[hourly(10 * ETHER)], &all(&[to(TO), at_most(ETHER)]))])
+}
+
 /// Payments to one account: small ones at once, larger ones with the button, 10 ETH in an hour.
 pub fn payments() -> Vec<u8> {
     policy(&[

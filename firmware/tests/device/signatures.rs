@@ -17,7 +17,9 @@ use super::group::{
     rejection, schnorr_hosts, start,
 };
 use super::node::{NETWORK, Node, id};
-use super::policies::{ETHER, TO, confirm, payment, payments, policy, request, rule, transfer};
+use super::policies::{
+    ETHER, TO, confirm, payment, payments, policy, request, rule, small_payments, transfer,
+};
 use super::world::{Said, World};
 
 type K = Key<Secp256k1>;
@@ -25,6 +27,13 @@ type K = Key<Secp256k1>;
 fn treasury() -> (World, K) {
     let mut world = World::joined();
     let key = make_key::<Secp256k1>(&mut world, &payments(), "treasury", 1);
+    (world, key)
+}
+
+/// Without the rule that asks the person.
+fn purse() -> (World, K) {
+    let mut world = World::joined();
+    let key = make_key::<Secp256k1>(&mut world, &small_payments(), "purse", 1);
     (world, key)
 }
 
@@ -123,6 +132,23 @@ fn the_person_refuses_or_does_nothing_and_nothing_is_signed() {
     assert!(world.screen().is_empty());
 }
 
+/// Small payments go without the button, until their limit is used up: then the rule with the button is left.
+#[test]
+fn when_a_rule_without_the_button_is_used_up_the_person_is_asked() {
+    let (mut world, key) = treasury();
+    for nonce in 1..=10 {
+        let request = payment(1, TO, ETHER, nonce);
+        let session = propose_signature(&mut world, nonce, &request);
+        assert!(world.screen().is_empty());
+        finish(&mut world, &key, session, &request);
+    }
+    let request = payment(1, TO, ETHER, 11);
+    let session = propose_signature(&mut world, 11, &request);
+    assert!(world.screen().starts_with("SIGN?"), "{}", world.screen());
+    world.press(Button::Confirm);
+    finish(&mut world, &key, session, &request);
+}
+
 #[test]
 fn what_the_policy_denies_is_refused_with_the_rule() {
     let only = policy(&[rule("pay", Kinds::PLAIN, &[], &super::policies::to(TO))]);
@@ -145,7 +171,7 @@ fn what_the_policy_denies_is_refused_with_the_rule() {
 
 #[test]
 fn a_limit_is_counted_by_the_device_itself_and_outlives_a_power_cut() {
-    let (mut world, key) = treasury();
+    let (mut world, key) = purse();
     for number in 1..=10 {
         let request = payment(1, TO, ETHER, number);
         let session = propose_signature(&mut world, number, &request);
@@ -272,8 +298,11 @@ fn a_device_that_was_put_back_is_shown_its_own_head_and_signs_nothing_until_read
     assert!(!status.rolled_back && status.log.0 == 1);
     let announced: message::Head = expect(&mut world, kind::HEAD);
     assert!(announced.head.place() > head.head.place());
-    // What the limit had is gone for its window; other rules are as before.
-    assert_eq!(refused(&mut world, 3, &again), "denied: window");
+    // What the limit had is gone for its window, and the person is asked; other rules are as before.
+    propose_signature(&mut world, 3, &again);
+    assert!(world.screen().starts_with("SIGN?"), "{}", world.screen());
+    world.press(Button::Refuse);
+    assert_eq!(rejection(&mut world, kind::REJECT_SIGN), "denied: refused");
     let large = payment(1, TO, 2 * ETHER, 3);
     let session = propose_signature(&mut world, 4, &large);
     world.press(Button::Confirm);
