@@ -14,7 +14,7 @@ use quorate_tests::cluster::seed;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
-use super::desk::{Group, PIN, check_nonces, cut_within, group, policy, sign, start};
+use super::desk::{Group, PIN, check_nonces, cut_within, group, policy, sign, start, turn};
 
 const WHILE_MAKING_KEYS: usize = 50;
 const WHILE_SIGNING: usize = 80;
@@ -24,6 +24,7 @@ const AT_THE_PIN: usize = 80;
 /// active on the chip, whenever its power failed.
 #[test]
 fn a_power_cut_loses_no_key() {
+    let _turn = turn();
     let mut rng = ChaCha20Rng::seed_from_u64(seed());
     let folder = tempfile::tempdir().unwrap();
     let (mut cut, mut made, mut finished) = (0, 0, 0);
@@ -79,6 +80,7 @@ fn a_power_cut_loses_no_key() {
 /// What the chip has said that it counted stays counted, no limit is exceeded, and it always signs again.
 #[test]
 fn a_power_cut_loses_no_count() {
+    let _turn = turn();
     const LIMIT: usize = 12;
     let mut rng = ChaCha20Rng::seed_from_u64(seed() ^ 1);
     let folder = tempfile::tempdir().unwrap();
@@ -143,6 +145,7 @@ fn is_nonce(said: &PeerMessage) -> bool {
 /// A wrong PIN costs a try however short the power lasts, and no more than one; the right one gives them back.
 #[test]
 fn a_power_cut_wins_no_try_of_the_pin() {
+    let _turn = turn();
     let mut rng = ChaCha20Rng::seed_from_u64(seed() ^ 2);
     let folder = tempfile::tempdir().unwrap();
     let mut chip = start(folder.path());

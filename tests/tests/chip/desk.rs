@@ -1,6 +1,7 @@
 //! A group whose device is a chip in the emulator, and what the tests ask of it.
 
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate_core::request::Payload;
@@ -18,6 +19,13 @@ pub(super) const PIN: &[u8] = b"123456";
 /// A chip of the base image, with noise of its own.
 pub(super) fn start(folder: &Path) -> Emulator {
     Emulator::start(folder, Options::default())
+}
+
+/// One test at a time has the machine: an emulator that has to share a core is slower than people and peers are
+/// patient.
+pub(super) fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The same, with the noise of `seed`.

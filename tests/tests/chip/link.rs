@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::desk::turn;
 use quorate_core::device::link::{Refused, Request, VERSIONS};
 use quorate_tests::chip::{Emulator, Image, Machine, Options, Reply};
 use quorate_tests::cluster::seed;
@@ -14,6 +15,7 @@ use super::spoil::spoil;
 /// It boots on both machines, and says which firmware it is: the hash of what lies in flash.
 #[test]
 fn a_chip_greets_with_the_digest_of_its_image() {
+    let _turn = turn();
     for machine in [Machine::CortexM4, Machine::CortexM33] {
         let folder = tempfile::tempdir().unwrap();
         let options = Options { machine, ..Options::default() };
@@ -30,6 +32,7 @@ fn a_chip_greets_with_the_digest_of_its_image() {
 
 #[test]
 fn versions_that_do_not_meet_are_refused() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let mut chip = Emulator::start(folder.path(), Options::default());
     let (min, max) = VERSIONS;
@@ -50,6 +53,7 @@ fn versions_that_do_not_meet_are_refused() {
 /// the next good frame asks.
 #[test]
 fn ten_thousand_bad_frames_are_refused_one_by_one() {
+    let _turn = turn();
     let mut rng = ChaCha20Rng::seed_from_u64(seed());
     let folder = tempfile::tempdir().unwrap();
     let mut chip = Emulator::start(folder.path(), Options::default());
@@ -81,6 +85,7 @@ fn ten_thousand_bad_frames_are_refused_one_by_one() {
 /// the stack, and 220 and 96 with everything.
 #[test]
 fn images_keep_their_budgets() {
+    let _turn = turn();
     for machine in [Machine::CortexM4, Machine::CortexM33] {
         let (flash, ram) = Image::of(machine, false).sizes();
         println!("{machine:?}: {flash} bytes of flash, {ram} of RAM without the stack");

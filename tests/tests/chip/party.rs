@@ -7,12 +7,13 @@ use quorate_core::device::link::{Refused, Request};
 use quorate_core::request::Payload;
 use quorate_tests::chip::{Emulator, Machine, Options, Reply, Source};
 
-use super::desk::{PIN, check_nonces, group, policy, sign, start};
+use super::desk::{PIN, check_nonces, group, policy, sign, start, turn};
 
 /// Keys of both schemes on both machines, made with three host parties, sign what other libraries verify; the
 /// stack stays within what the image has for it.
 #[test]
 fn a_chip_makes_keys_and_signs_with_three_host_parties() {
+    let _turn = turn();
     for (machine, seed) in [(Machine::CortexM4, 1), (Machine::CortexM33, 2)] {
         let folder = tempfile::tempdir().unwrap();
         let mut group = group(seed, folder.path(), Options { machine, ..Options::default() });
@@ -42,6 +43,7 @@ fn a_chip_makes_keys_and_signs_with_three_host_parties() {
 /// With noise that is all zeros there is no identity, and none that is there is used.
 #[test]
 fn a_chip_without_noise_makes_nothing() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let zeros = Options { noise: Source::Zeros, ..Options::default() };
     let refused = Ok(Reply::Refused(Refused::Entropy));
@@ -65,6 +67,7 @@ fn a_chip_without_noise_makes_nothing() {
 /// A wipe leaves nothing of what the flash held.
 #[test]
 fn a_wiped_flash_holds_nothing_of_what_was() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let mut group = group(5, folder.path(), Options::default());
     let policy = policy(&group, 10);

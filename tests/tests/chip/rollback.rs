@@ -5,12 +5,13 @@ use quorate_core::device::link::Request;
 use quorate_tests::chip::{Emulator, Options, Reply, Source};
 use quorate_tests::chip_group::Failed;
 
-use super::desk::{PIN, check_nonces, group, policy, sign, start, start_with};
+use super::desk::{PIN, check_nonces, group, policy, sign, start, start_with, turn};
 
 /// It is noticed, does nothing until its operator and the person there accept it, and has never used a nonce in
 /// two contexts, though its own noise and the host parties' were the same as before.
 #[test]
 fn a_chip_that_was_put_back_is_noticed_and_refused() {
+    let _turn = turn();
     let folder = tempfile::tempdir().unwrap();
     let options = Options { noise: Source::Seed(40), ..Options::default() };
     let mut group = group(41, folder.path(), options);
