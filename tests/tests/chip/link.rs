@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::desk::turn;
 use quorate_core::device::link::{Refused, Request, VERSIONS};
 use quorate_tests::chip::{Emulator, Image, Machine, Options, Reply};
 use quorate_tests::cluster::seed;
@@ -10,6 +9,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use sha2::{Digest as _, Sha256};
 
+use super::desk::turn;
 use super::spoil::spoil;
 
 /// It boots on both machines, and says which firmware it is: the hash of what lies in flash.
