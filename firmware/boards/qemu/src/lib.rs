@@ -75,8 +75,8 @@ pub fn run(map: &Map) -> ! {
         panic!("the flash does not work")
     };
     loop {
-        device.poll();
         device.note_stack(image::stack_used());
+        device.poll();
         clock::sleep();
     }
 }
