@@ -6,7 +6,8 @@
 //! - [`party`], [`secret`], [`hash`], [`curve`], [`wire`]: values that are valid by construction, secrets
 //!   that wipe themselves, tagged hashes, the group, and the one way from bytes to values.
 //! - [`vss`]: polynomials, commitments, interpolation and the degree check.
-//! - [`session`], [`identity`]: what every message carries, and why a session ends.
+//! - [`session`], [`identity`], [`head`]: what every message carries, and why a session ends; who says so; how far a
+//!   party's log is.
 //! - [`dkg`]: how a key comes to be; [`key`]: what its holders keep, confirm and open; [`mod@derive`]: its
 //!   descendants.
 //! - [`nonce`]: quorum, salts and nonce points, for every stateless scheme; [`ecdsa`],
@@ -103,6 +104,7 @@ mod footprint;
 #[cfg(feature = "frost")]
 pub mod frost;
 pub mod hash;
+pub mod head;
 pub mod identity;
 pub mod key;
 pub mod nonce;

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::curve::Suite;
-use crate::hash::Digest;
+use crate::hash::{Digest, Transcript};
+use crate::key::KeyTerms;
 use crate::party::{PartyId, PartySet};
 use crate::wire::{self, DecodeError};
 
@@ -18,6 +19,28 @@ pub enum Protocol {
     Schnorr,
     /// FROST.
     Frost,
+}
+
+/// The id of a key generation: bound to its terms and its coordinator.
+#[must_use]
+pub fn key_session(terms: &KeyTerms, coordinator: PartyId) -> Digest {
+    Transcript::new("dkg-session").bytes(&terms.context()).party(coordinator).finish()
+}
+
+/// The id of a signing session: bound to the network, its coordinator and the client's request.
+#[must_use]
+pub fn sign_session(
+    network: &[u8; 16],
+    coordinator: PartyId,
+    nonce: &[u8; 32],
+    request: &[u8],
+) -> Digest {
+    Transcript::new("sign-session")
+        .bytes(network)
+        .party(coordinator)
+        .bytes(nonce)
+        .bytes(request)
+        .finish()
 }
 
 /// The first fields of every message (`docs/PROTOCOL.md` §1.5).

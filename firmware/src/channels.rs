@@ -234,11 +234,3 @@ impl<P: Platform> Engine<'_, P> {
         Some(())
     }
 }
-
-impl SignedHead {
-    /// By what heads are ordered.
-    #[must_use]
-    pub fn place(&self) -> (u32, u64) {
-        (self.generation, self.number)
-    }
-}

@@ -2,12 +2,15 @@
 //! (`node/src/message.rs`), of which a device reads and writes a part, in place and without an allocator.
 
 use heapless::Vec;
-use quorate_core::hash::{Digest, Transcript};
+use quorate_core::hash::Digest;
 use quorate_core::identity::SessionKeyCertificate;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::wire::{self, Bytes64, DecodeError, NoRoom};
+use quorate_core::wire::{self, DecodeError, NoRoom};
 use serde::{Deserialize, Serialize};
+
+pub use quorate_core::head::{SignedHead, head_session};
+pub use quorate_core::session::{key_session, sign_session};
 
 use crate::MAX_HOLDERS;
 
@@ -245,62 +248,4 @@ pub enum Rejection<'a> {
     Busy,
     /// A fault of its own.
     Fault,
-}
-
-/// How far a party's log was, in its own words.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedHead {
-    /// The session key that signs, certified for [`head_session`].
-    pub certificate: SessionKeyCertificate,
-    /// Times that the party's operator accepted a lost history.
-    pub generation: u32,
-    /// The number of the log's last entry.
-    pub number: u64,
-    /// Its hash.
-    pub hash: Digest,
-    /// By the session key, over [`SignedHead::digest`].
-    pub signature: Bytes64,
-}
-
-impl SignedHead {
-    /// What the session key signs.
-    #[must_use]
-    pub fn digest(&self, network: &[u8; 16]) -> Digest {
-        Transcript::new("audit-head")
-            .bytes(network)
-            .party(self.certificate.party)
-            .bytes(&self.certificate.boot)
-            .u32(self.generation)
-            .u64(self.number)
-            .bytes(&self.hash)
-            .finish()
-    }
-}
-
-/// What session keys that sign heads are certified for.
-#[must_use]
-pub fn head_session(network: &[u8; 16]) -> Digest {
-    Transcript::new("audit-head-session").bytes(network).finish()
-}
-
-/// The id of a key generation: bound to its terms and its coordinator.
-#[must_use]
-pub fn key_session(terms: &KeyTerms, coordinator: PartyId) -> Digest {
-    Transcript::new("dkg-session").bytes(&terms.context()).party(coordinator).finish()
-}
-
-/// The id of a signing session: bound to the network, its coordinator and the client's request.
-#[must_use]
-pub fn sign_session(
-    network: &[u8; 16],
-    coordinator: PartyId,
-    nonce: &[u8; 32],
-    request: &[u8],
-) -> Digest {
-    Transcript::new("sign-session")
-        .bytes(network)
-        .party(coordinator)
-        .bytes(nonce)
-        .bytes(request)
-        .finish()
 }

@@ -1,13 +1,15 @@
 //! What parties say to each other, inside the frames of the authenticated network: proposals, answers,
 //! and the core's own messages, which travel opaque.
 
-use quorate_core::hash::{Digest, Transcript};
+use quorate_core::hash::Digest;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::wire::{self, Bytes64, DecodeError};
+use quorate_core::wire::{self, DecodeError};
 use serde::{Deserialize, Serialize};
 
+pub use quorate_core::head::{SignedHead, head_session};
 pub use quorate_core::identity::SessionKeyCertificate;
+pub use quorate_core::session::{key_session, sign_session};
 
 use crate::audit::{Countersignature, IdentityHead};
 
@@ -256,49 +258,6 @@ pub struct PolicyState {
     pub held: u32,
 }
 
-/// How far a party's log was, in its own words: whoever puts its whole folder back to an earlier day
-/// cannot take these words back from its peers (`docs/PROTOCOL.md` §10.7).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignedHead {
-    /// The session key that signs, certified for [`head_session`].
-    pub certificate: SessionKeyCertificate,
-    /// Times that the party's operator accepted a lost history.
-    pub generation: u32,
-    /// The number of the log's last entry.
-    pub number: u64,
-    /// Its hash.
-    pub hash: Digest,
-    /// By the session key, over [`SignedHead::digest`].
-    pub signature: Bytes64,
-}
-
-impl SignedHead {
-    /// What the session key signs.
-    #[must_use]
-    pub fn digest(&self, network: &[u8; 16]) -> Digest {
-        Transcript::new("audit-head")
-            .bytes(network)
-            .party(self.certificate.party)
-            .bytes(&self.certificate.boot)
-            .u32(self.generation)
-            .u64(self.number)
-            .bytes(&self.hash)
-            .finish()
-    }
-
-    /// By what heads are ordered.
-    #[must_use]
-    pub fn place(&self) -> (u32, u64) {
-        (self.generation, self.number)
-    }
-}
-
-/// What session keys that sign heads are certified for.
-#[must_use]
-pub fn head_session(network: &[u8; 16]) -> Digest {
-    Transcript::new("audit-head-session").bytes(network).finish()
-}
-
 /// A finished request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcome {
@@ -312,22 +271,6 @@ pub struct Outcome {
     pub quorum: PartySet,
     /// In which session.
     pub session: Digest,
-}
-
-/// The id of a signing session: bound to the network, its coordinator and the client's request.
-#[must_use]
-pub fn sign_session(
-    network: &[u8; 16],
-    coordinator: PartyId,
-    nonce: &[u8; 32],
-    request: &[u8],
-) -> Digest {
-    Transcript::new("sign-session")
-        .bytes(network)
-        .party(coordinator)
-        .bytes(nonce)
-        .bytes(request)
-        .finish()
 }
 
 /// Why a peer's bytes are no message.

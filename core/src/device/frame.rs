@@ -4,7 +4,7 @@
 //! Nothing here is a protection against people: that is what the channel inside the frames is for.
 
 use cobs::{DecodeResult, DecoderState, EncoderState, PushResult};
-use crc::{CRC_32_ISO_HDLC, Crc};
+use crc::{CRC_32_ISO_HDLC, Crc, NoTable};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
@@ -17,7 +17,8 @@ const MAX_STUFFED: usize = MAX_FRAME + CHECKSUM;
 /// No frame is longer on the line, its zero byte included.
 pub const MAX_ENCODED: usize = MAX_STUFFED + MAX_STUFFED / 254 + 2;
 
-static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISO_HDLC);
+// A table would take 1 KB of a chip's flash, and a frame is short.
+static CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISO_HDLC);
 
 /// Feeds the frame of `value` to `sink` piece by piece, each of at most 255 bytes: no buffer is needed.
 /// Whether it fits into [`MAX_FRAME`] is not checked.

@@ -142,28 +142,39 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     /// H("opened", everything). The group key enters by its encoding.
     #[inline(never)]
     fn digest(&self) -> Digest {
-        let start = Transcript::new("opened")
-            .party(self.me)
-            .bytes(&self.terms.context())
-            .bytes(&self.context)
-            .u32(self.terms.epoch)
-            .bytes(&self.group_key_bytes)
-            .bytes(&self.chain_code)
-            .bytes(SecretBytes::of_scalar(&self.share).expose());
-        let pairs = self.pairs.iter().fold(start.u16(self.pairs.len() as u16), |t, pair| {
-            t.party(pair.with).bytes(pair.seed.expose())
-        });
-        let keys = pairs.u16(self.nonce_keys.len() as u16);
-        let keys = self.nonce_keys.iter().fold(keys, |t, nonce| {
-            t.bytes(nonce.key.expose()).bytes(&G::scalar_to_bytes(&nonce.weight))
-        });
-        keys.finish()
+        let mut pairs = self.pairs.iter().map(|pair| (pair.with, &pair.seed));
+        let weight = |nonce: &NonceKey<G>| G::scalar_to_bytes(&nonce.weight);
+        let mut keys = self.nonce_keys.iter().map(|nonce| (&nonce.key, weight(nonce)));
+        let public = (&self.terms, &self.context, &self.group_key_bytes, &self.chain_code);
+        let share = SecretBytes::of_scalar(&self.share);
+        digest_of(self.me, public, &share, &mut pairs, &mut keys)
     }
 
     /// Whether all of it is in memory as it was when it was opened: one flipped bit of a share or nonce key
     /// would make a wrong share twice over, and the two would agree.
     pub(crate) fn is_intact(&self) -> bool {
         self.digest().ct_eq(&self.digest).into()
+    }
+
+    /// Whether this is the key of these records, which the caller has read once more: a fault while the first
+    /// copies were opened may have changed what was checked already. It takes hashing and one decoding, and no
+    /// multiplication.
+    #[must_use]
+    #[inline(never)]
+    pub fn is_of(&self, public: &PublicKey<N>, record: &ShareRecord<N, K>) -> bool {
+        let terms = &public.terms;
+        let Some(group_key) = public.group_key() else { return false };
+        let inverses = vss::inverses::<G, N>(terms.holders.parties());
+        let mut pairs = terms.holders.parties().without(self.me).iter().zip(&record.pair_seeds);
+        let weight = |set| G::scalar_to_bytes(&vss::nonce_weight::<G>(&inverses, set, self.me));
+        let sets = terms.holders.nonce_sets_of(self.me).zip(&record.nonce_keys);
+        let mut keys = sets.map(|(set, key)| (key, weight(set)));
+        let (context, chain_code) = (terms.context(), public.chain_code());
+        let public = (terms, &context, &group_key.0, &chain_code);
+        let expected = digest_of(self.me, public, &record.share, &mut pairs, &mut keys);
+        bool::from(self.digest.ct_eq(&expected))
+            && self.is_intact()
+            && G::point_from_bytes(&group_key) == Some(self.group_key)
     }
 
     #[inline(never)]
@@ -279,6 +290,34 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         });
         SecretScalar::new(sum * *weight)
     }
+}
+
+/// H("opened", all secrets and what is public of a key), the lists with their counts; weights as they are encoded.
+#[inline(never)]
+fn digest_of<'s>(
+    me: PartyId,
+    (terms, context, group_key, chain_code): (&KeyTerms, &Digest, &[u8; 33], &Digest),
+    share: &SecretBytes,
+    pairs: &mut dyn Iterator<Item = (PartyId, &'s SecretBytes)>,
+    keys: &mut dyn Iterator<Item = (&'s SecretBytes, [u8; 32])>,
+) -> Digest {
+    let start = Transcript::new("opened")
+        .party(me)
+        .bytes(&terms.context())
+        .bytes(context)
+        .u32(terms.epoch)
+        .bytes(group_key)
+        .bytes(chain_code)
+        .bytes(share.expose());
+    let (mut count, mut all) = (0u16, start);
+    for (with, seed) in pairs {
+        (count, all) = (count + 1, all.party(with).bytes(seed.expose()));
+    }
+    (count, all) = (0, all.u16(count));
+    for (key, weight) in keys {
+        (count, all) = (count + 1, all.bytes(key.expose()).bytes(&weight));
+    }
+    all.u16(count).finish()
 }
 
 /// X and x_i, if x_i·G = X_i.

@@ -226,10 +226,32 @@ pub(super) fn open_key<P: Platform, G: Group>(
         let me = known.network.as_ref()?.me;
         let public: Public = known.load_public(number, buffer)?;
         let own: Confirmed = known.own_confirmation(number, buffer)?;
-        let found = known.store.load(Slot::Key(number, Part::Share), buffer).ok()??;
-        let mut record: Record = wire::decode(found).ok()?;
+        let mut record: Record = known.share(number, buffer)?;
         OpenedKey::open_in(place, &public, me, &mut record, &own).ok()
     };
-    let _ = open();
+    let opened = open();
+    // A bit that flipped meanwhile would be in all that follows: what is in flash is read once more.
+    if opened.is_none() || !is_as_stored(known, number, buffer, place).unwrap_or(false) {
+        *place = None;
+    }
     buffer.zeroize();
+}
+
+#[inline(never)]
+fn is_as_stored<P: Platform, G: Group>(
+    known: &mut Known<'_, P>,
+    number: u8,
+    buffer: &mut [u8],
+    place: &Option<Key<G>>,
+) -> Option<bool> {
+    let public: Public = known.load_public(number, buffer)?;
+    let record: Record = known.share(number, buffer)?;
+    Some(place.as_ref()?.is_of(&public, &record))
+}
+
+impl<P: Platform> Known<'_, P> {
+    #[inline(never)]
+    fn share(&mut self, number: u8, buffer: &mut [u8]) -> Option<Record> {
+        wire::decode(self.store.load(Slot::Key(number, Part::Share), buffer).ok()??).ok()
+    }
 }

@@ -7,7 +7,7 @@ mod patience;
 use std::time::Instant;
 
 use quorate_core::dkg::{Dkg, Early, Output, Peer};
-use quorate_core::hash::{Digest, Transcript};
+use quorate_core::hash::Digest;
 use quorate_core::identity::session_key_digest;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::PartyId;
@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::handle::ServiceError;
-use crate::message::{PeerMessage, Private, Rejection, SessionKeyCertificate};
+use crate::message::{PeerMessage, Private, Rejection, SessionKeyCertificate, key_session};
 use crate::store::{KeyRow, KeyState};
 
 /// Pending keys that a party keeps; they are never deleted on a guess, so their number must end.
@@ -201,7 +201,7 @@ impl Service {
         Proposed { terms, name, policy, approval }: &Proposed,
     ) -> Result<(), Rejection> {
         let bad = |what: &str| Err(Rejection::BadRequest(what.to_owned()));
-        let expected = Transcript::new("dkg-session").bytes(&terms.context()).party(from).finish();
+        let expected = key_session(terms, from);
         if terms.network != self.network_id || *session != expected {
             return bad("the proposal is of another network or session");
         }

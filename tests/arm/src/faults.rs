@@ -8,6 +8,7 @@ mod group;
 
 use core::cell::RefCell;
 use core::hint::black_box;
+use core::sync::atomic::{AtomicU8, Ordering};
 
 use cortex_m::interrupt::{Mutex, free};
 use cortex_m::peripheral::SYST;
@@ -23,9 +24,19 @@ use quorate_core::wire;
 use semihosting::fs::File;
 use semihosting::io::{Read as _, Write as _};
 use semihosting::process;
+use serde::{Deserialize, Serialize};
 
 type Nonces = Vec<(PartyId, Vec<u8, MAX_MESSAGE>), QUORUM>;
 type Message = [u8; MAX_MESSAGE];
+
+/// A party's own key, and what comes from the others.
+#[derive(Serialize, Deserialize)]
+struct Inputs {
+    public: Public,
+    record: Record,
+    word: Confirmed,
+    nonces: Nonces,
+}
 
 /// The host stops here and saves or restores everything. It puts a number of ticks into `moment`, after which
 /// the bit flips, and whether to guard into `guarded`.
@@ -58,6 +69,10 @@ fn moment() {
     black_box(4);
 }
 
+/// What a chip has in flash: bits flip in memory that is worked on, not there.
+static FLASH: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
+const ROOM: usize = 4096;
+
 /// The timer, for its own handler: it fires once.
 static TIMER: Mutex<RefCell<Option<SYST>>> = Mutex::new(RefCell::new(None));
 
@@ -73,7 +88,7 @@ fn SysTick() {
 
 #[entry]
 fn main() -> ! {
-    let mut inputs = [0; 4096];
+    let mut inputs = [0; ROOM];
     let Ok(mut file) = File::open(c"inputs") else {
         // The first time: what all later runs begin with.
         let made = make(&mut inputs);
@@ -81,9 +96,8 @@ fn main() -> ! {
         process::exit(i32::from(written.is_err()))
     };
     let length = file.read(&mut inputs).unwrap_or_default();
-    let (public, record, word, nonces): (Public, Record, Confirmed, Nonces) =
-        wire::decode(&inputs[..length]).unwrap();
-    let key = Key::<Secp256k1>::open(&public, party(1), record, &word).unwrap();
+    FLASH.iter().zip(inputs).for_each(|(to, byte)| to.store(byte, Ordering::Relaxed));
+    let Inputs { nonces, .. } = wire::decode(&inputs[..length]).unwrap();
     let Some(peripherals) = cortex_m::Peripherals::take() else { process::exit(1) };
     free(|token| TIMER.borrow(token).replace(Some(peripherals.SYST)));
     let (terms, salts) = terms();
@@ -99,9 +113,29 @@ fn main() -> ! {
         }
     });
     let guard = if choices[1] == 0 { Guard::Off } else { Guard::Recompute };
-    sign(&key, terms, &salts, &nonces, guard);
+    if let Some(key) = open(length, guard) {
+        sign(&key, terms, &salts, &nonces, guard);
+    }
     refused();
     process::exit(0)
+}
+
+/// The records as they come out of flash.
+#[inline(never)]
+fn load<T>(length: usize, take: impl FnOnce(Inputs) -> T) -> Option<T> {
+    let mut buffer = [0; ROOM];
+    buffer.iter_mut().zip(&FLASH).for_each(|(to, byte)| *to = byte.load(Ordering::Relaxed));
+    wire::decode(buffer.get(..length)?).ok().map(take)
+}
+
+/// As the firmware opens a key: with a guard the records are read once more, and compared.
+#[inline(never)]
+fn open(length: usize, guard: Guard) -> Option<Key<Secp256k1>> {
+    let key = load(length, |Inputs { public, record, word, .. }| {
+        Key::<Secp256k1>::open(&public, party(1), record, &word).ok()
+    })??;
+    let same = || load(length, |Inputs { public, record, .. }| key.is_of(&public, &record));
+    if guard == Guard::Off || same()? { Some(key) } else { None }
 }
 
 fn terms() -> (SignTerms, Vec<(PartyId, Salt), QUORUM>) {

@@ -1,6 +1,5 @@
 //! When the firmware cannot go on: it says where, and starts again.
 
-use core::fmt::Write as _;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::uart::Uart;
@@ -17,19 +16,16 @@ pub fn tell_over(uart: usize) {
 struct Log(Uart);
 
 impl Log {
+    fn text(&mut self, text: &str) {
+        text.bytes().for_each(|byte| self.0.put(byte));
+    }
+
     /// A formatter would be longer than all of this file.
     fn hex(&mut self, number: u32) {
         for shift in (0..8).rev() {
             let digit = (number >> (4 * shift) & 15) as u8;
             self.0.put(if digit < 10 { b'0' + digit } else { b'a' - 10 + digit });
         }
-    }
-}
-
-impl core::fmt::Write for Log {
-    fn write_str(&mut self, text: &str) -> core::fmt::Result {
-        text.bytes().for_each(|byte| self.0.put(byte));
-        Ok(())
     }
 }
 
@@ -44,7 +40,7 @@ fn log() -> Option<Log> {
 #[panic_handler]
 fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
     if let Some(mut log) = log() {
-        let _ = log.write_str("panic\n");
+        log.text("panic\n");
     }
     cortex_m::peripheral::SCB::sys_reset()
 }
@@ -52,11 +48,11 @@ fn panicked(_: &core::panic::PanicInfo<'_>) -> ! {
 #[cortex_m_rt::exception]
 unsafe fn HardFault(frame: &cortex_m_rt::ExceptionFrame) -> ! {
     if let Some(mut log) = log() {
-        let _ = log.write_str("fault at ");
+        log.text("fault at ");
         log.hex(frame.pc());
-        let _ = log.write_str(" from ");
+        log.text(" from ");
         log.hex(frame.lr());
-        let _ = log.write_str("\n");
+        log.text("\n");
     }
     cortex_m::peripheral::SCB::sys_reset()
 }

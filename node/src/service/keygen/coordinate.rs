@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use quorate_core::curve::Suite;
-use quorate_core::hash::{Digest, Transcript};
+use quorate_core::hash::Digest;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::policy::Policy;
@@ -15,7 +15,7 @@ use super::super::coordinate::{describe, to_error};
 use super::super::incidents::clip;
 use super::super::{MAX_NONCE_KEYS, MAX_PARTIES, Service};
 use crate::handle::{CreateKey, KeyInfo, ServiceError};
-use crate::message::{PeerMessage, Rejection, SessionKeyCertificate};
+use crate::message::{PeerMessage, Rejection, SessionKeyCertificate, key_session};
 use crate::store::KeyState;
 
 type KeyReply = oneshot::Sender<Result<KeyInfo, ServiceError>>;
@@ -133,8 +133,7 @@ impl Service {
             holders,
             context: policy.hash(),
         };
-        let session =
-            Transcript::new("dkg-session").bytes(&terms.context()).party(self.me).finish();
+        let session = key_session(&terms, self.me);
         let CreateKey { name, policy, approval, .. } = create;
         let proposal = PeerMessage::ProposeKey { session, terms, name, policy, approval };
         if let Some((_, why)) =
