@@ -14,15 +14,15 @@ const SHIFT: u32 = 4;
 /// Instructions and bytes of stack that work may take: what it takes, and a little. What is wanted is less:
 /// 4.5 and 5.5 million for a signature, 22 million for a key of four, 10 KB of stack.
 const BUDGETS: [(&str, u64, u32); 8] = [
-    ("ecdsa 2 of 4", 5_950_000, 14 * 1024 + 512),
-    ("ecdsa 3 of 7", 8_400_000, 14 * 1024 + 512),
-    ("bip340 2 of 4", 5_650_000, 14 * 1024 + 512),
-    ("bip340 3 of 7", 7_250_000, 14 * 1024 + 512),
-    ("open key 2 of 4", 3_200_000, 14 * 1024 + 512),
-    ("open key 3 of 7", 4_050_000, 14 * 1024 + 512),
+    ("ecdsa 2 of 4", 4_500_000, 10 * 1024),
+    ("ecdsa 3 of 7", 6_700_000, 10 * 1024),
+    ("bip340 2 of 4", 4_300_000, 10 * 1024),
+    ("bip340 3 of 7", 5_750_000, 10 * 1024),
+    ("open key 2 of 4", 2_350_000, 10 * 1024),
+    ("open key 3 of 7", 3_000_000, 10 * 1024),
     // Its stack is not told apart from that of the program around it.
-    ("dkg 2 of 4", 48_000_000, PAINTED),
-    ("dkg 3 of 7", 92_000_000, PAINTED),
+    ("dkg 2 of 4", 43_500_000, PAINTED),
+    ("dkg 3 of 7", 83_500_000, PAINTED),
 ];
 
 /// Runs to the end, and gives the deepest stack between the marks of every piece of work.
