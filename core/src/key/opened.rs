@@ -174,7 +174,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         let expected = digest_of(self.me, public, &record.share, &mut pairs, &mut keys);
         bool::from(self.digest.ct_eq(&expected))
             && self.is_intact()
-            && G::point_from_bytes(&group_key) == Some(self.group_key)
+            && G::point_from_bytes(group_key) == Some(self.group_key)
     }
 
     #[inline(never)]
