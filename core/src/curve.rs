@@ -106,6 +106,11 @@ impl<'de> Deserialize<'de> for PointBytes {
 pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     /// The suite's code, bound into every transcript.
     const SUITE: Suite;
+    /// Whether keys of `suite` are made in this very group, with this encoding of scalars and points. Making a
+    /// key depends on its suite by the terms alone, so that a chip needs the code once for all such suites.
+    fn makes(suite: Suite) -> bool {
+        suite == Self::SUITE
+    }
 
     /// An integer modulo p; operations are constant time.
     type Scalar: Copy

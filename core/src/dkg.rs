@@ -236,7 +236,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         rng: &mut (impl RngCore + CryptoRng),
     ) -> Result<(), StartError> {
         let holders = terms.holders;
-        if terms.suite != G::SUITE {
+        if !G::makes(terms.suite) {
             return Err(StartError::Suite);
         }
         if !holders.parties().contains(me) {

@@ -70,6 +70,9 @@ fn mul_base(scalar: &Scalar) -> ProjectivePoint {
 
 impl Group for Secp256k1 {
     const SUITE: Suite = Suite::EcdsaSecp256k1;
+    fn makes(suite: Suite) -> bool {
+        matches!(suite, Suite::EcdsaSecp256k1 | Suite::SchnorrSecp256k1)
+    }
     sec1_group!(mul_base);
 
     fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
