@@ -23,7 +23,7 @@ pub use p256::P256;
 pub use secp256k1::Secp256k1;
 pub(crate) use sum::sum_of_products;
 
-use crate::wire::Bytes64;
+use crate::wire::{Bytes64, Read, Reader};
 
 /// A ciphersuite by its wire code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,15 @@ impl TryFrom<u8> for Suite {
     }
 }
 
+impl Read<'_> for Suite {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self::try_from(from.field::<u8>()).unwrap_or_else(|_| {
+            from.fail();
+            Self::EcdsaSecp256k1
+        })
+    }
+}
+
 /// A point in 33 bytes: SEC1-compressed, or 0xed and the 32 bytes of RFC 8032.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PointBytes(pub [u8; 33]);
@@ -99,6 +108,12 @@ impl<'de> Deserialize<'de> for PointBytes {
             rest.copy_from_slice(&x);
         }
         Ok(Self(bytes))
+    }
+}
+
+impl Read<'_> for PointBytes {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self(from.field())
     }
 }
 

@@ -239,6 +239,8 @@ pub struct NoncePoint {
     pub(crate) point: PointBytes,
 }
 
+crate::read_fields!(NoncePoint { header, point });
+
 /// The header of a message in the session that D0 names.
 fn header<P: Scheme>(session: Digest, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
     let (version, suite, protocol) = (wire::VERSION, P::Group::SUITE, P::PROTOCOL);

@@ -1,8 +1,14 @@
 //! One way to turn values into bytes and back: postcard, decoded by [`decode`] alone, which refuses
 //! trailing bytes and every encoding that [`encode`] would not have produced.
 
+mod read;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
+
+#[cfg(test)]
+pub(crate) use read::agree;
+pub use read::{Read, Reader, read};
 
 /// The protocol version that this build speaks; the first byte of every message.
 pub const VERSION: u8 = 1;

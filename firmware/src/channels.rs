@@ -205,7 +205,7 @@ impl<P: Platform> Engine<'_, P> {
     fn kept_head(&mut self, party: PartyId) -> Option<SignedHead> {
         let slot = self.head_slot(party)?;
         let bytes = self.known.store.load(slot, &mut *self.tx).ok()??;
-        wire::decode(bytes).ok()
+        wire::read(bytes).ok()
     }
 
     /// A peer's log has grown. It came over the peer's own channel, so that its signature need not be looked

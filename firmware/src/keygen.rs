@@ -53,6 +53,8 @@ pub(crate) struct KeyEntry {
     pub(crate) active: bool,
 }
 
+quorate_core::read_fields!(KeyEntry { key, name, active });
+
 /// A key generation under way.
 pub(crate) struct Generation {
     pub(crate) coordinator: PartyId,
@@ -420,7 +422,7 @@ impl<P: Platform> Known<'_, P> {
     pub(crate) fn key_entry(&mut self, number: u8) -> Option<KeyEntry> {
         let mut buffer = [0; 16 + 1 + MAX_NAME + 1];
         let found = self.store.load(Slot::Key(number, Part::State), &mut buffer).ok()??;
-        wire::decode(found).ok()
+        wire::read(found).ok()
     }
 
     pub(crate) fn find_key(&mut self, such: impl Fn(&KeyEntry) -> bool) -> Option<u8> {

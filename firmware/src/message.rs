@@ -6,7 +6,7 @@ use quorate_core::hash::Digest;
 use quorate_core::identity::SessionKeyCertificate;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::wire::{self, DecodeError, NoRoom};
+use quorate_core::wire::{self, DecodeError, NoRoom, Read, Reader};
 use serde::{Deserialize, Serialize};
 
 pub use quorate_core::head::{SignedHead, head_session};
@@ -73,8 +73,8 @@ pub fn open(bytes: &[u8]) -> Result<(u8, &[u8]), MessageError> {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn read<'a, T: Message + Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
-    wire::decode(body)
+pub fn read<'a, T: Message + Read<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
+    wire::read(body)
 }
 
 /// Writes a whole message, and returns its length.
@@ -94,6 +94,8 @@ macro_rules! messages {
         pub struct $name $(<$life>)? {
             $($(#[$field_doc])* pub $field: $type),*
         }
+
+        quorate_core::read_fields!($name $(<$life>)? { $($field),* });
 
         impl $(<$life>)? Message for $name $(<$life>)? {
             const KIND: u8 = kind::$kind;
@@ -248,4 +250,17 @@ pub enum Rejection<'a> {
     Busy,
     /// A fault of its own.
     Fault,
+}
+
+impl<'a> Read<'a> for Rejection<'a> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant(6) {
+            0 => Self::Denied { rule: from.field(), message: from.field() },
+            1 => Self::BadRequest(from.field()),
+            2 => Self::Failed(from.field()),
+            3 => Self::UnknownKey,
+            4 => Self::Busy,
+            _ => Self::Fault,
+        }
+    }
 }

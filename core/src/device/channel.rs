@@ -155,6 +155,8 @@ struct Greeting {
     signature: Bytes64,
 }
 
+crate::read_fields!(Greeting { certificate, time, signature });
+
 /// What a greeting told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
@@ -285,7 +287,7 @@ impl Greeted {
         let Pending { ends, initiator, hash, mut channel } = self.0;
         let greeting = channel.open(frame)?;
         let Greeting { certificate, time, signature } =
-            wire::decode(greeting).map_err(|_| ChannelError::Greeting)?;
+            wire::read(greeting).map_err(|_| ChannelError::Greeting)?;
         if certificate.party != ends.peer {
             return Err(ChannelError::Party);
         }

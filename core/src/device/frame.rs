@@ -60,6 +60,14 @@ pub fn decode<'a, T: Serialize + Deserialize<'a>>(content: &'a [u8]) -> Result<T
     wire::decode(content).map_err(|_| FrameFault::Malformed)
 }
 
+/// [`decode`] without serde, as a device reads.
+///
+/// # Errors
+/// [`FrameFault::Malformed`].
+pub fn read<'a, T: wire::Read<'a>>(content: &'a [u8]) -> Result<T, FrameFault> {
+    wire::read(content).map_err(|_| FrameFault::Malformed)
+}
+
 /// Stuffs block by block. What passes may be secret (a PIN): the block is wiped.
 struct Stuffer<'a> {
     sink: &'a mut dyn FnMut(&[u8]),

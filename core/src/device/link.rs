@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Digest;
 use crate::identity::Identity;
 use crate::party::PartyId;
+use crate::wire::{Read, Reader};
 
 /// The versions of this link that this build speaks, the oldest and the newest.
 pub const VERSIONS: (u8, u8) = (1, 1);
@@ -122,6 +123,31 @@ pub enum Request<'a> {
     Readmit,
     /// Erases everything. No PIN is needed, the button is.
     Wipe,
+}
+
+crate::read_fields!(Member { party, identity });
+crate::read_fields!(ToDevice<'de> { id, request });
+
+impl<'a> Read<'a> for Request<'a> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant(12) {
+            0 => Self::Hello { min: from.field(), max: from.field(), entropy: from.field() },
+            1 => Self::Initialize { pin: from.field() },
+            2 => Self::Unlock { pin: from.field() },
+            3 => Self::Lock,
+            4 => Self::ChangePin { old: from.field(), new: from.field() },
+            5 => {
+                let (network, party, members) = (from.field(), from.field(), from.field());
+                Self::Join { network, party, members }
+            }
+            6 => Self::PeerUp(from.field()),
+            7 => Self::PeerDown(from.field()),
+            8 => Self::Relay { from: from.field(), bytes: from.field() },
+            9 => Self::Status,
+            10 => Self::Readmit,
+            _ => Self::Wipe,
+        }
+    }
 }
 
 impl core::fmt::Debug for Request<'_> {

@@ -11,9 +11,10 @@ use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
 use crate::key::KeyTerms;
 use crate::party::{PartyId, PartySet};
+use crate::read_fields;
 use crate::secret::SecretBytes;
 use crate::session::{Header, Protocol};
-use crate::wire::{self, Bytes64};
+use crate::wire::{self, Bytes64, Read, Reader};
 
 /// R1: a nonce and the commitment to R2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -324,11 +325,8 @@ impl<B: Serialize> Signed<B> {
 }
 
 /// Reads a message whose header fits already.
-pub(super) fn read<'a, B>(bytes: &'a [u8]) -> Option<Signed<B>>
-where
-    B: Serialize + Deserialize<'a>,
-{
-    wire::decode(bytes).ok()
+pub(super) fn read<'a, B: Read<'a>>(bytes: &'a [u8]) -> Option<Signed<B>> {
+    wire::read(bytes).ok()
 }
 
 /// One message as its receiver can show it: body digest and signature.
@@ -372,6 +370,37 @@ pub struct SignedOpen<const N: usize> {
 pub struct SignedDeal<C> {
     pub(super) deal: Deal<C>,
     pub(super) signature: Bytes64,
+}
+
+read_fields!(Commit { nonce, commitment });
+read_fields!(['de, const N: usize] 'de Opening<N> { sid, coefficients, blind, proof_nonce, proof });
+read_fields!(['de, const N: usize] 'de Open<'de, N> { opening, pairs, sets });
+read_fields!(['de, const N: usize] 'de OpenTree<N> { opening, pairs, sets, receivers });
+read_fields!(Contribution { value, blind });
+read_fields!(['de, C: Read<'de>] 'de Deal<C> { transcript, share, pair, sets });
+read_fields!(['de, B: Read<'de>] 'de Signed<B> { header, body, signature });
+read_fields!(Seen { body, signature });
+read_fields!(Views { commit, open });
+read_fields!(['de, const N: usize] 'de Echo<N> { with, seen });
+read_fields!(['de, const N: usize] 'de SignedOpen<N> { tree, signature });
+read_fields!(['de, C: Read<'de>] 'de SignedDeal<C> { deal, signature });
+
+impl<'a> Read<'a> for Lent<'a> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        Self(from.field())
+    }
+}
+
+impl<'a, const N: usize, C: Read<'a>> Read<'a> for Complaint<N, C> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant(2) {
+            0 => Self::Echo(from.field()),
+            _ => {
+                let (dealer, open, deal) = (from.field(), from.field(), from.field());
+                Self::BadDeal { dealer, open, deal }
+            }
+        }
+    }
 }
 
 /// The longest encoding of a number of holders or of nonce keys.
@@ -440,4 +469,15 @@ impl<const N: usize> Complaint<N, Lent<'_>> {
 #[derive(Serialize)]
 pub(super) enum Told<const N: usize> {
     Echo(Echo<N>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_as_serde_reads_them() {
+        crate::wire::agree!(Signed<Commit>, Signed<Open<'_, 3>>, Signed<Deal<Lent<'_>>>);
+        crate::wire::agree!(Signed<Complaint<3, Lent<'_>>>, Complaint<3, Lent<'_>>, Echo<3>);
+    }
 }

@@ -68,7 +68,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         }
         check_header(bytes, &Header { from, ..self.header }, me)?;
         let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let message: NoncePoint = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
+        let message: NoncePoint = wire::read(bytes).map_err(|_| blame(Fault::Malformed))?;
         if let Some((_, earlier)) = self.entries.iter().find(|(id, _)| *id == from) {
             return Err(match *earlier == message.point {
                 true => Failure::Refused(Refusal::Duplicate),

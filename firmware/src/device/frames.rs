@@ -76,7 +76,7 @@ impl<P: Platform> Engine<'_, P> {
         if length > MAX_FRAME {
             return self.answer(0, Answer::Refused(Refused::Frame(FrameFault::TooLong)));
         }
-        let Ok(ToDevice { id, request }) = frame::decode::<ToDevice<'_>>(content) else {
+        let Ok(ToDevice { id, request }) = frame::read::<ToDevice<'_>>(content) else {
             return self.answer(0, Answer::Refused(fault));
         };
         let outcome = match (&request, self.greeted) {

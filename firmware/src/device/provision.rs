@@ -69,7 +69,7 @@ impl<P: Platform> Engine<'_, P> {
     fn identities(&mut self) -> Option<Identities> {
         let mut buffer = [0; 64];
         let found = self.known.store.load(Slot::Identity, &mut buffer).ok().flatten();
-        let own = found.and_then(|bytes| wire::decode(bytes).ok());
+        let own = found.and_then(|bytes| wire::read(bytes).ok());
         buffer.zeroize();
         own
     }

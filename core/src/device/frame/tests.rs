@@ -141,3 +141,9 @@ fn what_a_frame_left_is_wiped() {
     decoder.wipe();
     assert!(!decoder.content.contains(&0x5a));
 }
+
+#[test]
+fn requests_are_read_as_serde_reads_them() {
+    use crate::device::link::{Request, ToDevice};
+    crate::wire::agree!(Request<'_>, ToDevice<'_>);
+}
