@@ -77,7 +77,7 @@ pub fn make_key_with<G: Group>(
     confirm(world, made)
 }
 
-pub fn expect<T: message::Message + for<'a> serde::Deserialize<'a>>(
+pub fn expect<T: message::Message + for<'a> wire::Read<'a>>(
     world: &mut World,
     kind: u8,
 ) -> T {
