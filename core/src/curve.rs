@@ -23,7 +23,7 @@ pub use p256::P256;
 pub use secp256k1::Secp256k1;
 pub(crate) use sum::sum_of_products;
 
-use crate::wire::{Bytes64, Read, Reader};
+use crate::wire::{Bytes64, Read, Reader, Write, Writer};
 
 /// A ciphersuite by its wire code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,12 @@ impl TryFrom<u8> for Suite {
     }
 }
 
+impl Write for Suite {
+    fn write(&self, to: &mut Writer<'_>) {
+        u8::from(*self).write(to);
+    }
+}
+
 impl Read<'_> for Suite {
     fn read(from: &mut Reader<'_>) -> Self {
         Self::try_from(from.field::<u8>()).unwrap_or_else(|_| {
@@ -108,6 +114,12 @@ impl<'de> Deserialize<'de> for PointBytes {
             rest.copy_from_slice(&x);
         }
         Ok(Self(bytes))
+    }
+}
+
+impl Write for PointBytes {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.write(to);
     }
 }
 

@@ -23,6 +23,7 @@ pub struct SignedHead {
 }
 
 crate::read_fields!(SignedHead { certificate, generation, number, hash, signature });
+crate::write_fields!(SignedHead { certificate, generation, number, hash, signature });
 
 impl SignedHead {
     /// What the session key signs.

@@ -4,7 +4,7 @@ use core::num::NonZeroU8;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-use crate::wire::{Read, Reader};
+use crate::wire::{Read, Reader, Write, Writer};
 
 /// The index of one holder of a key, 1 to 255. It is the point at which its share is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,6 +40,12 @@ impl<'de> Deserialize<'de> for PartyId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let number = u8::deserialize(from)?;
         NonZeroU8::new(number).map(Self).ok_or_else(|| D::Error::custom("party 0"))
+    }
+}
+
+impl Write for PartyId {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.get().write(to);
     }
 }
 
@@ -204,6 +210,12 @@ impl<'de> Deserialize<'de> for PartySet {
     }
 }
 
+impl Write for PartySet {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.write(to);
+    }
+}
+
 impl Read<'_> for PartySet {
     fn read(from: &mut Reader<'_>) -> Self {
         let set = Self(from.field());
@@ -264,6 +276,13 @@ impl TryFrom<RawHolders> for Holders {
 impl From<Holders> for RawHolders {
     fn from(holders: Holders) -> Self {
         Self { parties: holders.parties, threshold: holders.threshold }
+    }
+}
+
+impl Write for Holders {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.parties.write(to);
+        self.threshold.write(to);
     }
 }
 

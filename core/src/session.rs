@@ -6,9 +6,21 @@ use crate::curve::Suite;
 use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
 use crate::party::{PartyId, PartySet};
-use crate::wire::{self, DecodeError, Read, Reader};
+use crate::wire::{self, DecodeError, Read, Reader, Write, Writer};
 
 crate::read_fields!(Header { version, suite, protocol, round, session, from, to });
+crate::write_fields!(Header { version, suite, protocol, round, session, from, to });
+
+impl Write for Protocol {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.variant(match self {
+            Self::Dkg => 0,
+            Self::Ecdsa => 1,
+            Self::Schnorr => 2,
+            Self::Frost => 3,
+        });
+    }
+}
 
 impl Read<'_> for Protocol {
     fn read(from: &mut Reader<'_>) -> Self {

@@ -152,7 +152,9 @@ pub(crate) struct Network {
 }
 
 quorate_core::read_fields!(Network { id, me, members });
+quorate_core::write_fields!(Network { id, me, members });
 quorate_core::read_fields!(Identities { seed, hedge });
+quorate_core::write_fields!(Identities { seed, hedge });
 
 impl Network {
     pub(crate) fn identity_of(&self, party: PartyId) -> Option<Identity> {

@@ -156,6 +156,7 @@ struct Greeting {
 }
 
 crate::read_fields!(Greeting { certificate, time, signature });
+crate::write_fields!(Greeting { certificate, time, signature });
 
 /// What a greeting told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -269,7 +270,7 @@ impl Pending {
         let signature = signer.sign(&digest);
         let greeting = Greeting { certificate: certificate.clone(), time, signature };
         let body = buffer.get_mut(1..).ok_or(ChannelError::NoRoom)?;
-        let length = wire::encode(&greeting, body).map_err(|_| ChannelError::NoRoom)?.len();
+        let length = wire::write(&greeting, body).map_err(|_| ChannelError::NoRoom)?.len();
         let frame = self.channel.seal(buffer, length)?;
         Ok((Greeted(self), frame))
     }

@@ -33,6 +33,19 @@ pub fn encode_to<T: Serialize + ?Sized>(value: &T, mut sink: impl FnMut(&[u8])) 
     stuffer.finish();
 }
 
+/// [`encode_to`] without serde, as a device writes.
+#[inline(never)]
+pub fn write_to(value: &dyn wire::Write, sink: &mut dyn FnMut(&[u8])) {
+    let mut stuffer = Stuffer::new(sink);
+    let mut checksum = CRC.digest();
+    wire::write_to(value, &mut |bytes| {
+        checksum.update(bytes);
+        stuffer.put(bytes);
+    });
+    stuffer.put(&checksum.finalize().to_le_bytes());
+    stuffer.finish();
+}
+
 /// Encodes the frame of `value` into `buffer`, and returns the used part.
 ///
 /// # Errors

@@ -28,6 +28,12 @@ crate::read_fields!(['de, const N: usize, const K: usize] 'de Confirmation<N, K>
     nonce_commitments,
     signature,
 });
+crate::write_fields!([const N: usize, const K: usize] Confirmation<N, K> {
+    party,
+    pair_commitments,
+    nonce_commitments,
+    signature,
+});
 
 /// Why confirmations do not make a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

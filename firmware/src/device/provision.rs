@@ -107,7 +107,7 @@ impl<P: Platform> Engine<'_, P> {
         let mut buffer = [0; 64];
         let own = Identities { seed, hedge };
         let stored =
-            wire::encode(&own, &mut buffer).map_err(|_| Refused::Storage).and_then(|bytes| {
+            wire::write(&own, &mut buffer).map_err(|_| Refused::Storage).and_then(|bytes| {
                 self.known.store.save(Slot::Identity, bytes).map_err(|_| Refused::Storage)
             });
         buffer.zeroize();
@@ -201,7 +201,7 @@ impl<P: Platform> Engine<'_, P> {
     #[inline(never)]
     pub(super) fn join(&mut self) -> Result<(), Refused> {
         let network = self.candidate.take().ok_or(Refused::Declined)?;
-        let bytes = wire::encode(&network, &mut *self.tx).map_err(|_| Refused::Members)?;
+        let bytes = wire::write(&network, &mut *self.tx).map_err(|_| Refused::Members)?;
         self.known.store.save(Slot::Membership, bytes).map_err(|_| Refused::Storage)?;
         self.take_network(Some(network));
         self.certify();

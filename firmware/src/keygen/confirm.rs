@@ -178,10 +178,10 @@ impl<P: Platform> Engine<'_, P> {
             let mut encoded = [[0; MAX_CONFIRMATION]; PIECE];
             let mut parts: Vec<&[u8], PIECE> = Vec::new();
             for (word, room) in pair.iter().zip(&mut encoded) {
-                parts.push(wire::encode(word, room).ok()?).ok()?;
+                parts.push(wire::write(word, room).ok()?).ok()?;
             }
             // `tx` is free: nothing is being sent.
-            let bytes = wire::encode(&parts, &mut *self.tx).ok()?;
+            let bytes = wire::write(&parts, &mut *self.tx).ok()?;
             let slot = Slot::Key(number, Part::Certificate(piece as u8));
             self.known.store.save(slot, bytes).ok()?;
         }

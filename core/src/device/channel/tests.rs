@@ -373,4 +373,5 @@ fn what_opens_but_is_no_greeting_makes_no_channel() {
 #[test]
 fn greetings_are_read_as_serde_reads_them() {
     crate::wire::agree!(Greeting);
+    crate::wire::written!(Greeting);
 }
