@@ -25,6 +25,7 @@ impl Transcript {
 
     /// Adds one field of any length, prefixed by its length in four big-endian bytes.
     #[must_use]
+    #[inline(never)]
     pub fn bytes(mut self, field: &[u8]) -> Self {
         self.put(field);
         self
@@ -52,6 +53,7 @@ impl Transcript {
 
     /// Adds a 16-bit field.
     #[must_use]
+    #[inline(never)]
     pub fn u16(mut self, value: u16) -> Self {
         let [high, low] = value.to_be_bytes();
         // Public, and in one piece with its length: there is nothing to wipe.
@@ -61,24 +63,28 @@ impl Transcript {
 
     /// Adds a 32-bit field.
     #[must_use]
+    #[inline(never)]
     pub fn u32(self, value: u32) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
     /// Adds a 64-bit field.
     #[must_use]
+    #[inline(never)]
     pub fn u64(self, value: u64) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
     /// Adds a party as a 16-bit identifier.
     #[must_use]
+    #[inline(never)]
     pub fn party(self, id: PartyId) -> Self {
         self.u16(id.number())
     }
 
     /// Adds a set: its count, then its members in increasing order.
     #[must_use]
+    #[inline(never)]
     pub fn set(self, set: PartySet) -> Self {
         set.iter().fold(self.u16(set.len() as u16), Self::party)
     }

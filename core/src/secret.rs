@@ -9,6 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::curve::Group;
 use crate::hash::Transcript;
+use crate::wire::{Read, Reader, Write, Writer};
 
 /// 32 secret bytes: a pair seed ζ_ij, a nonce key r_A, or a contribution to one of them.
 #[derive(Default, Zeroize, ZeroizeOnDrop)]
@@ -71,6 +72,20 @@ impl Serialize for SecretBytes {
 impl<'de> Deserialize<'de> for SecretBytes {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         <[u8; 32]>::deserialize(from).map(Self)
+    }
+}
+
+impl Write for SecretBytes {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.write(to);
+    }
+}
+
+impl Read<'_> for SecretBytes {
+    fn read(from: &mut Reader<'_>) -> Self {
+        let mut secret = Self::default();
+        from.fill(&mut secret.0);
+        secret
     }
 }
 

@@ -212,6 +212,6 @@ impl<P: Platform> Known<'_, P> {
     /// The public record of a key.
     pub(crate) fn load_public(&mut self, number: u8, buffer: &mut [u8]) -> Option<Public> {
         let found = self.store.load(Slot::Key(number, Part::Public), buffer).ok()??;
-        wire::decode(found).ok()
+        wire::read(found).ok()
     }
 }

@@ -20,15 +20,15 @@ use crate::wire::Bytes64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Secp256k1;
 
-/// Encodes exactly M points for one inversion. `k256` panics on an identity that a computation led to:
-/// the generator takes its place.
-fn encode<const M: usize>(points: &[ProjectivePoint; M]) -> [Option<PointBytes>; M] {
+/// Encodes four points for one inversion. `k256` panics on an identity that a computation led to: the
+/// generator takes its place.
+fn encode(points: &[ProjectivePoint; 4]) -> [Option<PointBytes>; 4] {
     let finite = points.map(|point| point != ProjectivePoint::IDENTITY);
     let mut batch = *points;
     for (point, _) in batch.iter_mut().zip(finite).filter(|(_, finite)| !finite) {
         *point = ProjectivePoint::GENERATOR;
     }
-    let mut encoded = [None; M];
+    let mut encoded = [None; 4];
     let affine = <ProjectivePoint as BatchNormalize<_>>::batch_normalize(&batch);
     for ((out, affine), finite) in encoded.iter_mut().zip(affine).zip(finite) {
         let bytes = affine.to_encoded_point(true).as_bytes().try_into().ok().map(PointBytes);
@@ -70,6 +70,9 @@ fn mul_base(scalar: &Scalar) -> ProjectivePoint {
 
 impl Group for Secp256k1 {
     const SUITE: Suite = Suite::EcdsaSecp256k1;
+    fn makes(suite: Suite) -> bool {
+        matches!(suite, Suite::EcdsaSecp256k1 | Suite::SchnorrSecp256k1)
+    }
     sec1_group!(mul_base);
 
     fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
@@ -96,16 +99,14 @@ impl Group for Secp256k1 {
     fn points_to_bytes(points: &[ProjectivePoint], out: &mut [Option<PointBytes>]) {
         // On a chip, more than four at once would take too much stack.
         for (points, out) in points.chunks(4).zip(out.chunks_mut(4)) {
-            let mut put = |encoded: &[Option<PointBytes>]| {
-                out.iter_mut().zip(encoded).for_each(|(to, from)| *to = *from);
-            };
-            match points {
-                [a, b, c, d] => put(&encode(&[*a, *b, *c, *d])),
-                [a, b, c] => put(&encode(&[*a, *b, *c])),
-                [a, b] => put(&encode(&[*a, *b])),
-                [a] => put(&[Self::point_to_bytes(a)]),
-                _ => {}
+            if let ([point], [out]) = (points, &mut *out) {
+                *out = Self::point_to_bytes(point);
+                continue;
             }
+            // What is missing of four costs less time than code for each number would take flash.
+            let mut four = [ProjectivePoint::IDENTITY; 4];
+            four.iter_mut().zip(points).for_each(|(to, from)| *to = *from);
+            out.iter_mut().zip(encode(&four)).for_each(|(to, from)| *to = from);
         }
     }
 

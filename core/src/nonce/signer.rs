@@ -20,13 +20,15 @@ pub struct SignatureShare<R> {
     pub(crate) response: R,
 }
 
-impl<R: Serialize> SignatureShare<R> {
+crate::write_fields!([R: wire::Write] SignatureShare<R> { header, response });
+
+impl<R: wire::Write> SignatureShare<R> {
     /// Encodes the share for the coordinator.
     ///
     /// # Errors
     /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`].
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        wire::encode(self, buffer).map(|bytes| &*bytes)
+        wire::write(self, buffer).map(|bytes| &*bytes)
     }
 }
 

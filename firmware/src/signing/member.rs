@@ -253,6 +253,6 @@ fn is_as_stored<P: Platform, G: Group>(
 impl<P: Platform> Known<'_, P> {
     #[inline(never)]
     fn share(&mut self, number: u8, buffer: &mut [u8]) -> Option<Record> {
-        wire::decode(self.store.load(Slot::Key(number, Part::Share), buffer).ok()??).ok()
+        wire::read(self.store.load(Slot::Key(number, Part::Share), buffer).ok()??).ok()
     }
 }
