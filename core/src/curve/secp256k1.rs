@@ -14,6 +14,7 @@ use zeroize::Zeroize as _;
 
 use super::sec1::{sec1_ecdsa, sec1_group};
 use super::{EcdsaGroup, Group, PointBytes, Suite, sum_of_products};
+use crate::secret::Piece;
 use crate::wire::Bytes64;
 
 /// The group of secp256k1 (SEC 2).
@@ -111,9 +112,11 @@ impl Group for Secp256k1 {
     }
 
     fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
-        let mut padded = [0; 64];
-        padded.iter_mut().skip(16).zip(bytes).for_each(|(to, from)| *to = *from);
-        let mut integer = U512::from_be_slice(&padded);
+        let mut padded = Piece([0; 64]);
+        if let Some(low) = padded.0.last_chunk_mut() {
+            *low = *bytes;
+        }
+        let mut integer = U512::from_be_slice(&padded.0);
         let scalar = <Scalar as Reduce<U512>>::reduce(integer);
         padded.zeroize();
         integer.zeroize();
