@@ -193,8 +193,8 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn generator() -> Self::Point {
         Self::mul_base(&Self::Scalar::from(1))
     }
-    /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, and where
-    /// the curve has an [`Self::endomorphism`] λ and this build gains by it: variable time.
+    /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, where
+    /// the curve has an [`Self::endomorphism`] λ: variable time.
     fn split(_scalar: &Self::Scalar) -> Option<[Self::Scalar; 2]> {
         None
     }
