@@ -89,14 +89,14 @@ impl<'de> Deserialize<'de> for SecretBytes {
 
 impl Write for SecretBytes {
     fn write(&self, to: &mut Writer<'_>) {
-        self.0.write(to);
+        self.0.0.write(to);
     }
 }
 
 impl Read<'_> for SecretBytes {
     fn read(from: &mut Reader<'_>) -> Self {
         let mut secret = Self::default();
-        from.fill(&mut secret.0);
+        from.fill(&mut secret.0.0);
         secret
     }
 }
