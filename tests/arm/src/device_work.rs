@@ -1,5 +1,5 @@
 //! What a device does with its own secrets, over many of them: PIN, store, randomness, channels, signatures and
-//! the beginning of a key generation. Prints how many ticks of the system timer each took.
+//! a key generation until the deal. Prints how many ticks of the system timer each took.
 #![no_std]
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -200,7 +200,7 @@ fn signature(seed: u8) {
     timed("identity's signature", || key.sign(&[3; 32]));
 }
 
-/// A key generation until the commitment to the polynomial has left.
+/// A key generation until the deal has left: the other parties are the same each time.
 #[inline(never)]
 fn key_generation(seed: u8) {
     let terms = terms(Secp256k1::SUITE, 4, 2);
@@ -209,14 +209,42 @@ fn key_generation(seed: u8) {
         parties.iter().map(|id| SessionKey::new(&secret(2, 60 + id.number() as u8))).collect();
     let peers: Vec<Peer, HOLDERS> =
         parties.iter().zip(&signers).map(|(id, signer)| signer.peer(id)).collect();
+    let begin = |place: usize, rng: &mut HedgedRng| {
+        Run::<Secp256k1>::new(terms, [7; 32], party(place + 1), &peers, &signers[place], rng)
+    };
+    let mut runs: Vec<Run<Secp256k1>, HOLDERS> = Vec::new();
     let mut rng = random(seed, 70);
-    let begun = timed("dkg begun", || {
-        Run::<Secp256k1>::new(terms, [7; 32], party(1), &peers, &signers[0], &mut rng)
-    });
-    let mut run = begun.unwrap();
+    let _ = runs.push(timed("dkg begun", || begin(0, &mut rng)).unwrap());
+    for place in 1..parties.len() {
+        let _ = runs.push(begin(place, &mut random(2, 70 + place as u8)).unwrap());
+    }
     let mut buffer = [0; 4096];
-    timed("dkg commitment", || match run.poll_output(&signers[0], &mut buffer) {
-        Ok(Some(Output::Send { bytes, .. })) => bytes.len(),
-        _ => 0,
-    });
+    for name in ["dkg commitment", "dkg opening"] {
+        for from in 0..runs.len() {
+            let mut meter = Meter::default();
+            let length = meter.time(|| sent(&mut runs[from], &signers[from], &mut buffer));
+            let length = length.unwrap();
+            if from == 0 {
+                said(name, &meter);
+            }
+            for to in (0..runs.len()).filter(|to| *to != from) {
+                let message = &buffer[..length];
+                runs[to].handle_message(party(from + 1), message, &signers[to]).unwrap();
+            }
+        }
+    }
+    let (mut meter, mut deals) = (Meter::default(), 0);
+    while meter.time(|| sent(&mut runs[0], &signers[0], &mut buffer)).is_some() {
+        deals += 1;
+    }
+    assert_eq!(deals, parties.len() - 1);
+    said("dkg deal", &meter);
+}
+
+/// The length of what is sent next.
+fn sent(run: &mut Run<Secp256k1>, signer: &SessionKey, buffer: &mut [u8]) -> Option<usize> {
+    match run.poll_output(signer, buffer).unwrap() {
+        Some(Output::Send { bytes, .. }) => Some(bytes.len()),
+        _ => None,
+    }
 }

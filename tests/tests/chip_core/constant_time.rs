@@ -53,8 +53,8 @@ fn work_with_secrets_takes_the_same_instructions_for_all_of_them() {
     constant(&counted("measure"), 8);
 }
 
-/// PIN, store, randomness, party channel, identity and the beginning of a key generation.
+/// PIN, store, randomness, party channel, identity, and a key generation until the deal.
 #[test]
 fn what_a_device_does_with_its_secrets_takes_the_same_instructions_for_all_of_them() {
-    constant(&counted("device_work"), 17);
+    constant(&counted("device_work"), 19);
 }
