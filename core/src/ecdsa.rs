@@ -52,14 +52,14 @@ impl SignTerms {
         Ok(())
     }
 
-    /// D0. X, ε and Y are among the inputs, so that no two descendants share a nonce.
+    /// D0, with ρ. X, ε and Y are among the inputs, so that no two descendants share a nonce.
     #[inline(never)]
     fn inputs<G: Group>(
         &self,
         key: (&Digest, &KeyTerms),
         root: &ExtendedKey<G>,
         derived: &DerivedKey<G>,
-        salts: &[(PartyId, Salt)],
+        salts: &Digest,
     ) -> Digest {
         let (context, terms) = key;
         Transcript::new("nonce")
@@ -72,7 +72,7 @@ impl SignTerms {
             .bytes(&derived.encoded().0)
             .bytes(&self.digest)
             .set(self.quorum)
-            .bytes(&nonce::salt_digest(salts))
+            .bytes(salts)
             .finish()
     }
 }
@@ -126,20 +126,27 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
         own_salt: &Salt,
         guard: Guard,
     ) -> Result<Self, SignError> {
+        // The second copy of all that was asked for; what is hit before is the caller's.
+        let asked = core::hint::black_box(terms);
+        let rho = nonce::salt_digest(salts);
         terms.check::<G>(&key.terms().holders)?;
         nonce::check_member::<S>(&terms.quorum, key.party(), salts, own_salt)?;
         let root = key.extended();
         let derived = root.derive(&terms.derivation).map_err(SignError::Derivation)?;
-        let session = terms.inputs((key.context(), key.terms()), &root, &derived, salts);
+        let session = terms.inputs((key.context(), key.terms()), &root, &derived, &rho);
         let scheme = Ecdsa { digest: terms.digest, derived };
         let signer = Self::start(key, scheme, session, (terms.quorum, terms.coordinator), guard)?;
         if guard == Guard::Recompute {
-            // D0 once more, from what the session keeps and from the key.
-            let kept = SignTerms { digest: signer.scheme.digest, ..terms };
-            let again = key.extended().derive(&kept.derivation).map_err(SignError::Derivation)?;
-            let session = kept.inputs((key.context(), key.terms()), &key.extended(), &again, salts);
-            let same =
-                session == *signer.session() && *signer.scheme.derived.tweak() == *again.tweak();
+            // D0 once more, from the second copy and from the key; and the session keeps what was asked for.
+            let (quorum, coordinator) = signer.parties();
+            let digest = signer.scheme.digest;
+            let kept = SignTerms { quorum, coordinator, digest, ..terms };
+            let again = key.extended().derive(&asked.derivation).map_err(SignError::Derivation)?;
+            let (inputs, rho) = ((key.context(), key.terms()), nonce::salt_digest(salts));
+            let session = asked.inputs(inputs, &key.extended(), &again, &rho);
+            let same = kept == asked
+                && session == *signer.session()
+                && *signer.scheme.derived.tweak() == *again.tweak();
             if !same || !signer.is_sealed() {
                 return Err(SignError::ComputationFault);
             }

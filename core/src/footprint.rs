@@ -21,13 +21,13 @@ const _: () = assert!(size_of::<OpenedKey<Secp256k1, 3, 2>>() == 624);
 const _: () = assert!(size_of::<OpenedKey<Secp256k1, 7, 15>>() == 1588);
 const _: () = assert!(size_of::<OpenedKey<Secp256k1, 16, 455>>() == 30044);
 
-const _: () = assert!(size_of::<Ecdsa<3>>() == 628);
-const _: () = assert!(size_of::<Ecdsa<5>>() == 696);
-const _: () = assert!(size_of::<Ecdsa<7>>() == 764);
+const _: () = assert!(size_of::<Ecdsa<3>>() == 660);
+const _: () = assert!(size_of::<Ecdsa<5>>() == 728);
+const _: () = assert!(size_of::<Ecdsa<7>>() == 796);
 
-const _: () = assert!(size_of::<Schnorr<3>>() == 572);
-const _: () = assert!(size_of::<Schnorr<5>>() == 640);
-const _: () = assert!(size_of::<Schnorr<7>>() == 708);
+const _: () = assert!(size_of::<Schnorr<3>>() == 604);
+const _: () = assert!(size_of::<Schnorr<5>>() == 672);
+const _: () = assert!(size_of::<Schnorr<7>>() == 740);
 
 /// What FROST's sessions keep besides on the heap is in [`crate::frost`].
 #[cfg(feature = "frost")]

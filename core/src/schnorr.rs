@@ -65,16 +65,15 @@ impl<M: AsRef<[u8]>> SignTerms<M> {
         Ok(())
     }
 
-    /// D0: everything that is signed, for whom, and with which salts. It binds the message by its length
+    /// D0: everything that is signed, for whom, and with which salts, by ρ. It binds the message by its length
     /// and hash, so the hash of the message may be known to anybody; it is not what is signed.
     fn inputs<G: SchnorrGroup>(
         &self,
         key: (&Digest, &KeyTerms, &[u8; 33]),
         target: &Target<G>,
-        salts: &[(PartyId, Salt)],
+        (message, rho): &(Digest, Digest),
     ) -> Digest {
         let (context, terms, group_key) = key;
-        let message = self.message.as_ref();
         let start = Transcript::new("nonce")
             .bytes(context)
             .u32(terms.epoch)
@@ -84,12 +83,21 @@ impl<M: AsRef<[u8]>> SignTerms<M> {
             .bytes(group_key);
         target
             .bind(start)
-            .u32(message.len() as u32)
-            .bytes(&Transcript::new("message").bytes(message).finish())
+            .u32(self.message.as_ref().len() as u32)
+            .bytes(message)
             .set(self.quorum)
-            .bytes(&nonce::salt_digest(salts))
+            .bytes(rho)
             .finish()
     }
+
+    /// The message's hash and ρ, which [`Self::inputs`] takes.
+    fn digests(&self, salts: &[(PartyId, Salt)]) -> (Digest, Digest) {
+        (message_digest(self.message.as_ref()), nonce::salt_digest(salts))
+    }
+}
+
+fn message_digest(message: &[u8]) -> Digest {
+    Transcript::new("message").bytes(message).finish()
 }
 
 /// z_i, a scalar in 32 big-endian bytes.
@@ -139,23 +147,30 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M
         own_salt: &Salt,
         guard: Guard,
     ) -> Result<Self, SignError> {
+        let SignTerms { quorum, coordinator, derivation, tweak, .. } = terms;
+        // The second copy of all that was asked for, and the hash of the rest; what is hit before is the caller's.
+        let asked = core::hint::black_box((quorum, coordinator, derivation, tweak));
+        let digests = terms.digests(salts);
         terms.check(&key.terms().holders)?;
         nonce::check_member::<S>(&terms.quorum, key.party(), salts, own_salt)?;
         let group_key = key.group_key_bytes();
         let target = Target::derived(&key.extended(), &terms.derivation, &terms.tweak)?;
-        let session = terms.inputs((key.context(), key.terms(), group_key), &target, salts);
+        let session = terms.inputs((key.context(), key.terms(), group_key), &target, &digests);
         let (quorum, coordinator) = (terms.quorum, terms.coordinator);
-        let (derivation, tweak) = (terms.derivation, terms.tweak);
         let scheme = Schnorr { message: terms.message, target };
         let signer = Self::start(key, scheme, session, (quorum, coordinator), guard)?;
         if guard == Guard::Recompute {
-            // D0 once more, from what the session keeps and from the key.
+            // D0 once more, from the second copy and from the key; and the session keeps what was asked for.
+            let (quorum, coordinator, derivation, tweak) = asked;
             let target = Target::derived(&key.extended(), &derivation, &tweak)?;
             let message = signer.scheme.message.as_ref();
             let kept = SignTerms { quorum, coordinator, derivation, tweak, message };
             let inputs = (key.context(), key.terms(), key.group_key_bytes());
-            let session = kept.inputs(inputs, &target, salts);
-            if session != *signer.session() || !signer.is_sealed() {
+            let session = kept.inputs(inputs, &target, &kept.digests(salts));
+            let same = signer.parties() == (quorum, coordinator)
+                && signer.scheme.target.is_like(&target)
+                && session == *signer.session();
+            if !same || !signer.is_sealed() {
                 return Err(SignError::ComputationFault);
             }
         }
@@ -171,9 +186,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
     type Response = Response;
 
     fn bind(&self, to: Transcript) -> Transcript {
-        self.target
-            .bind(to)
-            .bytes(&Transcript::new("message").bytes(self.message.as_ref()).finish())
+        self.target.bind(to).bytes(&message_digest(self.message.as_ref()))
     }
 
     #[inline(never)]

@@ -69,7 +69,8 @@ impl<G: EcdsaGroup, const S: usize> nonce::Combiner<Shares<G>, S> {
         terms.check::<G>(&key.holders)?;
         nonce::check_salts(&terms.quorum, salts)?;
         let derived = root.derive(&terms.derivation).map_err(SignError::Derivation)?;
-        let session = terms.inputs((&key.context(), key), root, &derived, salts);
+        let rho = nonce::salt_digest(salts);
+        let session = terms.inputs((&key.context(), key), root, &derived, &rho);
         let rule = Shares { digest: terms.digest, public: derived.point() };
         let degree = key.holders.degree();
         Self::start(rule, session, (terms.quorum, terms.coordinator), degree)

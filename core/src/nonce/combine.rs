@@ -119,7 +119,7 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
     }
 
     fn finish(&mut self) -> Result<C::Signature, Abort> {
-        let (point, bytes) = self.list.resolve(Guard::Off)?;
+        let (point, [bytes, _]) = self.list.resolve(Guard::Off)?;
         // By party, so that of several culprits the same one is named whatever came first.
         sort(&mut self.shares);
         let round = Round {

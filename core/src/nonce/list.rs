@@ -84,10 +84,11 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     /// encodes these and R. Without the check a liar could show two honest parties two different R under
     /// one k_i.
     ///
-    /// With a `guard` R is computed once more after the check, and decoded: a wrong R would be signed for as
-    /// readily as the right one.
+    /// With a `guard` R is computed once more, and decoded: a wrong R would be signed for as readily as the right
+    /// one. Its encoding comes as two copies, of which the second was decoded: whoever uses one for each of two
+    /// computations sees that one was hit meanwhile.
     #[inline(never)]
-    pub(crate) fn resolve(&mut self, guard: Guard) -> Result<(G::Point, PointBytes), Abort> {
+    pub(crate) fn resolve(&mut self, guard: Guard) -> Result<(G::Point, [PointBytes; 2]), Abort> {
         sort(&mut self.entries);
         let basis = self.basis()?;
         let guarded = match guard {
@@ -116,12 +117,13 @@ impl<G: Group, const S: usize> NonceList<G, S> {
             return Err(self.off());
         }
         let bytes = bytes.ok_or(Abort::Degenerate)?;
+        let copy = core::hint::black_box(bytes);
         if let Some(again) = guarded
-            && (again != point || G::nonce_from_bytes(&bytes) != Some(again))
+            && (again != point || G::nonce_from_bytes(&copy) != Some(again) || copy != bytes)
         {
             return Err(Abort::ComputationFault);
         }
-        Ok((point, bytes))
+        Ok((point, [bytes, copy]))
     }
 
     /// R, cleared of the cofactor.
@@ -283,7 +285,8 @@ mod tests {
             let secret = G::clear_cofactor(&G::mul_base(f.constant().unwrap().expose()));
             for me in numbers.iter().map(|number| Some(*number)).chain([None]) {
                 let (point, bytes) = list(&f, numbers, degree, me).resolve(Guard::Off).unwrap();
-                assert_eq!((point, Some(bytes)), (secret, G::point_to_bytes(&secret)));
+                let expected = G::point_to_bytes(&secret).unwrap();
+                assert_eq!((point, bytes), (secret, [expected; 2]));
                 for place in 0..numbers.len() {
                     let mut list = list(&f, numbers, degree, me);
                     let id = list.entries[place].0;

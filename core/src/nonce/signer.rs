@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use super::{Failure, Guard, NonceList, Round, Scheme, SignError, header};
+use super::{Failure, Guard, MAX_MESSAGE, NonceList, Round, Scheme, SignError, header};
 use crate::curve::Group;
 use crate::hash::{Digest, Transcript};
 use crate::key::OpenedKey;
 use crate::party::{PartyId, PartySet};
-use crate::secret::SecretScalar;
+use crate::secret::{SecretBytes, SecretScalar};
 use crate::session::{Abort, Header, Refusal};
 use crate::wire::{self, NoRoom};
 
@@ -18,17 +18,23 @@ pub struct SignatureShare<R> {
     pub(crate) header: Header,
     /// The scheme's answer.
     pub(crate) response: R,
+    /// Of the encoding; whoever receives a share knows none.
+    #[serde(skip)]
+    seal: Digest,
 }
 
 crate::write_fields!([R: wire::Write] SignatureShare<R> { header, response });
 
 impl<R: wire::Write> SignatureShare<R> {
-    /// Encodes the share for the coordinator.
+    /// Encodes the share for the coordinator. What is in memory where the share should be, on a machine that may be
+    /// glitched, is compared with it before it leaves: it may be a secret.
     ///
     /// # Errors
-    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`].
+    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if this is not a share as it was made.
+    #[inline(never)]
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        wire::write(self, buffer).map(|bytes| &*bytes)
+        let bytes = &*wire::write(self, buffer)?;
+        if encoding(bytes) == self.seal { Ok(bytes) } else { Err(NoRoom) }
     }
 }
 
@@ -38,11 +44,18 @@ pub struct Signer<P: Scheme, const S: usize> {
     me: PartyId,
     coordinator: PartyId,
     nonce: SecretScalar<P::Group>,
+    /// Of k_i, as it was when R_i was made of it; only of a guarded party.
+    nonce_seal: SecretBytes,
     list: NonceList<P::Group, S>,
     guard: Guard,
     /// Of all that the share depends on besides the key, as it was when the session began.
     seal: Digest,
     over: bool,
+}
+
+/// H("share", the encoding).
+fn encoding(bytes: &[u8]) -> Digest {
+    Transcript::new("share").bytes(bytes).finish()
 }
 
 /// k_i, a pseudorandom function of D0.
@@ -51,6 +64,13 @@ fn nonce_of<G: Group, const N: usize, const K: usize>(
     session: &Digest,
 ) -> SecretScalar<G> {
     key.pseudorandom(b"k", session)
+}
+
+/// H("sealed-nonce", k_i).
+#[inline(never)]
+fn sealed<G: Group>(nonce: &SecretScalar<G>) -> SecretBytes {
+    let bytes = SecretBytes::of_scalar(nonce);
+    Transcript::new("sealed-nonce").bytes(bytes.expose()).secret()
 }
 
 impl<P: Scheme, const S: usize> Signer<P, S> {
@@ -69,16 +89,22 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         let degree = key.terms().holders.degree();
         let mut list = NonceList::new(header::<P>(session, 1, me, None), quorum, degree);
         list.add_own(me, point)?;
+        let (seal, nonce_seal) = ([0; 32], SecretBytes::default());
         let mut signer =
-            Self { scheme, me, coordinator, nonce, list, guard, seal: [0; 32], over: false };
+            Self { scheme, me, coordinator, nonce, nonce_seal, list, guard, seal, over: false };
         signer.seal = signer.bound();
-        if guard == Guard::Recompute && !signer.nonce_is_right(key) {
-            return Err(SignError::ComputationFault);
+        if guard == Guard::Recompute {
+            signer.nonce_seal = sealed(&signer.nonce);
+            if !signer.nonce_is_right(key) {
+                return Err(SignError::ComputationFault);
+            }
         }
         Ok(signer)
     }
 
-    /// Whether R_i comes out the same once more, and as it is encoded, from a key that is intact.
+    /// Whether k_i and R_i come out the same once more, R_i as it is encoded, from a key that is intact. k_i is
+    /// compared when it is sealed already: what hits it before is seen here, what hits it later by its seal. So R2
+    /// needs not derive it for a third time.
     #[inline(never)]
     fn nonce_is_right<const N: usize, const K: usize>(
         &self,
@@ -87,7 +113,8 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         let again = nonce_of(key, self.list.session());
         let point = P::Group::mul_base(again.expose());
         let sent = self.list.own().and_then(|(_, bytes)| P::Group::nonce_from_bytes(bytes));
-        sent == Some(point) && key.is_intact() && self.is_sealed()
+        let same = again.expose().ct_eq(self.nonce.expose());
+        sent == Some(point) && bool::from(same) && key.is_intact() && self.is_sealed()
     }
 
     /// H("signer", all that the share depends on besides the key and the others' points).
@@ -97,9 +124,14 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         self.scheme.bind(self.list.bind(start)).finish()
     }
 
-    /// Whether that is as it was, if this party is guarded.
+    /// S, and who collects the answers.
+    pub(crate) fn parties(&self) -> (PartySet, PartyId) {
+        (self.list.quorum(), self.coordinator)
+    }
+
+    /// Whether that is as it was, and this is a session at all.
     pub(crate) fn is_sealed(&self) -> bool {
-        self.guard == Guard::Off || self.bound() == self.seal
+        self.bound() == self.seal
     }
 
     /// D0: the session that all messages name.
@@ -111,11 +143,20 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
     /// R1, to all other members and to the coordinator.
     ///
     /// # Errors
-    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if a guarded session is not in
-    /// memory as it was.
+    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if the session is not in memory as it was.
     pub fn nonce_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let message = self.list.message(buffer)?;
-        if self.is_sealed() { Ok(message) } else { Err(NoRoom) }
+        if !self.is_sealed() {
+            return Err(NoRoom);
+        }
+        if self.guard == Guard::Recompute {
+            // Once more, and last: what was sealed may have been hit on its way, and the message meanwhile.
+            let mut again = [0; MAX_MESSAGE];
+            if self.list.message(&mut again)? != message {
+                return Err(NoRoom);
+            }
+        }
+        Ok(message)
     }
 
     /// The members whose R_j has not arrived.
@@ -150,6 +191,7 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
             // k_i answers one list of R_j at most, and is wiped here: two answers can be the share.
             self.over = true;
             self.nonce = SecretScalar::new(Default::default());
+            self.nonce_seal = SecretBytes::default();
         }
         result
     }
@@ -182,9 +224,8 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
     ) -> Result<SignatureShare<P::Response>, Abort> {
         self.list.sort();
         let listed = self.list.digest_if(self.guard);
-        let (point, bytes) = self.list.resolve(self.guard)?;
         // Two copies, so that one flipped bit does not change what both answers are made of.
-        let copy = core::hint::black_box(bytes);
+        let (point, [bytes, copy]) = self.list.resolve(self.guard)?;
         let round = Round {
             session: self.list.session(),
             quorum: self.list.quorum(),
@@ -194,21 +235,36 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
             bytes,
         };
         let response = self.scheme.respond(key, &self.nonce, &round)?;
+        let share = self.share(response)?;
         if self.guard == Guard::Recompute {
-            // From the key once more: k_i may have been hit in memory since R_i was made of it.
-            let nonce = nonce_of(key, round.session);
-            let same = nonce.expose().ct_eq(self.nonce.expose());
             let round = Round { bytes: copy, ..round };
-            if !bool::from(same) || self.scheme.respond(key, &nonce, &round)? != response {
+            if self.scheme.respond(key, &self.nonce, &round)? != response {
                 return Err(Abort::ComputationFault);
             }
-            // What was hit before both is still as it was hit.
+            // What was hit before both is still as it was hit: k_i, too, may have been since R_i was made of it.
+            let nonce_still = sealed(&self.nonce).ct_eq(&self.nonce_seal);
             let listed_still = self.list.digest_if(self.guard) == listed;
-            if !listed_still || copy != bytes || !key.is_intact() || !self.is_sealed() {
+            if !bool::from(nonce_still)
+                || !listed_still
+                || copy != bytes
+                || !key.is_intact()
+                || !self.is_sealed()
+                || core::hint::black_box(&*self).share(response)? != share
+            {
                 return Err(Abort::ComputationFault);
             }
         }
-        let to = Some(self.coordinator);
-        Ok(SignatureShare { header: header::<P>(*round.session, 2, self.me, to), response })
+        Ok(share)
+    }
+
+    /// R2 with its header.
+    #[inline(never)]
+    fn share(&self, response: P::Response) -> Result<SignatureShare<P::Response>, Abort> {
+        let header = header::<P>(*self.session(), 2, self.me, Some(self.coordinator));
+        let mut share = SignatureShare { header, response, seal: [0; 32] };
+        let mut buffer = [0; MAX_MESSAGE];
+        let bytes = wire::write(&share, &mut buffer);
+        share.seal = encoding(bytes.map_err(|_| Abort::ComputationFault)?);
+        Ok(share)
     }
 }

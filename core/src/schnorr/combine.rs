@@ -65,7 +65,8 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Combiner<Shares<G, 
         terms.check(&key.holders)?;
         nonce::check_salts(&terms.quorum, salts)?;
         let target = Target::derived(root, &terms.derivation, &terms.tweak)?;
-        let session = terms.inputs((&key.context(), key, &root.encoded().0), &target, salts);
+        let inputs = (&key.context(), key, &root.encoded().0);
+        let session = terms.inputs(inputs, &target, &terms.digests(salts));
         // T points, and T ≤ |S| ≤ S.
         let commitment = public.commitment.iter().copied().take(S).collect();
         let (quorum, coordinator) = (terms.quorum, terms.coordinator);

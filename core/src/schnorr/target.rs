@@ -94,6 +94,11 @@ impl<G: SchnorrGroup> Target<G> {
         (if self.negated { -key } else { key }) + G::mul_base(&self.offset)
     }
 
+    /// Whether shares are the same.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        (self.name, self.negated) == (other.name, other.negated) && self.offset == other.offset
+    }
+
     /// Binds sign, ε and Y.
     pub(crate) fn bind(&self, transcript: Transcript) -> Transcript {
         transcript

@@ -1,5 +1,5 @@
 //! One member's signature, from its own key to its share, over and over: the host's debugger flips a bit at a
-//! moment that the system timer chooses, and puts everything back before the next.
+//! moment that the system timer chooses, and puts everything back before the next. The file `task` says which.
 #![no_std]
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -14,13 +14,14 @@ use cortex_m::interrupt::{Mutex, free};
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::{entry, exception};
-use group::{Confirmed, HOLDERS, Key, Meter, Public, QUORUM, Record, generate, party};
+use group::{Confirmed, Key, Meter, Public, QUORUM, Record, generate, party};
 use heapless::Vec;
-use quorate_core::curve::Secp256k1;
-use quorate_core::derive::Derivation;
-use quorate_core::ecdsa::{Guard, MAX_MESSAGE, Salt, SignTerms, Signer};
+use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1};
+use quorate_core::derive::{Derivation, Path};
+use quorate_core::nonce::{Guard, MAX_MESSAGE, Salt, Scheme, Signer};
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::wire;
+use quorate_core::schnorr::Tweak;
+use quorate_core::{ecdsa, schnorr, wire};
 use semihosting::fs::File;
 use semihosting::io::{Read as _, Write as _};
 use semihosting::process;
@@ -86,21 +87,75 @@ fn SysTick() {
     });
 }
 
+/// What is signed.
+#[derive(Clone, Copy)]
+struct Task {
+    holders: u8,
+    threshold: u8,
+    schnorr: bool,
+    derived: bool,
+}
+
+/// The letter of the task, where no bit flips: a request is looked after by who made it.
+static TASK: AtomicU8 = AtomicU8::new(0);
+
+impl Task {
+    fn read() -> Self {
+        let mut task = [0];
+        let file = File::open(c"task").and_then(|mut file| file.read_exact(&mut task));
+        if file.is_err() {
+            process::exit(1);
+        }
+        TASK.store(task[0], Ordering::Relaxed);
+        Self::now()
+    }
+
+    fn now() -> Self {
+        let small = |schnorr, derived| Self { holders: 4, threshold: 2, schnorr, derived };
+        match TASK.load(Ordering::Relaxed) {
+            b'e' => small(false, false),
+            b'd' => small(false, true),
+            b's' => small(true, false),
+            b't' => small(true, true),
+            _ => Self { holders: 7, threshold: 3, ..small(false, false) },
+        }
+    }
+
+    fn quorum(self) -> PartySet {
+        PartySet::first(2 * self.threshold - 1)
+    }
+
+    fn derivation(self) -> Derivation {
+        if self.derived { Derivation::Path(Path::new(&[7]).unwrap()) } else { Derivation::Root }
+    }
+}
+
 #[entry]
 fn main() -> ! {
+    if Task::read().schnorr { signing::<SchnorrSecp256k1>() } else { signing::<Secp256k1>() }
+}
+
+/// Puts the file into flash, and takes out what comes from the others.
+#[inline(never)]
+fn boot<G: Signs>() -> (usize, Nonces) {
     let mut inputs = [0; ROOM];
     let Ok(mut file) = File::open(c"inputs") else {
         // The first time: what all later runs begin with.
-        let made = make(&mut inputs);
+        let made = make::<G>(&mut inputs);
         let written = File::create(c"inputs").and_then(|mut file| file.write_all(made));
         process::exit(i32::from(written.is_err()))
     };
     let length = file.read(&mut inputs).unwrap_or_default();
     FLASH.iter().zip(inputs).for_each(|(to, byte)| to.store(byte, Ordering::Relaxed));
     let Inputs { nonces, .. } = wire::decode(&inputs[..length]).unwrap();
+    (length, nonces)
+}
+
+#[inline(never)]
+fn signing<G: Signs>() -> ! {
+    let (length, nonces) = boot::<G>();
     let Some(peripherals) = cortex_m::Peripherals::take() else { process::exit(1) };
     free(|token| TIMER.borrow(token).replace(Some(peripherals.SYST)));
-    let (terms, salts) = terms();
     let mut choices = [0x00ff_ffff, 1];
     ready(&mut choices);
     free(|token| {
@@ -113,8 +168,8 @@ fn main() -> ! {
         }
     });
     let guard = if choices[1] == 0 { Guard::Off } else { Guard::Recompute };
-    if let Some(key) = open(length, guard) {
-        sign(&key, terms, &salts, &nonces, guard);
+    if let Some(key) = open::<G>(length, guard) {
+        sign(&key, &nonces, guard);
     }
     refused();
     process::exit(0)
@@ -130,35 +185,75 @@ fn load<T>(length: usize, take: impl FnOnce(Inputs) -> T) -> Option<T> {
 
 /// As the firmware opens a key: with a guard the records are read once more, and compared.
 #[inline(never)]
-fn open(length: usize, guard: Guard) -> Option<Key<Secp256k1>> {
+fn open<G: Group>(length: usize, guard: Guard) -> Option<Key<G>> {
     let key = load(length, |Inputs { public, record, word, .. }| {
-        Key::<Secp256k1>::open(&public, party(1), record, &word).ok()
+        Key::<G>::open(&public, party(1), record, &word).ok()
     })??;
     let same = || load(length, |Inputs { public, record, .. }| key.is_of(&public, &record));
     if guard == Guard::Off || same()? { Some(key) } else { None }
 }
 
-fn terms() -> (SignTerms, Vec<(PartyId, Salt), QUORUM>) {
-    let quorum = PartySet::first(3);
-    let salts = quorum.iter().map(|id| (id, [id.number() as u8; 32])).collect();
-    let (coordinator, derivation) = (party(2), Derivation::Root);
-    (SignTerms { quorum, coordinator, derivation, digest: [7; 32] }, salts)
+/// One of each member.
+fn salts(task: Task) -> Vec<(PartyId, Salt), QUORUM> {
+    task.quorum().iter().map(|id| (id, [id.number() as u8; 32])).collect()
+}
+
+/// A curve with its scheme.
+trait Signs: Group {
+    type Scheme: Scheme<Group = Self>;
+    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>>;
+}
+
+/// Of this party, among all.
+fn own_salt(salts: &[(PartyId, Salt)], me: PartyId) -> Salt {
+    salts[usize::from(me.number()) - 1].1
+}
+
+impl Signs for Secp256k1 {
+    type Scheme = ecdsa::Ecdsa<Self>;
+
+    #[inline(never)]
+    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
+        let task = Task::now();
+        let (salts, derivation) = (salts(task), task.derivation());
+        let (quorum, coordinator, digest) = (task.quorum(), party(2), [7; 32]);
+        let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest };
+        let own = own_salt(&salts, key.party());
+        ecdsa::Signer::guarded(key, terms, &salts, &own, guard).ok()
+    }
+}
+
+impl Signs for SchnorrSecp256k1 {
+    type Scheme = schnorr::Schnorr<Self, [u8; 32]>;
+
+    #[inline(never)]
+    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
+        let task = Task::now();
+        let (salts, derivation) = (salts(task), task.derivation());
+        let (quorum, coordinator, message) = (task.quorum(), party(2), [5; 32]);
+        // As wallets have it: an address of the key, whose output has no scripts.
+        let taproot = Tweak::Taproot { merkle_root: None };
+        let tweak = if task.derived { taproot } else { Tweak::None };
+        let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
+        let own = own_salt(&salts, key.party());
+        schnorr::Signer::guarded(key, terms, &salts, &own, guard).ok()
+    }
 }
 
 #[inline(never)]
-fn make(out: &mut [u8]) -> &[u8] {
-    let made = generate::<Secp256k1>(4, 2, &mut Meter::default());
-    let (terms, salts) = terms();
-    let nonces = others(&made, terms, &salts);
+fn make<G: Signs>(out: &mut [u8]) -> &[u8] {
+    let task = Task::now();
+    let made = generate::<G>(task.holders, task.threshold, &mut Meter::default());
+    let nonces = others::<G>(&made, task.quorum());
     wire::encode(&(&made.public, &made.records[0], &made.words[0], &nonces), out).unwrap()
 }
 
 #[inline(never)]
-fn others(made: &group::Made, terms: SignTerms, salts: &[(PartyId, Salt)]) -> Nonces {
+fn others<G: Signs>(made: &group::Made, quorum: PartySet) -> Nonces {
     let mut nonces = Nonces::new();
-    for place in 1..terms.quorum.len() {
-        let key: Key<Secp256k1> = group::open(made, place, group::copied(&made.records[place]));
-        let signer = Signer::<Secp256k1, QUORUM>::new(&key, terms, salts, &salts[place].1).unwrap();
+    for place in 1..quorum.len() {
+        let key: Key<G> = group::open(made, place, group::copied(&made.records[place]));
+        let signer = G::start(&key, Guard::Off).unwrap();
         let mut buffer = [0; MAX_MESSAGE];
         let message = Vec::from_slice(signer.nonce_message(&mut buffer).unwrap()).unwrap();
         let _ = nonces.push((party(place + 1), message));
@@ -167,22 +262,12 @@ fn others(made: &group::Made, terms: SignTerms, salts: &[(PartyId, Salt)]) -> No
 }
 
 #[inline(never)]
-fn sign(
-    key: &Key<Secp256k1>,
-    terms: SignTerms,
-    salts: &[(PartyId, Salt)],
-    nonces: &Nonces,
-    guard: Guard,
-) {
+fn sign<G: Signs>(key: &Key<G>, nonces: &Nonces, guard: Guard) {
     let mut buffer: Message = [0; MAX_MESSAGE];
-    let own = salts[0].1;
-    let started = Signer::<Secp256k1, QUORUM>::guarded(key, terms, salts, &own, guard);
-    let Ok(mut signer) = started else { return };
+    let Some(mut signer) = G::start(key, guard) else { return };
     let Ok(message) = signer.nonce_message(&mut buffer) else { return };
     sent_nonce(message);
     let Ok(Some(share)) = signer.handle_nonces(key, nonces) else { return };
     let Ok(message) = share.encode(&mut buffer) else { return };
     sent_share(message);
 }
-
-const _: () = assert!(HOLDERS >= 4);

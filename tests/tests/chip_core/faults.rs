@@ -29,6 +29,8 @@ struct Places {
 
 /// The chip, as it is before every signature.
 struct Bench {
+    /// The letter by which the program knows what to sign.
+    task: u8,
     places: Places,
     inputs: Vec<u8>,
     chip: Debugger,
@@ -45,9 +47,9 @@ struct Left {
 }
 
 impl Bench {
-    fn new() -> Self {
+    fn new(task: u8) -> Self {
         let image = image("faults");
-        let mut first = Debugger::start(&image, 0, &[]);
+        let mut first = Debugger::start(&image, 0, &[("task", &[task])]);
         assert_eq!(first.run().unwrap(), None);
         let inputs = first.file("inputs");
         assert!(!inputs.is_empty());
@@ -60,13 +62,14 @@ impl Bench {
             moment: at("moment"),
             crashes: CRASHES.iter().map(|name| function(&image, name)).collect(),
         };
-        let (chip, registers, memory) = Self::boot(&places, &inputs);
-        Self { places, inputs, chip, registers, memory }
+        let (chip, registers, memory) = Self::boot(task, &places, &inputs);
+        Self { task, places, inputs, chip, registers, memory }
     }
 
     /// Runs to the signature, and keeps all that it depends on.
-    fn boot(places: &Places, inputs: &[u8]) -> (Debugger, Vec<u32>, Vec<u8>) {
-        let mut chip = Debugger::start(&image("faults"), 0, &[("inputs", inputs)]);
+    fn boot(task: u8, places: &Places, inputs: &[u8]) -> (Debugger, Vec<u32>, Vec<u8>) {
+        let files: [(&str, &[u8]); 2] = [("task", &[task]), ("inputs", inputs)];
+        let mut chip = Debugger::start(&image("faults"), 0, &files);
         let stops = [places.ready, places.nonce, places.share, places.refused, places.moment];
         for place in stops.iter().chain(&places.crashes) {
             chip.stop_at(*place).unwrap();
@@ -103,7 +106,7 @@ impl Bench {
             }
         }
         if left.crashed {
-            let (chip, registers, memory) = Self::boot(&self.places, &self.inputs);
+            let (chip, registers, memory) = Self::boot(self.task, &self.places, &self.inputs);
             (self.chip, self.registers, self.memory) = (chip, registers, memory);
         } else {
             self.chip.write(self.registers[SP], &self.memory).unwrap();
@@ -150,7 +153,8 @@ fn wrong(bench: &mut Bench, guarded: bool, count: usize, random: &mut ChaCha20Rn
         let is_right =
             |found: &Option<Vec<u8>>, right: &Option<Vec<u8>>| found.is_none() || found == right;
         if !is_right(&left.nonce, &right.nonce) || !is_right(&left.share, &right.share) {
-            println!("fault {number} after {} instructions: {left:?}", ticks * TICK);
+            let task = char::from(bench.task);
+            println!("{task}: fault {number} after {} instructions: {left:?}", ticks * TICK);
             wrong += 1;
         }
         kinds[if left.crashed {
@@ -163,7 +167,10 @@ fn wrong(bench: &mut Bench, guarded: bool, count: usize, random: &mut ChaCha20Rn
             0
         }] += 1;
     }
-    println!("guarded {guarded}: {wrong} wrong; none, before R1, before R2, crashed: {kinds:?}");
+    let task = char::from(bench.task);
+    println!(
+        "{task}, guarded {guarded}: {wrong} wrong; none, before R1, before R2, crashed: {kinds:?}"
+    );
     wrong
 }
 
@@ -179,24 +186,46 @@ fn longest(bench: &mut Bench, guarded: bool) -> u32 {
     low
 }
 
+/// `guarded` faults of a task, after `unguarded` ones, in two halves side by side: how many let something wrong out.
+fn harm(task: u8, unguarded: usize, guarded: usize, random: &mut ChaCha20Rng) -> (usize, usize) {
+    let half = |seed| {
+        let mut random = ChaCha20Rng::seed_from_u64(seed);
+        let mut bench = Bench::new(task);
+        let without = match unguarded {
+            0 => 0,
+            _ => wrong(&mut bench, false, unguarded / 2, &mut random),
+        };
+        (without, wrong(&mut bench, true, guarded / 2, &mut random))
+    };
+    let seeds = [random.next_u64(), random.next_u64()];
+    let [one, other] = std::thread::scope(|scope| {
+        seeds.map(|seed| scope.spawn(move || half(seed))).map(|half| half.join().unwrap())
+    });
+    (one.0 + other.0, one.1 + other.1)
+}
+
+/// How many faults, unless the environment says so.
+fn count(otherwise: usize) -> usize {
+    let asked = std::env::var("QUORATE_FAULTS").ok().and_then(|count| count.parse().ok());
+    asked.unwrap_or(otherwise)
+}
+
 #[test]
 fn what_leaves_a_chip_that_a_fault_hit_is_right_or_nothing() {
     let mut random = ChaCha20Rng::seed_from_u64(seed());
-    let count = |name, otherwise: usize| {
-        std::env::var(name).ok().and_then(|count| count.parse().ok()).unwrap_or(otherwise)
-    };
-    let faults = count("QUORATE_FAULTS", 1000);
-    let half = |seed, unguarded: usize| {
-        let mut random = ChaCha20Rng::seed_from_u64(seed);
-        let mut bench = Bench::new();
-        let without = wrong(&mut bench, false, unguarded, &mut random);
-        (without, wrong(&mut bench, true, faults / 2, &mut random))
-    };
-    let seeds = [random.next_u64(), random.next_u64()];
-    let halves = std::thread::scope(|scope| {
-        seeds.map(|seed| scope.spawn(move || half(seed, 40))).map(|half| half.join().unwrap())
-    });
+    let (without, with) = harm(b'e', 80, count(1000), &mut random);
     // Without the guard such faults do harm, or this would be no test.
-    assert!(halves.iter().map(|(without, _)| without).sum::<usize>() > 0);
-    assert!(halves.iter().all(|(_, with)| *with == 0), "{halves:?}");
+    assert!(without > 0);
+    assert_eq!(with, 0);
+}
+
+/// A derived key, BIP-340 under an address of a derived key, and seven holders.
+#[test]
+fn it_is_so_for_other_keys_and_schemes() {
+    let mut random = ChaCha20Rng::seed_from_u64(seed());
+    let found = [b'd', b's', b't', b'7'].map(|task| {
+        let faults = count(if task == b's' { 100 } else { 300 });
+        (char::from(task), harm(task, 0, faults, &mut random).1)
+    });
+    assert!(found.iter().all(|(_, with)| *with == 0), "{found:?}");
 }
