@@ -248,7 +248,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if holders.count() > N || holders.nonce_keys() > K {
             return Err(StartError::TooLarge);
         }
-        let (own, sums) = Dealing::random(&terms, me, rng).ok_or(StartError::TooLarge)?;
+        let mut sums = Vec::new();
+        let own = Dealing::random(&terms, me, rng, &mut sums).ok_or(StartError::TooLarge)?;
         *place = None;
         // Empty lists are not moved, so that nothing large passes through the stack.
         let dkg = place.insert(Self {

@@ -33,7 +33,12 @@ impl<G: Group, const N: usize> Polynomial<G, N> {
     /// `Φ[m]` = f_m·G.
     #[must_use]
     pub fn commit(&self) -> Vec<G::Point, N> {
-        self.0.iter().map(|f| G::mul_base(f.expose())).collect()
+        self.points().collect()
+    }
+
+    /// The same, one by one.
+    pub(crate) fn points(&self) -> impl Iterator<Item = G::Point> {
+        self.0.iter().map(|f| G::mul_base(f.expose()))
     }
 }
 

@@ -40,70 +40,85 @@ impl<P: Copy> Term<P> {
     }
 }
 
-/// Σ a·P over `terms`, in variable time: **for public data alone**. M bounds the terms; each takes the
-/// stack some points and 260 bytes. `None` if there are more.
+/// Σ a·P while it grows, in variable time: **for public data alone**. M bounds the terms; each takes some
+/// points and 260 bytes.
+pub(crate) struct Sum<G: Group, const M: usize>(Vec<Term<G::Point>, M>);
+
+impl<G: Group, const M: usize> Sum<G, M> {
+    pub(crate) fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// A term is large for a chip's stack: it passes through here alone, and is made where it stays.
+    #[inline(never)]
+    fn begin(&mut self) -> Option<&mut Term<G::Point>> {
+        let multiples = [G::Point::default(); 1 << (WIDTH - 2)];
+        self.0.push(Term { digits: [0; PLACES], halved: false, multiples }).ok()?;
+        self.0.last_mut()
+    }
+
+    /// One more term; `None` if there are too many.
+    #[inline(never)]
+    pub(crate) fn add(&mut self, factor: &G::Scalar, point: &G::Point) -> Option<()> {
+        let term = self.begin()?;
+        let double = G::double(point);
+        let mut next = *point;
+        for multiple in &mut term.multiples {
+            *multiple = next;
+            next = next + double;
+        }
+        let bytes = G::scalar_to_bytes(factor);
+        // One of at most 128 bits is short enough as it is.
+        if bytes.iter().take(16).all(|byte| *byte == 0) {
+            term.halved = true;
+            digits(&bytes, &mut term.digits);
+        } else if let Some([a, b]) = G::split(factor) {
+            term.halved = true;
+            let (of_a, of_b) = term.digits.split_at_mut(HALF);
+            half::<G>(&a, of_a);
+            half::<G>(&b, of_b);
+        } else {
+            digits(&bytes, &mut term.digits);
+        }
+        Some(())
+    }
+
+    /// The sum of all terms.
+    #[inline(never)]
+    pub(crate) fn value(&self) -> Option<G::Point> {
+        let highest = self.0.iter().map(Term::places).max().unwrap_or_default();
+        let mut sum = G::Point::default();
+        // Before the first digit the sum is the identity: it need not be doubled.
+        let mut begun = false;
+        for place in (0..highest).rev() {
+            if begun {
+                sum = G::double(&sum);
+            }
+            for term in self.0.iter().filter(|term| place < term.places()) {
+                for (digit, other) in term.at(place).into_iter().zip([false, true]) {
+                    if digit == 0 {
+                        continue;
+                    }
+                    let multiple = term.multiple(digit)?;
+                    let multiple = if other { G::endomorphism(&multiple) } else { multiple };
+                    sum = sum + if digit > 0 { multiple } else { -multiple };
+                    begun = true;
+                }
+            }
+        }
+        Some(sum)
+    }
+}
+
+/// Σ a·P over `terms`, likewise; `None` if there are more than M.
 pub(crate) fn sum_of_products<G: Group, const M: usize>(
     terms: impl IntoIterator<Item = (G::Scalar, G::Point)>,
 ) -> Option<G::Point> {
-    let mut prepared: Vec<Term<G::Point>, M> = Vec::new();
+    let mut sum = Sum::<G, M>::new();
     for (factor, point) in terms {
-        prepare::<G, M>(&mut prepared, &factor, &point)?;
+        sum.add(&factor, &point)?;
     }
-    let highest = prepared.iter().map(Term::places).max().unwrap_or_default();
-    let mut sum = G::Point::default();
-    // Before the first digit the sum is the identity: it need not be doubled.
-    let mut begun = false;
-    for place in (0..highest).rev() {
-        if begun {
-            sum = G::double(&sum);
-        }
-        for term in &prepared {
-            if place >= term.places() {
-                continue;
-            }
-            for (digit, other) in term.at(place).into_iter().zip([false, true]) {
-                if digit == 0 {
-                    continue;
-                }
-                let multiple = term.multiple(digit)?;
-                let multiple = if other { G::endomorphism(&multiple) } else { multiple };
-                sum = if digit > 0 { sum + multiple } else { sum - multiple };
-                begun = true;
-            }
-        }
-    }
-    Some(sum)
-}
-
-#[inline(never)]
-fn prepare<G: Group, const M: usize>(
-    terms: &mut Vec<Term<G::Point>, M>,
-    factor: &G::Scalar,
-    point: &G::Point,
-) -> Option<()> {
-    let term = Term { digits: [0; PLACES], halved: false, multiples: [*point; 1 << (WIDTH - 2)] };
-    terms.push(term).ok()?;
-    let term = terms.last_mut()?;
-    let double = G::double(point);
-    let mut last = *point;
-    for multiple in term.multiples.iter_mut().skip(1) {
-        last = last + double;
-        *multiple = last;
-    }
-    let bytes = G::scalar_to_bytes(factor);
-    // One of at most 128 bits is short enough as it is.
-    if bytes.iter().take(16).all(|byte| *byte == 0) {
-        term.halved = true;
-        digits(&bytes, &mut term.digits);
-    } else if let Some([a, b]) = G::split(factor) {
-        term.halved = true;
-        let (of_a, of_b) = term.digits.split_at_mut(HALF);
-        half::<G>(&a, of_a);
-        half::<G>(&b, of_b);
-    } else {
-        digits(&bytes, &mut term.digits);
-    }
-    Some(())
+    sum.value()
 }
 
 /// A half is short, or its negative is.

@@ -5,7 +5,7 @@ use heapless::Vec;
 use subtle::ConstantTimeEq as _;
 
 use super::message::{Commit, Contributions, Deal, OpenTree, Receiver};
-use crate::curve::{self, Group, PointBytes};
+use crate::curve::{Group, PointBytes, Sum};
 use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
 use crate::party::PartyId;
@@ -46,14 +46,15 @@ pub(super) fn open<G: Group, const N: usize>(
     commit: &Commit,
     tree: &OpenTree<N>,
 ) -> Result<Vec<G::Point, N>, Fault> {
-    let points = opening::<G, N>(terms, context, dealer, commit, tree)?;
+    let mut points = Vec::new();
+    opening::<G, N>(terms, context, dealer, commit, tree, &mut points)?;
     match points.first() {
         Some(constant) if possesses::<G, N>(dealer, tree, constant) => Ok(points),
         _ => Err(Fault::ProofOfPossession),
     }
 }
 
-/// [`open`] but for the proof of possession.
+/// [`open`] but for the proof of possession. The points of Φ go to `out`.
 #[inline(never)]
 pub(super) fn opening<G: Group, const N: usize>(
     terms: &KeyTerms,
@@ -61,7 +62,8 @@ pub(super) fn opening<G: Group, const N: usize>(
     dealer: PartyId,
     commit: &Commit,
     tree: &OpenTree<N>,
-) -> Result<Vec<G::Point, N>, Fault> {
+    out: &mut Vec<G::Point, N>,
+) -> Result<(), Fault> {
     let (holders, opening) = (terms.holders, &tree.opening);
     // Exactly T points: one more would raise the threshold unseen.
     if opening.coefficients.len() != holders.threshold() {
@@ -74,12 +76,12 @@ pub(super) fn opening<G: Group, const N: usize>(
         return Err(Fault::CommitmentLength);
     }
     // The identity has no encoding: neither Φ[0] nor Φ[T−1] nor any other can be it.
-    let points = points::<G, N>(&opening.coefficients).ok_or(Fault::InvalidPoint)?;
+    points::<G, N>(&opening.coefficients, out).ok_or(Fault::InvalidPoint)?;
     let opened = commitment(context, dealer, &commit.nonce, &opening.coefficients, &opening.blind);
     if opened != commit.commitment {
         return Err(Fault::CommitmentOpening);
     }
-    Ok(points)
+    Ok(())
 }
 
 /// z·G = K + c·Φ[0]. With its encoding, so that K need not be decoded: it is compared.
@@ -102,45 +104,56 @@ pub(super) fn possesses<G: Group, const N: usize>(
 const AT_ONCE: usize = if cfg!(feature = "std") { 8 } else { 3 };
 const TERMS: usize = 1 + 2 * AT_ONCE;
 
-/// A proof of possession: the dealer, its R2 and Φ[0].
-pub(super) type Proof<'a, G, const N: usize> = (PartyId, &'a OpenTree<N>, <G as Group>::Point);
-
-/// [`possesses`] of all: Σ w·(z·G − c·Φ[0] − K) = O, with a weight w of 128 bits for each that nobody
-/// could know when it made its proof (`docs/PROTOCOL.md` §3 step 6). If not, one of them at least is
-/// wrong.
+/// [`possesses`] of all dealers with their Φ[0]: Σ w·(z·G − c·Φ[0] − K) = O, with a weight w of 128 bits for
+/// each that nobody could know when it made its proof (`docs/PROTOCOL.md` §3 step 6). If not, one of them at
+/// least is wrong.
 #[inline(never)]
-pub(super) fn all_possess<G: Group, const N: usize>(
-    proofs: &[Proof<'_, G, N>],
+pub(super) fn all_possess<'a, G: Group, const N: usize>(
+    constants: &[(PartyId, G::Point)],
+    tree_of: impl Fn(PartyId) -> Option<&'a OpenTree<N>>,
     weight: impl Fn(PartyId) -> [u8; 16],
 ) -> bool {
+    let single = |dealer, constant| {
+        tree_of(dealer).is_some_and(|tree| possesses::<G, N>(dealer, tree, constant))
+    };
     // There, to see that K is in the subgroup takes as long as a proof.
     if G::COFACTOR != 1 {
-        return proofs.iter().all(|(dealer, tree, x)| possesses::<G, N>(*dealer, tree, x));
+        return constants.iter().all(|(dealer, constant)| single(*dealer, constant));
     }
-    proofs.chunks(AT_ONCE).all(|proofs| {
-        let mut terms: Vec<(G::Scalar, G::Point), TERMS> = Vec::new();
+    constants.chunks(AT_ONCE).all(|constants| {
+        let mut sum = Sum::<G, TERMS>::new();
         let mut base = G::Scalar::default();
-        for (dealer, tree, constant) in proofs {
-            let opening = &tree.opening;
-            let mut short = [0; 32];
-            short.iter_mut().skip(16).zip(weight(*dealer)).for_each(|(to, from)| *to = from);
-            let (Some(weight), Some(proof), Some(nonce), Some(constant_bytes)) = (
-                G::scalar_from_bytes(&short),
-                G::scalar_from_bytes(&opening.proof),
-                G::point_from_bytes(&opening.proof_nonce),
-                opening.coefficients.first(),
-            ) else {
-                return false;
-            };
-            let challenge =
-                proof_challenge::<G>(&opening.sid, *dealer, constant_bytes, &opening.proof_nonce);
-            base = base + weight * proof;
-            let _ = terms.push((weight * challenge, *constant));
-            let _ = terms.push((weight, nonce));
-        }
-        let _ = terms.push((base, -G::generator()));
-        curve::sum_of_products::<G, TERMS>(terms) == Some(G::Point::default())
+        let added = constants.iter().all(|(dealer, constant)| {
+            let proof = tree_of(*dealer)
+                .and_then(|tree| add_proof(&mut sum, *dealer, tree, constant, &weight(*dealer)));
+            proof.inspect(|proof| base = base + *proof).is_some()
+        });
+        added
+            && sum.add(&base, &-G::generator()).is_some()
+            && sum.value() == Some(G::Point::default())
     })
+}
+
+/// Adds w·c·Φ[0] and w·K, and gives w·z; `None` if the proof is malformed.
+#[inline(never)]
+fn add_proof<G: Group, const N: usize>(
+    sum: &mut Sum<G, TERMS>,
+    dealer: PartyId,
+    tree: &OpenTree<N>,
+    constant: &G::Point,
+    weight: &[u8; 16],
+) -> Option<G::Scalar> {
+    let opening = &tree.opening;
+    let mut short = [0; 32];
+    short.iter_mut().skip(16).zip(weight).for_each(|(to, from)| *to = *from);
+    let weight = G::scalar_from_bytes(&short)?;
+    let proof = G::scalar_from_bytes(&opening.proof)?;
+    let nonce = G::point_from_bytes(&opening.proof_nonce)?;
+    let bytes = opening.coefficients.first()?;
+    let challenge = proof_challenge::<G>(&opening.sid, dealer, bytes, &opening.proof_nonce);
+    sum.add(&(weight * challenge), constant)?;
+    sum.add(&weight, &nonce)?;
+    Some(weight * proof)
 }
 
 /// Whether `dealer` has proven that it knows the constant coefficient of its R2.
@@ -152,10 +165,13 @@ pub(super) fn proves_possession<G: Group, const N: usize>(
     constant.is_some_and(|constant| possesses::<G, N>(dealer, tree, &constant))
 }
 
-/// The points of Φ, if all are valid.
-pub(super) fn points<G: Group, const N: usize>(bytes: &[PointBytes]) -> Option<Vec<G::Point, N>> {
-    let points: Vec<G::Point, N> = bytes.iter().map_while(G::point_from_bytes).take(N).collect();
-    (points.len() == bytes.len()).then_some(points)
+/// Puts the points of Φ behind what is in `out`, if all are valid.
+#[inline(never)]
+pub(super) fn points<G: Group, const N: usize>(
+    bytes: &[PointBytes],
+    out: &mut Vec<G::Point, N>,
+) -> Option<()> {
+    bytes.iter().try_for_each(|bytes| out.push(G::point_from_bytes(bytes)?).ok())
 }
 
 /// Every check of R3 but that of th; `fits` says whether a share times G is Φ at `to`. Gives the share.
@@ -205,6 +221,7 @@ pub(super) fn promised<G: Group, const N: usize>(
     tree: &OpenTree<N>,
     to: PartyId,
 ) -> Option<G::Point> {
-    let points = points::<G, N>(&tree.opening.coefficients)?;
+    let mut points: Vec<G::Point, N> = Vec::new();
+    self::points::<G, N>(&tree.opening.coefficients, &mut points)?;
     Some(vss::evaluate_commitment::<G>(&points, to))
 }

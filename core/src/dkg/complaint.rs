@@ -21,8 +21,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         };
         let message = read::<Complaint<N, Lent<'_>>>(bytes).filter(|m| fits(&m.body));
         let Some(message) = message else { return self.malformed(accuser) };
-        let Signed { body: complaint, signature, .. } = message;
-        let seen = Seen { body: body_digest(&complaint), signature };
+        let seen = Seen { body: body_digest(&message.body), signature: message.signature };
         self.verify(0, accuser, &seen)?;
         let slot = self.slot_mut(accuser).ok_or(Refusal::NotAMember(accuser))?;
         match slot.complaint {
@@ -34,24 +33,32 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
             None => slot.complaint = Some(seen),
         }
-        let judged = self.court().complaint::<G, N, _>(accuser, &complaint);
-        match (judged, complaint) {
+        let judged = self.court().complaint::<G, N, _>(accuser, &message.body);
+        match (judged, &message.body) {
             // The accuser's ground may be an R2 that this party knows otherwise.
             (Ok(_), Complaint::BadDeal { dealer, open, deal })
-                if self.shows_another_open(accuser, dealer, &open, &deal) =>
+                if self.shows_another_open(accuser, *dealer, open, deal) =>
             {
                 let other = Seen { body: open.tree.digest(), signature: open.signature };
-                self.agrees(2, dealer, other);
+                self.agrees(2, *dealer, other);
             }
-            (Ok((culprit, fault)), complaint) => {
-                let complaint = complaint.keep();
-                let evidence = Evidence::Complaint { accuser, complaint, signature };
-                self.convict(culprit, fault, evidence);
-            }
-            (Err(_), Complaint::Echo(echo)) => self.take_echo(accuser, &echo),
+            (Ok(verdict), _) => self.convict_by_complaint(accuser, message, verdict),
+            (Err(_), Complaint::Echo(echo)) => self.take_echo(accuser, echo),
             (Err(_), Complaint::BadDeal { .. }) => {}
         }
         Ok(())
+    }
+
+    #[inline(never)]
+    fn convict_by_complaint(
+        &mut self,
+        accuser: PartyId,
+        message: Signed<Complaint<N, Lent<'_>>>,
+        (culprit, fault): (PartyId, Fault),
+    ) {
+        let Signed { body, signature, .. } = message;
+        let evidence = Evidence::Complaint { accuser, complaint: body.keep(), signature };
+        self.convict(culprit, fault, evidence);
     }
 
     fn court(&self) -> Court<'_, impl Fn(PartyId) -> Option<Identity>> {
@@ -69,9 +76,16 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     ) -> bool {
         let mine = self.slot(dealer).and_then(|slot| slot.seen.open);
         // One that is not signed shows nothing.
-        mine.is_some_and(|mine| {
-            mine.body != open.tree.digest() && self.verify(2, dealer, &mine).is_ok()
-        }) && self.court().is_authentic(accuser, dealer, open, deal)
+        mine.is_some_and(|mine| mine.body != open.tree.digest())
+            && self.has_signed_open(dealer)
+            && self.court().is_authentic(accuser, dealer, open, deal)
+    }
+
+    /// Whether the R2 of `dealer` that this party has can be shown to others.
+    #[inline(never)]
+    pub(super) fn has_signed_open(&self, dealer: PartyId) -> bool {
+        let mine = self.slot(dealer).and_then(|slot| slot.seen.open);
+        mine.is_some_and(|mine| self.verify(2, dealer, &mine).is_ok())
     }
 
     /// A sound echo: each entry is compared with what is known here, whatever the order of arrival.

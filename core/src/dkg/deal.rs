@@ -30,33 +30,31 @@ pub(super) struct Dealing<G: Group, const N: usize> {
 }
 
 impl<G: Group, const N: usize> Dealing<G, N> {
-    /// A fresh dealing of `me`, and the points of Φ.
+    /// A fresh dealing of `me`; the points of Φ go to `points`, which is empty.
     #[inline(never)]
     pub(super) fn random(
         terms: &KeyTerms,
         me: PartyId,
         rng: &mut (impl RngCore + CryptoRng),
-    ) -> Option<(Self, Vec<G::Point, N>)> {
-        let holders = terms.holders;
-        let polynomial = Polynomial::random(holders.threshold(), rng);
-        let points = polynomial.commit();
+        points: &mut Vec<G::Point, N>,
+    ) -> Option<Self> {
+        let polynomial = Polynomial::random(terms.holders.threshold(), rng);
+        points.extend(polynomial.points());
         let (mut nonce, mut blind) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut nonce);
         rng.fill_bytes(&mut blind);
         let proof_secret = SecretScalar::random(rng);
         let seed = SecretBytes::random(rng);
         // Φ and K together: one inversion fewer. There are more holders than T.
-        let mut all = points.clone();
-        all.push(G::mul_base(proof_secret.expose())).ok()?;
-        let mut coefficients = encoded::<G, N>(&all);
+        points.push(G::mul_base(proof_secret.expose())).ok()?;
+        let mut coefficients = encoded::<G, N>(points);
         // A coefficient that is 0 has no encoding; it does not happen with a working generator.
-        if coefficients.len() != all.len() {
+        if coefficients.len() != points.len() {
             return None;
         }
+        points.pop();
         let proof_nonce = coefficients.pop()?;
-        let dealing =
-            Self { me, polynomial, coefficients, nonce, blind, proof_secret, proof_nonce, seed };
-        Some((dealing, points))
+        Some(Self { me, polynomial, coefficients, nonce, blind, proof_secret, proof_nonce, seed })
     }
 
     /// What the proof of `dealer` is multiplied by when all are verified together: nobody can know it,

@@ -3,7 +3,7 @@
 
 use heapless::Vec;
 
-use super::check::{self, Proof};
+use super::check;
 use super::evidence::Evidence;
 use super::message::{
     Commit, Complaint, Deal, Kept, Lent, Open, Seen, Signed, SignedDeal, SignedOpen, body_digest,
@@ -208,7 +208,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if Some(tree.opening.sid) != sid {
             return Ok(None);
         }
-        let points = check::opening::<G, N>(&terms, &context, dealer, commit, tree)?;
+        let mut points = Vec::new();
+        check::opening::<G, N>(&terms, &context, dealer, commit, tree, &mut points)?;
         slot.promised = vss::evaluate_commitment::<G>(&points, me);
         self.add_commitment(&points);
         Ok(points.first().copied())
@@ -218,14 +219,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// them nor who tries many proofs can make wrong ones cancel.
     #[inline(never)]
     fn all_possess(&self, constants: &[(PartyId, G::Point)]) -> bool {
-        let proofs: Vec<Proof<'_, G, N>, N> = constants
-            .iter()
-            .filter_map(|(dealer, constant)| {
-                Some((*dealer, self.slot(*dealer)?.open.as_ref()?, *constant))
-            })
-            .collect();
         let said = self.opening_binding(&self.sid.unwrap_or_default());
-        check::all_possess::<G, N>(&proofs, |dealer| self.own.weight(&said, dealer))
+        let tree_of = |dealer| self.slot(dealer)?.open.as_ref();
+        check::all_possess::<G, N>(constants, tree_of, |dealer| self.own.weight(&said, dealer))
     }
 
     /// The dealer may have shown its R2 to this party alone: then the echo is evidence.
@@ -260,21 +256,19 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             self.echo(me, with);
         }
         if let Some((earlier, later)) = self.repeated_key() {
-            let shown = |party| self.slot(party).and_then(Slot::signed_open);
-            let (first, second) = (shown(earlier), shown(later));
-            self.echo(me, later);
-            return match (first, second) {
-                (Some(first), Some(second)) => {
-                    let evidence = Evidence::RepeatedKey { earlier, first, later, second };
-                    self.convict(later, Fault::RepeatedKey, evidence);
-                }
-                _ => self.fail(Abort::Culprit(later, Fault::RepeatedKey)),
-            };
+            return self.blame_repeated_key(earlier, later);
         }
         if self.phase != Phase::Open {
             return;
         }
-        self.transcript = self.opening_binding(&sid);
+        self.begin_deals(&sid);
+    }
+
+    /// R2 of all is there and right.
+    #[inline(never)]
+    fn begin_deals(&mut self, sid: &Digest) {
+        let me = self.me;
+        self.transcript = self.opening_binding(sid);
         self.phase = Phase::Deal;
         let holders = self.terms.holders;
         self.share = self.own.share(me);
@@ -283,6 +277,19 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         self.record.nonce_keys =
             holders.nonce_sets_of(me).map(|set| self.own.set_value(set)).collect();
         self.outbox.deals = others;
+    }
+
+    #[inline(never)]
+    fn blame_repeated_key(&mut self, earlier: PartyId, later: PartyId) {
+        self.echo(self.me, later);
+        let shown = |party| self.slot(party).and_then(Slot::signed_open);
+        match (shown(earlier), shown(later)) {
+            (Some(first), Some(second)) => {
+                let evidence = Evidence::RepeatedKey { earlier, first, later, second };
+                self.convict(later, Fault::RepeatedKey, evidence);
+            }
+            _ => self.fail(Abort::Culprit(later, Fault::RepeatedKey)),
+        }
     }
 
     /// Two dealers with one constant coefficient. The later one cannot have proven possession honestly
@@ -352,6 +359,11 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
             Err(fault) => {
                 self.verify(3, from, &seen)?;
+                if !self.has_signed_open(from) {
+                    // Who complained with it would be named itself. The channel says who sent it.
+                    self.fail(Abort::Culprit(from, Fault::Malformed));
+                    return Ok(());
+                }
                 let deal = SignedDeal { deal: deal.keep(), signature };
                 self.accuse(from, fault, deal, signer);
             }
@@ -401,11 +413,6 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         signer: &impl SessionSigner,
     ) {
         let Some(open) = self.slot(dealer).and_then(Slot::signed_open) else { return };
-        let seen = Seen { body: open.tree.digest(), signature: open.signature };
-        if self.verify(2, dealer, &seen).is_err() {
-            // Who complained with what is not signed would be named itself. The channel says who sent it.
-            return self.fail(Abort::Culprit(dealer, Fault::Malformed));
-        }
         let complaint = Complaint::BadDeal { dealer, open, deal };
         let signature = self.signed(0, body_digest(&complaint), signer).signature;
         let evidence = Evidence::Complaint { accuser: self.me, complaint, signature };

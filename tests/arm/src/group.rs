@@ -89,13 +89,14 @@ pub(crate) fn generate<G: Group>(n: u8, threshold: u8, meter: &mut Meter) -> Mad
         .collect();
     let peers: Vec<Peer, HOLDERS> =
         parties.iter().zip(&signers).map(|(id, signer)| signer.peer(id)).collect();
-    let mut runs: Vec<Run<G>, HOLDERS> = Vec::new();
-    for (id, signer) in parties.iter().zip(&signers) {
+    // A run stays where it begins, as on a chip.
+    let mut runs: Vec<Option<Run<G>>, HOLDERS> = (0..n).map(|_| None).collect();
+    for ((id, signer), run) in parties.iter().zip(&signers).zip(&mut runs) {
         let hedge = SecretBytes::new([9; 32]);
         let mut rng = HedgedRng::new(&[id.number() as u8; 32], &hedge, &[7; 32], 1);
-        let mut new = || Run::<G>::new(terms, [7; 32], id, &peers, signer, &mut rng);
-        let run = if runs.is_empty() { meter.time(new) } else { new() };
-        let _ = runs.push(run.unwrap());
+        let mut start = || Run::<G>::start(run, terms, [7; 32], id, &peers, signer, &mut rng);
+        let started = if id == party(1) { meter.time(start) } else { start() };
+        started.unwrap();
     }
     let mut made: Vec<Option<(Public, Record)>, HOLDERS> = (0..n).map(|_| None).collect();
     let mut buffer = [0; 4096];
@@ -126,7 +127,7 @@ enum Next {
 /// Puts out all that is due at one party, and gives it to the others.
 #[inline(never)]
 fn step<G: Group>(
-    runs: &mut Vec<Run<G>, HOLDERS>,
+    runs: &mut [Option<Run<G>>],
     signers: &[SessionKey],
     me: usize,
     made: &mut Option<(Public, Record)>,
@@ -134,7 +135,8 @@ fn step<G: Group>(
     meter: &mut Meter,
 ) {
     loop {
-        let mut next = || match runs[me].poll_output(&signers[me], buffer).unwrap() {
+        let run = runs[me].as_mut().unwrap();
+        let mut next = || match run.poll_output(&signers[me], buffer).unwrap() {
             None => Next::Nothing,
             Some(Output::Persist) => Next::Persist,
             Some(Output::Failed(_)) => Next::Failed,
@@ -144,7 +146,7 @@ fn step<G: Group>(
         let (to, length) = match next {
             Next::Nothing => return,
             Next::Persist => {
-                *made = runs[me].take_key();
+                *made = run.take_key();
                 return;
             }
             Next::Failed => panic!("the key generation failed"),
@@ -155,7 +157,8 @@ fn step<G: Group>(
                 continue;
             }
             let bytes = &buffer[..length];
-            let mut take = || runs[other].handle_message(party(me + 1), bytes, &signers[other]);
+            let run = runs[other].as_mut().unwrap();
+            let mut take = || run.handle_message(party(me + 1), bytes, &signers[other]);
             let taken = if other == 0 { meter.time(take) } else { take() };
             taken.unwrap();
         }

@@ -20,30 +20,25 @@ const BUDGETS: [(&str, u64, u32); 8] = [
     ("bip340 3 of 7", 4_630_000, 10 * 1024),
     ("open key 2 of 4", 1_500_000, 10 * 1024),
     ("open key 3 of 7", 2_140_000, 10 * 1024),
-    // Its stack is not told apart from that of the program around it.
-    ("dkg 2 of 4", 43_500_000, PAINTED),
-    ("dkg 3 of 7", 83_500_000, PAINTED),
+    ("dkg 2 of 4", 33_000_000, 10 * 1024),
+    ("dkg 3 of 7", 65_200_000, 10 * 1024),
 ];
 
 /// Runs to the end, and gives the deepest stack between the marks of every piece of work.
 fn stacks(chip: &mut Debugger, begin: u32, end: u32) -> Vec<(String, u32)> {
     let mut deepest = Vec::<(String, u32)>::new();
-    // Where the painted memory ends, and how much of its end is not painted any more.
-    let (mut top, mut used) = (0, PAINTED);
+    let mut top = 0;
     loop {
         let Some(place) = chip.run().unwrap() else { return deepest };
         if place == begin {
-            let here = chip.register(SP).unwrap();
-            if here != top {
-                (top, used) = (here, PAINTED);
-            }
-            chip.write(top - used, &vec![PAINT; used as usize]).unwrap();
+            top = chip.register(SP).unwrap();
+            chip.write(top - PAINTED, &[PAINT; PAINTED as usize]).unwrap();
             continue;
         }
         assert_eq!(place, end);
         let left = chip.read(top - PAINTED, PAINTED as usize).unwrap();
         let untouched = left.iter().take_while(|byte| **byte == PAINT).count() as u32;
-        used = PAINTED - untouched;
+        let used = PAINTED - untouched;
         let printed = chip.printed();
         let name = printed.lines().filter_map(|line| line.strip_prefix("begin ")).next_back();
         let name = name.unwrap_or_default().to_owned();
