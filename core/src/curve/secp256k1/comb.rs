@@ -7,12 +7,11 @@
 //! is 0. What is done does not depend on the digits: the whole table is read for each column, and the sign selects
 //! one of two points.
 
+use k256::elliptic_curve::ops::Reduce as _;
 use k256::elliptic_curve::sec1::FromEncodedPoint as _;
 use k256::elliptic_curve::subtle::{Choice, ConditionallySelectable as _};
-use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar};
+use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256};
 use zeroize::Zeroize as _;
-
-use super::constant;
 
 /// Between two digits of one column.
 const STEP: usize = 43;
@@ -20,8 +19,10 @@ const STEP: usize = 43;
 const TEETH: usize = 6;
 
 /// 1/2 and (2^258 − 1)/2 modulo p.
-const HALF: &str = "7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1";
-const SHIFT: &str = "80000000000000000000000000000001e7f9b4a5f9130fa66044722cc7ae9e1e";
+const HALF: U256 =
+    U256::from_be_hex("7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1");
+const SHIFT: U256 =
+    U256::from_be_hex("80000000000000000000000000000001e7f9b4a5f9130fa66044722cc7ae9e1e");
 
 /// x and y of 2^215·G + Σ_j ±2^(43·j)·G, where the sign is that of bit j of the row's number, as sixteen big-endian
 /// words: the first four of all rows, then the next. A test computes them again.
@@ -151,7 +152,7 @@ fn entry(row: u32) -> AffinePoint {
 /// `scalar`·G, in constant time.
 #[inline(never)]
 pub(super) fn mul_base(scalar: &Scalar) -> ProjectivePoint {
-    let mut halved = *scalar * constant(HALF) + constant(SHIFT);
+    let mut halved = *scalar * Scalar::reduce(HALF) + Scalar::reduce(SHIFT);
     let mut bytes: [u8; 32] = halved.to_bytes().into();
     let mut sum = ProjectivePoint::IDENTITY;
     for i in (0..STEP).rev() {
