@@ -23,7 +23,7 @@ pub use p256::P256;
 pub use secp256k1::Secp256k1;
 pub(crate) use sum::sum_of_products;
 
-use crate::wire::Bytes64;
+use crate::wire::{Bytes64, Read, Reader, Write, Writer};
 
 /// A ciphersuite by its wire code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,21 @@ impl TryFrom<u8> for Suite {
     }
 }
 
+impl Write for Suite {
+    fn write(&self, to: &mut Writer<'_>) {
+        u8::from(*self).write(to);
+    }
+}
+
+impl Read<'_> for Suite {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self::try_from(from.field::<u8>()).unwrap_or_else(|_| {
+            from.fail();
+            Self::EcdsaSecp256k1
+        })
+    }
+}
+
 /// A point in 33 bytes: SEC1-compressed, or 0xed and the 32 bytes of RFC 8032.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PointBytes(pub [u8; 33]);
@@ -102,10 +117,27 @@ impl<'de> Deserialize<'de> for PointBytes {
     }
 }
 
+impl Write for PointBytes {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.write(to);
+    }
+}
+
+impl Read<'_> for PointBytes {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self(from.field())
+    }
+}
+
 /// A group of prime order p with generator G.
 pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     /// The suite's code, bound into every transcript.
     const SUITE: Suite;
+    /// Whether keys of `suite` are made in this very group, with this encoding of scalars and points. Making a
+    /// key depends on its suite by the terms alone, so that a chip needs the code once for all such suites.
+    fn makes(suite: Suite) -> bool {
+        suite == Self::SUITE
+    }
 
     /// An integer modulo p; operations are constant time.
     type Scalar: Copy
@@ -161,8 +193,8 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn generator() -> Self::Point {
         Self::mul_base(&Self::Scalar::from(1))
     }
-    /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, and where
-    /// the curve has an [`Self::endomorphism`] λ and this build gains by it: variable time.
+    /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, where
+    /// the curve has an [`Self::endomorphism`] λ: variable time.
     fn split(_scalar: &Self::Scalar) -> Option<[Self::Scalar; 2]> {
         None
     }

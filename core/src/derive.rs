@@ -20,6 +20,7 @@ use sha2::Sha512;
 
 use crate::curve::{Group, PointBytes, Suite};
 use crate::hash::{Digest, Transcript};
+use crate::wire::{Read, Reader};
 
 pub use context::{Context, MAX_CONTEXT};
 pub use path::{MAX_DEPTH, Path};
@@ -33,6 +34,16 @@ pub enum Derivation {
     Path(Path),
     /// By a context string.
     Context(Context),
+}
+
+impl Read<'_> for Derivation {
+    fn read(from: &mut Reader<'_>) -> Self {
+        match from.variant(3) {
+            0 => Self::Root,
+            1 => Self::Path(from.field()),
+            _ => Self::Context(from.field()),
+        }
+    }
 }
 
 impl Derivation {

@@ -236,7 +236,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         rng: &mut (impl RngCore + CryptoRng),
     ) -> Result<(), StartError> {
         let holders = terms.holders;
-        if terms.suite != G::SUITE {
+        if !G::makes(terms.suite) {
             return Err(StartError::Suite);
         }
         if !holders.parties().contains(me) {
@@ -439,7 +439,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let slot = self.slot(self.me).ok_or(NoRoom)?;
         let signature = slot.seen.commit.ok_or(NoRoom)?.signature;
         let (header, body) = (self.header(1, self.me, None), slot.commit.ok_or(NoRoom)?);
-        wire::encode(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
+        wire::write(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
     }
 
     #[inline(never)]
@@ -449,7 +449,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let opening = &slot.open.as_ref().ok_or(NoRoom)?.opening;
         let body = self.own.outgoing(&self.terms, opening);
         let header = self.header(2, self.me, None);
-        wire::encode(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
+        wire::write(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
     }
 
     #[inline(never)]
@@ -462,7 +462,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let deal = self.own.deal::<K>(&self.terms, to, &self.transcript);
         let (header, digest) = (self.header(3, self.me, Some(to)), message::body_digest(&deal));
         let signed = Signed::new(header, &deal, &digest, signer);
-        wire::encode(&signed, buffer).map(|bytes| &*bytes)
+        wire::write(&signed, buffer).map(|bytes| &*bytes)
     }
 
     #[inline(never)]
@@ -477,7 +477,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let echo = Told::<N>::Echo(Echo { with, seen });
         let digest = message::body_digest(&echo);
         let signed = Signed::new(self.header(0, self.me, None), &echo, &digest, signer);
-        wire::encode(&signed, buffer).map(|bytes| &*bytes)
+        wire::write(&signed, buffer).map(|bytes| &*bytes)
     }
 
     #[inline(never)]
@@ -487,7 +487,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         };
         let header = self.header(0, self.me, None);
         let signed = Signed { header, body: complaint, signature: *signature };
-        wire::encode(&signed, buffer).map(|bytes| &*bytes)
+        wire::write(&signed, buffer).map(|bytes| &*bytes)
     }
 
     /// The finished key, after [`Output::Persist`]; once. The run itself is large and stays where it

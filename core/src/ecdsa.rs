@@ -84,6 +84,8 @@ pub struct Response {
     pub(crate) nu: [u8; 32],
 }
 
+crate::write_fields!(Response { mu, nu });
+
 /// ECDSA as a [`Scheme`].
 pub struct Ecdsa<G: EcdsaGroup> {
     digest: Digest,

@@ -28,6 +28,7 @@ impl Transcript {
 
     /// Adds one field of any length, prefixed by its length in four big-endian bytes.
     #[must_use]
+    #[inline(never)]
     pub fn bytes(mut self, field: &[u8]) -> Self {
         self.put(field);
         self
@@ -55,6 +56,7 @@ impl Transcript {
 
     /// Adds a 16-bit field.
     #[must_use]
+    #[inline(never)]
     pub fn u16(mut self, value: u16) -> Self {
         let [high, low] = value.to_be_bytes();
         // Public, and in one piece with its length: there is nothing to wipe.
@@ -64,24 +66,28 @@ impl Transcript {
 
     /// Adds a 32-bit field.
     #[must_use]
+    #[inline(never)]
     pub fn u32(self, value: u32) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
     /// Adds a 64-bit field.
     #[must_use]
+    #[inline(never)]
     pub fn u64(self, value: u64) -> Self {
         self.bytes(&value.to_be_bytes())
     }
 
     /// Adds a party as a 16-bit identifier.
     #[must_use]
+    #[inline(never)]
     pub fn party(self, id: PartyId) -> Self {
         self.u16(id.number())
     }
 
     /// Adds a set: its count, then its members in increasing order.
     #[must_use]
+    #[inline(never)]
     pub fn set(mut self, set: PartySet) -> Self {
         let members = set.iter().map(PartyId::number);
         let mut numbers = core::iter::once(set.len() as u16).chain(members).peekable();

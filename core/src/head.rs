@@ -22,6 +22,9 @@ pub struct SignedHead {
     pub signature: Bytes64,
 }
 
+crate::read_fields!(SignedHead { certificate, generation, number, hash, signature });
+crate::write_fields!(SignedHead { certificate, generation, number, hash, signature });
+
 impl SignedHead {
     /// What the session key signs.
     #[must_use]

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::curve::PointBytes;
 use crate::hash::{Digest, Transcript};
 use crate::party::PartyId;
-use crate::wire::Bytes64;
+use crate::wire::{Bytes64, Read, Reader, Write, Writer};
 
 /// The public half of an identity key or of a session key.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,30 @@ pub enum Identity {
     /// P-256: the compressed point (SEC 1, 2.3.3). Signatures are ECDSA with SHA-256, r‖s, s in its
     /// lower half. Verified with the feature `p256-identity` only: without it none is valid.
     P256(PointBytes),
+}
+
+impl Write for Identity {
+    fn write(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Ed25519(bytes) => {
+                to.variant(0);
+                bytes.write(to);
+            }
+            Self::P256(bytes) => {
+                to.variant(1);
+                bytes.write(to);
+            }
+        }
+    }
+}
+
+impl Read<'_> for Identity {
+    fn read(from: &mut Reader<'_>) -> Self {
+        match from.variant(2) {
+            0 => Self::Ed25519(from.field()),
+            _ => Self::P256(from.field()),
+        }
+    }
 }
 
 impl Identity {
@@ -150,6 +174,9 @@ pub struct SessionKeyCertificate {
     /// The identity key's signature on [`session_key_digest`].
     pub signature: Bytes64,
 }
+
+crate::read_fields!(SessionKeyCertificate { party, boot, key, signature });
+crate::write_fields!(SessionKeyCertificate { party, boot, key, signature });
 
 impl SessionKeyCertificate {
     /// Whether `identity` has certified the key for this session of this network.

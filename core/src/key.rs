@@ -35,6 +35,18 @@ pub struct KeyTerms {
     pub context: Digest,
 }
 
+crate::read_fields!(KeyTerms { suite, network, key, epoch, holders, context });
+crate::write_fields!(KeyTerms { suite, network, key, epoch, holders, context });
+crate::read_fields!(['de, const N: usize] 'de PublicKey<N> { terms, transcript, commitment });
+crate::read_fields!(['de, const N: usize, const K: usize] 'de ShareRecord<N, K> { epoch, share, pair_seeds, nonce_keys });
+crate::write_fields!([const N: usize] PublicKey<N> { terms, transcript, commitment });
+crate::write_fields!([const N: usize, const K: usize] ShareRecord<N, K> {
+    epoch,
+    share,
+    pair_seeds,
+    nonce_keys,
+});
+
 impl KeyTerms {
     /// ctx0 (`docs/PROTOCOL.md` §1.4): the context without quorum and coordinator.
     #[must_use]

@@ -90,7 +90,7 @@ pub trait Scheme: private::Sealed {
     /// In every header.
     const PROTOCOL: Protocol;
     /// A member's answer, the body of R2.
-    type Response: Copy + PartialEq + Serialize + DeserializeOwned;
+    type Response: Copy + PartialEq + Serialize + DeserializeOwned + wire::Write;
 
     /// Adds everything that the answer depends on and the scheme holds.
     #[must_use]
@@ -238,6 +238,9 @@ pub struct NoncePoint {
     /// R_i.
     pub(crate) point: PointBytes,
 }
+
+crate::read_fields!(NoncePoint { header, point });
+crate::write_fields!(NoncePoint { header, point });
 
 /// The header of a message in the session that D0 names.
 fn header<P: Scheme>(session: Digest, round: u8, from: PartyId, to: Option<PartyId>) -> Header {

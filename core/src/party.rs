@@ -4,6 +4,8 @@ use core::num::NonZeroU8;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
+use crate::wire::{Read, Reader, Write, Writer};
+
 /// The index of one holder of a key, 1 to 255. It is the point at which its share is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartyId(NonZeroU8);
@@ -38,6 +40,22 @@ impl<'de> Deserialize<'de> for PartyId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let number = u8::deserialize(from)?;
         NonZeroU8::new(number).map(Self).ok_or_else(|| D::Error::custom("party 0"))
+    }
+}
+
+impl Write for PartyId {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.get().write(to);
+    }
+}
+
+impl Read<'_> for PartyId {
+    fn read(from: &mut Reader<'_>) -> Self {
+        let number = NonZeroU8::new(from.field());
+        if number.is_none() {
+            from.fail();
+        }
+        Self(number.unwrap_or(NonZeroU8::MIN))
     }
 }
 
@@ -192,6 +210,22 @@ impl<'de> Deserialize<'de> for PartySet {
     }
 }
 
+impl Write for PartySet {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.write(to);
+    }
+}
+
+impl Read<'_> for PartySet {
+    fn read(from: &mut Reader<'_>) -> Self {
+        let set = Self(from.field());
+        if set.0.first().is_some_and(|byte| byte & 1 != 0) {
+            from.fail();
+        }
+        set
+    }
+}
+
 /// Why a group of holders cannot be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HoldersError {
@@ -242,6 +276,23 @@ impl TryFrom<RawHolders> for Holders {
 impl From<Holders> for RawHolders {
     fn from(holders: Holders) -> Self {
         Self { parties: holders.parties, threshold: holders.threshold }
+    }
+}
+
+impl Write for Holders {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.parties.write(to);
+        self.threshold.write(to);
+    }
+}
+
+impl Read<'_> for Holders {
+    fn read(from: &mut Reader<'_>) -> Self {
+        let raw = Self { parties: from.field(), threshold: from.field() };
+        if Self::new(raw.parties, raw.threshold).is_err() {
+            from.fail();
+        }
+        raw
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
 use crate::policy::ethereum::Address;
-use crate::wire::{self, Bytes64, DecodeError, NoRoom};
+use crate::wire::{self, Bytes64, DecodeError, NoRoom, Read, Reader};
 
 pub use crate::derive::Derivation;
 pub use approvals::{ApproveError, MAX_APPROVALS, approval_digest};
@@ -35,6 +35,12 @@ macro_rules! identifier {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub struct $name(pub [u8; 16]);
+
+        impl Read<'_> for $name {
+            fn read(from: &mut Reader<'_>) -> Self {
+                Self(from.field())
+            }
+        }
 
         impl $name {
             /// The 16 bytes.
@@ -70,6 +76,12 @@ identifier! {
 /// A client's Ed25519 key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ClientKey(pub [u8; 32]);
+
+impl Read<'_> for ClientKey {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self(from.field())
+    }
+}
 
 impl fmt::Display for ClientKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,6 +198,20 @@ struct Encoded<'a> {
     signatures: &'a [u8],
 }
 
+crate::read_fields!(SignRequest<'de> { network, key, derivation, payload, label, expires, nonce });
+crate::read_fields!(Encoded<'de> { version, request, client, signature, approvals, signatures });
+
+impl<'a> Read<'a> for Payload<'a> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant(4) {
+            0 => Self::EthereumTransaction(from.field()),
+            1 => Self::EthereumMessage(from.field()),
+            2 => Self::EthereumTypedData(from.field()),
+            _ => Self::Digest(from.field()),
+        }
+    }
+}
+
 /// A request whose client signature, and approvals, have been checked.
 #[derive(Clone, Copy)]
 pub struct SignedRequest<'a>(Encoded<'a>);
@@ -291,7 +317,7 @@ impl<'a> SignedRequest<'a> {
             Some(&version) => return Err(RequestError::Decode(DecodeError::Version(version))),
             None => return Err(RequestError::Decode(DecodeError::Malformed)),
         }
-        let encoded: Encoded<'a> = wire::decode(bytes).map_err(RequestError::Decode)?;
+        let encoded: Encoded<'a> = wire::read(bytes).map_err(RequestError::Decode)?;
         let SignRequest { payload, label, .. } = encoded.request;
         if payload.bytes().len() > MAX_PAYLOAD || label.len() > MAX_LABEL {
             return Err(RequestError::TooLong);
@@ -365,6 +391,11 @@ mod tests {
             expires: 1_800_000_000,
             nonce: [3; 16],
         }
+    }
+
+    #[test]
+    fn requests_are_read_as_serde_reads_them() {
+        crate::wire::agree!(Payload<'_>, SignRequest<'_>, Encoded<'_>);
     }
 
     fn encoded(derivation: Derivation, buffer: &mut [u8]) -> &[u8] {

@@ -106,6 +106,8 @@ pub struct Response {
     pub(crate) z: [u8; 32],
 }
 
+crate::write_fields!(Response { z });
+
 /// Schnorr as a [`Scheme`]. M holds the message.
 pub struct Schnorr<G: SchnorrGroup, M> {
     message: M,

@@ -9,6 +9,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::curve::Group;
 use crate::hash::Transcript;
+use crate::wire::{Read, Reader, Write, Writer};
 
 /// Bytes that are wiped in one piece: one by one takes a chip five times as long.
 #[derive(Clone, Copy)]
@@ -83,6 +84,20 @@ impl Serialize for SecretBytes {
 impl<'de> Deserialize<'de> for SecretBytes {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         <[u8; 32]>::deserialize(from).map(Self::new)
+    }
+}
+
+impl Write for SecretBytes {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.0.0.write(to);
+    }
+}
+
+impl Read<'_> for SecretBytes {
+    fn read(from: &mut Reader<'_>) -> Self {
+        let mut secret = Self::default();
+        from.fill(&mut secret.0.0);
+        secret
     }
 }
 

@@ -6,7 +6,32 @@ use crate::curve::Suite;
 use crate::hash::{Digest, Transcript};
 use crate::key::KeyTerms;
 use crate::party::{PartyId, PartySet};
-use crate::wire::{self, DecodeError};
+use crate::wire::{self, DecodeError, Read, Reader, Write, Writer};
+
+crate::read_fields!(Header { version, suite, protocol, round, session, from, to });
+crate::write_fields!(Header { version, suite, protocol, round, session, from, to });
+
+impl Write for Protocol {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.variant(match self {
+            Self::Dkg => 0,
+            Self::Ecdsa => 1,
+            Self::Schnorr => 2,
+            Self::Frost => 3,
+        });
+    }
+}
+
+impl Read<'_> for Protocol {
+    fn read(from: &mut Reader<'_>) -> Self {
+        match from.variant(4) {
+            0 => Self::Dkg,
+            1 => Self::Ecdsa,
+            2 => Self::Schnorr,
+            _ => Self::Frost,
+        }
+    }
+}
 
 /// Which state machine a message belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +98,9 @@ impl Header {
             Some(&version) => return Err(DecodeError::Version(version)),
             None => return Err(DecodeError::Malformed),
         }
-        let (header, _) = postcard::take_from_bytes(bytes).map_err(|_| DecodeError::Malformed)?;
+        let mut from = Reader::new(bytes);
+        let header = from.field();
+        from.whole().map_err(|_| DecodeError::Malformed)?;
         Ok(header)
     }
 

@@ -1,8 +1,18 @@
 //! One way to turn values into bytes and back: postcard, decoded by [`decode`] alone, which refuses
 //! trailing bytes and every encoding that [`encode`] would not have produced.
 
+mod read;
+mod write;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
+
+#[cfg(test)]
+pub(crate) use read::agree;
+pub use read::{Read, Reader, read};
+#[cfg(test)]
+pub(crate) use write::written;
+pub use write::{Write, Writer, write, write_to};
 
 /// The protocol version that this build speaks; the first byte of every message.
 pub const VERSION: u8 = 1;

@@ -180,8 +180,13 @@ impl<P: Platform> Engine<'_, P> {
 
     /// Sends a message to a party, if there is a channel.
     pub(crate) fn send<T: Message>(&mut self, to: PartyId, message: &T) -> bool {
+        self.send_as(to, T::KIND, message)
+    }
+
+    #[inline(never)]
+    fn send_as(&mut self, to: PartyId, kind: u8, message: &dyn wire::Write) -> bool {
         let body = self.tx.get_mut(1..).unwrap_or_default();
-        match message::write(message, body) {
+        match message::write_as(kind, message, body) {
             Ok(length) => self.seal_and_send(to, length),
             Err(_) => false,
         }
@@ -205,7 +210,7 @@ impl<P: Platform> Engine<'_, P> {
     fn kept_head(&mut self, party: PartyId) -> Option<SignedHead> {
         let slot = self.head_slot(party)?;
         let bytes = self.known.store.load(slot, &mut *self.tx).ok()??;
-        wire::decode(bytes).ok()
+        wire::read(bytes).ok()
     }
 
     /// A peer's log has grown. It came over the peer's own channel, so that its signature need not be looked

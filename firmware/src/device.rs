@@ -151,6 +151,11 @@ pub(crate) struct Network {
     pub(crate) members: Vec<Member, MAX_MEMBERS>,
 }
 
+quorate_core::read_fields!(Network { id, me, members });
+quorate_core::write_fields!(Network { id, me, members });
+quorate_core::read_fields!(Identities { seed, hedge });
+quorate_core::write_fields!(Identities { seed, hedge });
+
 impl Network {
     pub(crate) fn identity_of(&self, party: PartyId) -> Option<Identity> {
         self.members.iter().find(|member| member.party == party).map(|member| member.identity)
@@ -266,7 +271,7 @@ impl<'r, P: Platform> Device<'r, P> {
 impl<P: Platform> Engine<'_, P> {
     fn load_network(&mut self) {
         let found = self.known.store.load(Slot::Membership, &mut *self.tx);
-        let network = found.ok().flatten().and_then(|bytes| quorate_core::wire::decode(bytes).ok());
+        let network = found.ok().flatten().and_then(|bytes| quorate_core::wire::read(bytes).ok());
         self.take_network(network);
     }
 

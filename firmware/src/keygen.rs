@@ -53,6 +53,9 @@ pub(crate) struct KeyEntry {
     pub(crate) active: bool,
 }
 
+quorate_core::read_fields!(KeyEntry { key, name, active });
+quorate_core::write_fields!(KeyEntry { key, name, active });
+
 /// A key generation under way.
 pub(crate) struct Generation {
     pub(crate) coordinator: PartyId,
@@ -187,7 +190,7 @@ impl<P: Platform> Engine<'_, P> {
 
     pub(super) fn save_entry(&mut self, number: u8, entry: &KeyEntry) -> Option<()> {
         let mut buffer = [0; 16 + 1 + MAX_NAME + 1];
-        let bytes = wire::encode(entry, &mut buffer).ok()?;
+        let bytes = wire::write(entry, &mut buffer).ok()?;
         self.known.store.save(Slot::Key(number, Part::State), bytes).ok()
     }
 
@@ -388,9 +391,9 @@ impl<P: Platform> Engine<'_, P> {
         let (key, name) = (public.terms.key, generation.name.clone());
         let mut save =
             |part, bytes: &[u8]| self.known.store.save(Slot::Key(number, part), bytes).ok();
-        save(Part::Public, wire::encode(&public, buffer).ok()?)?;
-        save(Part::Share, wire::encode(&record, buffer).ok()?)?;
-        save(Part::Confirmation, wire::encode(&own, buffer).ok()?)?;
+        save(Part::Public, wire::write(&public, buffer).ok()?)?;
+        save(Part::Share, wire::write(&record, buffer).ok()?)?;
+        save(Part::Confirmation, wire::write(&own, buffer).ok()?)?;
         self.save_entry(number, &KeyEntry { key, name, active: false })
     }
 
@@ -420,7 +423,7 @@ impl<P: Platform> Known<'_, P> {
     pub(crate) fn key_entry(&mut self, number: u8) -> Option<KeyEntry> {
         let mut buffer = [0; 16 + 1 + MAX_NAME + 1];
         let found = self.store.load(Slot::Key(number, Part::State), &mut buffer).ok()??;
-        wire::decode(found).ok()
+        wire::read(found).ok()
     }
 
     pub(crate) fn find_key(&mut self, such: impl Fn(&KeyEntry) -> bool) -> Option<u8> {

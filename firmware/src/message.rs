@@ -6,7 +6,7 @@ use quorate_core::hash::Digest;
 use quorate_core::identity::SessionKeyCertificate;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{PartyId, PartySet};
-use quorate_core::wire::{self, DecodeError, NoRoom};
+use quorate_core::wire::{self, DecodeError, NoRoom, Read, Reader, Write, Writer};
 use serde::{Deserialize, Serialize};
 
 pub use quorate_core::head::{SignedHead, head_session};
@@ -41,7 +41,7 @@ pub mod kind {
 }
 
 /// A message of one kind.
-pub trait Message: Serialize {
+pub trait Message: Serialize + Write {
     /// Its kind.
     const KIND: u8;
 }
@@ -73,8 +73,8 @@ pub fn open(bytes: &[u8]) -> Result<(u8, &[u8]), MessageError> {
 ///
 /// # Errors
 /// [`DecodeError`].
-pub fn read<'a, T: Message + Deserialize<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
-    wire::decode(body)
+pub fn read<'a, T: Message + Read<'a>>(body: &'a [u8]) -> Result<T, DecodeError> {
+    wire::read(body)
 }
 
 /// Writes a whole message, and returns its length.
@@ -82,9 +82,15 @@ pub fn read<'a, T: Message + Deserialize<'a>>(body: &'a [u8]) -> Result<T, Decod
 /// # Errors
 /// [`NoRoom`].
 pub fn write<T: Message>(message: &T, buffer: &mut [u8]) -> Result<usize, NoRoom> {
+    write_as(T::KIND, message, buffer)
+}
+
+/// The same, of this kind.
+#[inline(never)]
+pub(crate) fn write_as(kind: u8, message: &dyn Write, buffer: &mut [u8]) -> Result<usize, NoRoom> {
     let (header, body) = buffer.split_at_mut_checked(HEADER).ok_or(NoRoom)?;
-    header.copy_from_slice(&[wire::VERSION, T::KIND]);
-    Ok(HEADER + wire::encode(message, body)?.len())
+    header.copy_from_slice(&[wire::VERSION, kind]);
+    Ok(HEADER + wire::write(message, body)?.len())
 }
 
 macro_rules! messages {
@@ -94,6 +100,9 @@ macro_rules! messages {
         pub struct $name $(<$life>)? {
             $($(#[$field_doc])* pub $field: $type),*
         }
+
+        quorate_core::read_fields!($name $(<$life>)? { $($field),* });
+        quorate_core::write_fields!($name $(<$life>)? { $($field),* });
 
         impl $(<$life>)? Message for $name $(<$life>)? {
             const KIND: u8 = kind::$kind;
@@ -248,4 +257,85 @@ pub enum Rejection<'a> {
     Busy,
     /// A fault of its own.
     Fault,
+}
+
+impl<'a> Read<'a> for Rejection<'a> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant(6) {
+            0 => Self::Denied { rule: from.field(), message: from.field() },
+            1 => Self::BadRequest(from.field()),
+            2 => Self::Failed(from.field()),
+            3 => Self::UnknownKey,
+            4 => Self::Busy,
+            _ => Self::Fault,
+        }
+    }
+}
+
+impl Write for Rejection<'_> {
+    fn write(&self, to: &mut Writer<'_>) {
+        let (number, text) = match self {
+            Self::Denied { rule, message } => {
+                to.variant(0);
+                (rule, message).write(to);
+                return;
+            }
+            Self::BadRequest(what) => (1, Some(what)),
+            Self::Failed(what) => (2, Some(what)),
+            Self::UnknownKey => (3, None),
+            Self::Busy => (4, None),
+            Self::Fault => (5, None),
+        };
+        to.variant(number);
+        if let Some(text) = text {
+            text.write(to);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
+
+    use super::*;
+
+    /// Whether a message is read as serde reads it, and written as serde writes it: bytes at random, most of them
+    /// small, cut off anywhere.
+    macro_rules! agree {
+        ($($name:ty),* $(,)?) => {$({
+            let (mut rng, mut found) = (ChaCha8Rng::seed_from_u64(3), 0);
+            for _ in 0..1500 {
+                let mut bytes = [0; 420];
+                rng.fill_bytes(&mut bytes);
+                for byte in &mut bytes {
+                    *byte = if *byte >= 8 { *byte % 4 } else { *byte << 5 | *byte };
+                }
+                for end in 0..bytes.len() {
+                    let bytes = &bytes[..end];
+                    let (mut old, mut new) = ([0; 1024], [0; 1024]);
+                    match (read::<$name>(bytes), wire::decode::<$name>(bytes)) {
+                        (Ok(read), Ok(decoded)) => {
+                            assert!(read == decoded, "{}", stringify!($name));
+                            let old = wire::encode(&decoded, &mut old).unwrap();
+                            let length = write(&read, &mut new).unwrap();
+                            let head = [wire::VERSION, <$name as Message>::KIND];
+                            assert_eq!(new[..length], [&head[..], old].concat());
+                            found += 1;
+                            break;
+                        }
+                        (read, decoded) => assert!(read.is_err() && decoded.is_err()),
+                    }
+                }
+            }
+            assert!(found > 10, "{}: {found}", stringify!($name));
+        })*};
+    }
+
+    #[test]
+    fn messages_are_read_and_written_as_serde_does() {
+        agree!(ProposeKey<'_>, AcceptKey, RejectKey<'_>, StartKey, CancelKey, Dkg<'_>);
+        agree!(Confirm<'_>, KeyActive, ProposeSign<'_>, AcceptSign, RejectSign<'_>, StartSign);
+        agree!(CancelSign, Signing<'_>, Head, Recall, Asking);
+    }
 }

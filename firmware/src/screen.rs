@@ -104,12 +104,12 @@ fn tell(request: &SignedRequest<'_>, entry: Option<&KeyEntry>, text: &mut Text) 
             text.line("message:\n");
             text.printable(message);
         }
-        Ok(Subject::TypedData(data)) => tell_typed(&data, text),
+        Ok(Subject::TypedData(data)) if cfg!(feature = "typed-data") => tell_typed(&data, text),
         Ok(Subject::Digest(digest)) => {
             text.line("digest that nobody can read:\n");
             text.hex(&digest);
         }
-        Err(_) => text.line("a payload that this device cannot read"),
+        Ok(Subject::TypedData(_)) | Err(_) => text.line("a payload that this device cannot read"),
     }
     if !request.label().is_empty() {
         text.line("label ");

@@ -9,12 +9,15 @@
 
 use std::collections::BTreeSet;
 
-use quorate_core::curve::{Ed25519, Group as _, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
+use quorate_core::curve::{
+    self, Ed25519, Group as _, SchnorrGroup, SchnorrSecp256k1, Secp256k1, Suite,
+};
 use quorate_core::derive::{Derivation, ExtendedKey};
+use quorate_core::key::PublicKey;
 use quorate_core::nonce::{Inspected, inspect};
 use quorate_core::party::PartySet;
 use quorate_core::schnorr::{MAX_PAYLOAD, Tweak, verification_key, verify};
-use quorate_core::wire::Bytes64;
+use quorate_core::wire::{self, Bytes64};
 use quorate_tests::judge::{accepts_bip340, accepts_ed25519};
 use quorate_tests::simulator::schnorr::{sign, terms_of};
 use quorate_tests::simulator::*;
@@ -26,6 +29,31 @@ const BIP_341: &str = include_str!("../vectors/bip341.json");
 
 fn bytes<const N: usize>(text: &str) -> [u8; N] {
     hex::decode(text).unwrap().try_into().unwrap()
+}
+
+#[test]
+fn the_group_of_ecdsa_makes_the_same_bip_340_key() {
+    // A chip has the code of a key generation once for both suites.
+    fn made<C: curve::Group>(suite: Suite) -> Vec<(PublicKey<N>, Vec<u8>, Vec<u8>)> {
+        let mut terms = terms_on::<SchnorrSecp256k1>(PartySet::first(4), 2, 6).unwrap();
+        terms.suite = suite;
+        let mut network = Network::new(6, Weather::default());
+        let finished =
+            generate_on::<C>(&terms, 6, &mut network, &mut |packet| vec![packet]).finished;
+        let of = |stored: Stored<C>| {
+            let confirmation = wire::encode(&stored.confirmation, &mut [0; 4096]).unwrap().to_vec();
+            (stored.public, stored.sealed, confirmation)
+        };
+        finished.into_values().map(of).collect()
+    }
+    let own = made::<SchnorrSecp256k1>(Suite::SchnorrSecp256k1);
+    assert_eq!(own.len(), 4);
+    assert_eq!(own, made::<Secp256k1>(Suite::SchnorrSecp256k1));
+    assert_ne!(own, made::<Secp256k1>(Suite::EcdsaSecp256k1));
+    // Each suite's other groups refuse it.
+    assert!(!SchnorrSecp256k1::makes(Suite::EcdsaSecp256k1));
+    assert!(!Secp256k1::makes(Suite::SchnorrEd25519) && !Secp256k1::makes(Suite::EcdsaP256));
+    assert!(!Ed25519::makes(Suite::SchnorrSecp256k1));
 }
 
 #[test]

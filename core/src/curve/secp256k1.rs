@@ -21,15 +21,15 @@ use crate::wire::Bytes64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Secp256k1;
 
-/// Encodes exactly M points for one inversion. `k256` panics on an identity that a computation led to:
-/// the generator takes its place.
-fn encode<const M: usize>(points: &[ProjectivePoint; M]) -> [Option<PointBytes>; M] {
+/// Encodes four points for one inversion. `k256` panics on an identity that a computation led to: the
+/// generator takes its place.
+fn encode(points: &[ProjectivePoint; 4]) -> [Option<PointBytes>; 4] {
     let finite = points.map(|point| point != ProjectivePoint::IDENTITY);
     let mut batch = *points;
     for (point, _) in batch.iter_mut().zip(finite).filter(|(_, finite)| !finite) {
         *point = ProjectivePoint::GENERATOR;
     }
-    let mut encoded = [None; M];
+    let mut encoded = [None; 4];
     let affine = <ProjectivePoint as BatchNormalize<_>>::batch_normalize(&batch);
     for ((out, affine), finite) in encoded.iter_mut().zip(affine).zip(finite) {
         let bytes = affine.to_encoded_point(true).as_bytes().try_into().ok().map(PointBytes);
@@ -40,15 +40,20 @@ fn encode<const M: usize>(points: &[ProjectivePoint; M]) -> [Option<PointBytes>;
 
 /// The short basis of the lattice of all (a, b) with a + b·λ ≡ 0 (Guide to Elliptic Curve Cryptography,
 /// 3.5): two of its entries by 2^384 / p, −b1, −b2 and −λ, big-endian.
-const G1: &str = "3086d221a7d46bcde86c90e49284eb153daa8a1471e8ca7fe893209a45dbb031";
-const G2: &str = "e4437ed6010e88286f547fa90abfe4c4221208ac9df506c61571b4ae8ac47f71";
-const MINUS_B1: &str = "00000000000000000000000000000000e4437ed6010e88286f547fa90abfe4c3";
-const MINUS_B2: &str = "fffffffffffffffffffffffffffffffe8a280ac50774346dd765cda83db1562c";
-const MINUS_LAMBDA: &str = "ac9c52b33fa3cf1f5ad9e3fd77ed9ba4a880b9fc8ec739c2e0cfc810b51283cf";
+const G1: U256 =
+    U256::from_be_hex("3086d221a7d46bcde86c90e49284eb153daa8a1471e8ca7fe893209a45dbb031");
+const G2: U256 =
+    U256::from_be_hex("e4437ed6010e88286f547fa90abfe4c4221208ac9df506c61571b4ae8ac47f71");
+const MINUS_B1: U256 =
+    U256::from_be_hex("00000000000000000000000000000000e4437ed6010e88286f547fa90abfe4c3");
+const MINUS_B2: U256 =
+    U256::from_be_hex("fffffffffffffffffffffffffffffffe8a280ac50774346dd765cda83db1562c");
+const MINUS_LAMBDA: U256 =
+    U256::from_be_hex("ac9c52b33fa3cf1f5ad9e3fd77ed9ba4a880b9fc8ec739c2e0cfc810b51283cf");
 
 /// The nearest integer to `scalar`·`factor` / 2^384.
-fn rounded(scalar: &Scalar, factor: &str) -> Scalar {
-    let (_, high) = U256::from(scalar).mul_wide(&U256::from_be_hex(factor));
+fn rounded(scalar: &Scalar, factor: &U256) -> Scalar {
+    let (_, high) = U256::from(scalar).mul_wide(factor);
     let high = high.to_be_bytes();
     let (Some(whole), Some(rest)) = (high.first_chunk(), high.get(16)) else {
         return Scalar::ZERO;
@@ -56,8 +61,8 @@ fn rounded(scalar: &Scalar, factor: &str) -> Scalar {
     Scalar::from(u128::from_be_bytes(*whole)) + Scalar::from(u64::from(rest >> 7))
 }
 
-fn constant(hex: &str) -> Scalar {
-    <Scalar as Reduce<U256>>::reduce(U256::from_be_hex(hex))
+fn constant(integer: U256) -> Scalar {
+    <Scalar as Reduce<U256>>::reduce(integer)
 }
 
 /// The library has tables of its own with `std`, too large for a chip.
@@ -71,14 +76,15 @@ fn mul_base(scalar: &Scalar) -> ProjectivePoint {
 
 impl Group for Secp256k1 {
     const SUITE: Suite = Suite::EcdsaSecp256k1;
+    fn makes(suite: Suite) -> bool {
+        matches!(suite, Suite::EcdsaSecp256k1 | Suite::SchnorrSecp256k1)
+    }
     sec1_group!(mul_base);
 
+    #[inline(never)]
     fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
-        // On a chip, tables for twice as many points would take too much stack.
-        if !cfg!(feature = "std") {
-            return None;
-        }
-        let b = rounded(scalar, G1) * constant(MINUS_B1) + rounded(scalar, G2) * constant(MINUS_B2);
+        let b =
+            rounded(scalar, &G1) * constant(MINUS_B1) + rounded(scalar, &G2) * constant(MINUS_B2);
         Some([*scalar + b * constant(MINUS_LAMBDA), b])
     }
 
@@ -89,7 +95,7 @@ impl Group for Secp256k1 {
     fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
         let terms = [(*a, Self::generator()), (*b, *point)];
         // The library's takes less stack, and is constant-time.
-        let sum = if cfg!(feature = "std") { sum_of_products::<Self, 4>(&terms) } else { None };
+        let sum = if cfg!(feature = "std") { sum_of_products::<Self, 2>(terms) } else { None };
         let constant_time = || ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b);
         sum.unwrap_or_else(constant_time)
     }
@@ -97,16 +103,14 @@ impl Group for Secp256k1 {
     fn points_to_bytes(points: &[ProjectivePoint], out: &mut [Option<PointBytes>]) {
         // On a chip, more than four at once would take too much stack.
         for (points, out) in points.chunks(4).zip(out.chunks_mut(4)) {
-            let mut put = |encoded: &[Option<PointBytes>]| {
-                out.iter_mut().zip(encoded).for_each(|(to, from)| *to = *from);
-            };
-            match points {
-                [a, b, c, d] => put(&encode(&[*a, *b, *c, *d])),
-                [a, b, c] => put(&encode(&[*a, *b, *c])),
-                [a, b] => put(&encode(&[*a, *b])),
-                [a] => put(&[Self::point_to_bytes(a)]),
-                _ => {}
+            if let ([point], [out]) = (points, &mut *out) {
+                *out = Self::point_to_bytes(point);
+                continue;
             }
+            // What is missing of four costs less time than code for each number would take flash.
+            let mut four = [ProjectivePoint::IDENTITY; 4];
+            four.iter_mut().zip(points).for_each(|(to, from)| *to = *from);
+            out.iter_mut().zip(encode(&four)).for_each(|(to, from)| *to = from);
         }
     }
 

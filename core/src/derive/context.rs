@@ -6,6 +6,7 @@ use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::DeriveError;
+use crate::wire::{Read, Reader};
 
 /// A context has at most so many bytes.
 pub const MAX_CONTEXT: usize = 64;
@@ -57,5 +58,14 @@ impl<'de> Deserialize<'de> for Context {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = heapless::String::<MAX_CONTEXT>::deserialize(from)?;
         text.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Read<'_> for Context {
+    fn read(from: &mut Reader<'_>) -> Self {
+        from.text().parse().unwrap_or_else(|_| {
+            from.fail();
+            Self { length: 0, bytes: [0; MAX_CONTEXT] }
+        })
     }
 }

@@ -6,6 +6,7 @@ use core::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use super::DeriveError;
+use crate::wire::{Read, Reader};
 
 /// A path has at most so many steps.
 pub const MAX_DEPTH: usize = 10;
@@ -100,5 +101,15 @@ impl<'de> Deserialize<'de> for Path {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let indices = heapless::Vec::<u32, MAX_DEPTH>::deserialize(from)?;
         Self::new(&indices).map_err(D::Error::custom)
+    }
+}
+
+impl Read<'_> for Path {
+    fn read(from: &mut Reader<'_>) -> Self {
+        let indices = from.field::<heapless::Vec<u32, MAX_DEPTH>>();
+        Self::new(&indices).unwrap_or_else(|_| {
+            from.fail();
+            Self { depth: 0, indices: [0; MAX_DEPTH] }
+        })
     }
 }

@@ -155,6 +155,9 @@ struct Greeting {
     signature: Bytes64,
 }
 
+crate::read_fields!(Greeting { certificate, time, signature });
+crate::write_fields!(Greeting { certificate, time, signature });
+
 /// What a greeting told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heard {
@@ -267,7 +270,7 @@ impl Pending {
         let signature = signer.sign(&digest);
         let greeting = Greeting { certificate: certificate.clone(), time, signature };
         let body = buffer.get_mut(1..).ok_or(ChannelError::NoRoom)?;
-        let length = wire::encode(&greeting, body).map_err(|_| ChannelError::NoRoom)?.len();
+        let length = wire::write(&greeting, body).map_err(|_| ChannelError::NoRoom)?.len();
         let frame = self.channel.seal(buffer, length)?;
         Ok((Greeted(self), frame))
     }
@@ -285,7 +288,7 @@ impl Greeted {
         let Pending { ends, initiator, hash, mut channel } = self.0;
         let greeting = channel.open(frame)?;
         let Greeting { certificate, time, signature } =
-            wire::decode(greeting).map_err(|_| ChannelError::Greeting)?;
+            wire::read(greeting).map_err(|_| ChannelError::Greeting)?;
         if certificate.party != ends.peer {
             return Err(ChannelError::Party);
         }

@@ -33,6 +33,19 @@ pub fn encode_to<T: Serialize + ?Sized>(value: &T, mut sink: impl FnMut(&[u8])) 
     stuffer.finish();
 }
 
+/// [`encode_to`] without serde, as a device writes.
+#[inline(never)]
+pub fn write_to(value: &dyn wire::Write, sink: &mut dyn FnMut(&[u8])) {
+    let mut stuffer = Stuffer::new(sink);
+    let mut checksum = CRC.digest();
+    wire::write_to(value, &mut |bytes| {
+        checksum.update(bytes);
+        stuffer.put(bytes);
+    });
+    stuffer.put(&checksum.finalize().to_le_bytes());
+    stuffer.finish();
+}
+
 /// Encodes the frame of `value` into `buffer`, and returns the used part.
 ///
 /// # Errors
@@ -58,6 +71,14 @@ pub fn encode<'b, T: Serialize + ?Sized>(
 /// [`FrameFault::Malformed`], also for every encoding that [`encode`] would not have produced.
 pub fn decode<'a, T: Serialize + Deserialize<'a>>(content: &'a [u8]) -> Result<T, FrameFault> {
     wire::decode(content).map_err(|_| FrameFault::Malformed)
+}
+
+/// [`decode`] without serde, as a device reads.
+///
+/// # Errors
+/// [`FrameFault::Malformed`].
+pub fn read<'a, T: wire::Read<'a>>(content: &'a [u8]) -> Result<T, FrameFault> {
+    wire::read(content).map_err(|_| FrameFault::Malformed)
 }
 
 /// Stuffs block by block. What passes may be secret (a PIN): the block is wiped.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::hash::Digest;
 use crate::identity::Identity;
 use crate::party::PartyId;
+use crate::wire::{Read, Reader, Write, Writer};
 
 /// The versions of this link that this build speaks, the oldest and the newest.
 pub const VERSIONS: (u8, u8) = (1, 1);
@@ -122,6 +123,32 @@ pub enum Request<'a> {
     Readmit,
     /// Erases everything. No PIN is needed, the button is.
     Wipe,
+}
+
+crate::read_fields!(Member { party, identity });
+crate::write_fields!(Member { party, identity });
+crate::read_fields!(ToDevice<'de> { id, request });
+
+impl<'a> Read<'a> for Request<'a> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant(12) {
+            0 => Self::Hello { min: from.field(), max: from.field(), entropy: from.field() },
+            1 => Self::Initialize { pin: from.field() },
+            2 => Self::Unlock { pin: from.field() },
+            3 => Self::Lock,
+            4 => Self::ChangePin { old: from.field(), new: from.field() },
+            5 => {
+                let (network, party, members) = (from.field(), from.field(), from.field());
+                Self::Join { network, party, members }
+            }
+            6 => Self::PeerUp(from.field()),
+            7 => Self::PeerDown(from.field()),
+            8 => Self::Relay { from: from.field(), bytes: from.field() },
+            9 => Self::Status,
+            10 => Self::Readmit,
+            _ => Self::Wipe,
+        }
+    }
 }
 
 impl core::fmt::Debug for Request<'_> {
@@ -321,6 +348,96 @@ pub enum FrameFault {
     Checksum,
     /// Not a request, or one of a version that this build does not know.
     Malformed,
+}
+
+crate::write_fields!(FromDevice<'a> { id, answer });
+crate::write_fields!(Hello { version, max_frame, window, features, firmware, identity, joined });
+crate::write_fields!(Status {
+    initialized,
+    unlocked,
+    pin_tries,
+    keys,
+    channels,
+    rolled_back,
+    log,
+    erases,
+    now,
+    stack,
+});
+
+/// A variant's number, and its fields in order.
+fn put(to: &mut Writer<'_>, number: u8, fields: &[&dyn Write]) {
+    to.variant(number);
+    fields.iter().for_each(|field| field.write(to));
+}
+
+impl Write for Answer<'_> {
+    fn write(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Hello(hello) => put(to, 0, &[hello]),
+            Self::Done => put(to, 1, &[]),
+            Self::Refused(refused) => put(to, 2, &[refused]),
+            Self::Status(status) => put(to, 3, &[status]),
+            Self::Send { to: party, bytes } => put(to, 4, &[party, bytes]),
+            Self::Event(event) => put(to, 5, &[event]),
+        }
+    }
+}
+
+impl Write for Event {
+    fn write(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Asking { seconds } => put(to, 0, &[seconds]),
+            Self::Agreed => put(to, 1, &[]),
+            Self::Declined => put(to, 2, &[]),
+            Self::KeyRound(round) => put(to, 3, &[round]),
+            Self::KeyActive(key) => put(to, 4, &[key]),
+            Self::Signed(digest) => put(to, 5, &[digest]),
+            Self::Locked => put(to, 6, &[]),
+            Self::Misbehaved(party) => put(to, 7, &[party]),
+        }
+    }
+}
+
+impl Write for Refused {
+    fn write(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Frame(fault) => put(to, 0, &[fault]),
+            Self::Version { min, max } => put(to, 1, &[min, max]),
+            Self::HelloFirst => put(to, 2, &[]),
+            Self::OldId { last } => put(to, 3, &[last]),
+            Self::NotInitialized => put(to, 4, &[]),
+            Self::Initialized => put(to, 5, &[]),
+            Self::Joined => put(to, 6, &[]),
+            Self::NotJoined => put(to, 7, &[]),
+            Self::Locked => put(to, 8, &[]),
+            Self::WrongPin { left } => put(to, 9, &[left]),
+            Self::Wiped => put(to, 10, &[]),
+            Self::PinTooSoon { seconds } => put(to, 11, &[seconds]),
+            Self::PinLength => put(to, 12, &[]),
+            Self::Stranger(party) => put(to, 13, &[party]),
+            Self::Members => put(to, 14, &[]),
+            Self::Channel(party) => put(to, 15, &[party]),
+            Self::Declined => put(to, 16, &[]),
+            Self::Busy => put(to, 17, &[]),
+            Self::Entropy => put(to, 18, &[]),
+            Self::Storage => put(to, 19, &[]),
+            Self::RolledBack => put(to, 20, &[]),
+            Self::Unsupported => put(to, 21, &[]),
+            Self::Later(party) => put(to, 22, &[party]),
+        }
+    }
+}
+
+impl Write for FrameFault {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.variant(match self {
+            Self::TooLong => 0,
+            Self::Stuffing => 1,
+            Self::Checksum => 2,
+            Self::Malformed => 3,
+        });
+    }
 }
 
 /// What a person compares before a device joins a network: of all identifiers and identity keys.

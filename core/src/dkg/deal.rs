@@ -5,7 +5,6 @@ use core::cell::Cell;
 
 use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
-use serde::{Serialize, Serializer, ser::SerializeSeq as _};
 
 use super::check::{commitment, proof_challenge};
 use super::message::{Commit, Contribution, Deal, Kept, OpenTree, Opening, receivers};
@@ -15,6 +14,7 @@ use crate::key::KeyTerms;
 use crate::party::{PartyId, PartySet};
 use crate::secret::{SecretBytes, SecretScalar};
 use crate::vss::{Polynomial, encoded};
+use crate::wire::{Write, Writer};
 
 /// This party's dealing; it lives as long as the run.
 pub(super) struct Dealing<G: Group, const N: usize> {
@@ -139,7 +139,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
         &'a self,
         terms: &'a KeyTerms,
         opening: &'a Opening<N>,
-    ) -> impl Serialize + 'a {
+    ) -> impl Write + 'a {
         let (holders, sid) = (terms.holders, &opening.sid);
         let pairs: Vec<Digest, N> = self.pair_commitments(terms, sid).collect();
         let sets = List::new(holders.nonce_keys(), self.set_commitments(terms, sid));
@@ -179,12 +179,11 @@ impl<I> List<I> {
     }
 }
 
-impl<I: Iterator<Item = Digest>> Serialize for List<I> {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let mut list = to.serialize_seq(Some(32 * self.length))?;
-        for byte in self.items.take().into_iter().flatten().flatten() {
-            list.serialize_element(&byte)?;
+impl<I: Iterator<Item = Digest>> Write for List<I> {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.length(32 * self.length);
+        for digest in self.items.take().into_iter().flatten() {
+            to.raw(&digest);
         }
-        list.end()
     }
 }

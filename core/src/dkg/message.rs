@@ -13,7 +13,8 @@ use crate::key::KeyTerms;
 use crate::party::{PartyId, PartySet};
 use crate::secret::SecretBytes;
 use crate::session::{Header, Protocol};
-use crate::wire::{self, Bytes64};
+use crate::wire::{self, Bytes64, Read, Reader, Write, Writer};
+use crate::{read_fields, write_fields};
 
 /// R1: a nonce and the commitment to R2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +155,7 @@ impl Contribution {
 }
 
 /// Contributions to nonce keys, of 64 bytes each: in the frame that they came in, or kept.
-pub trait Contributions: Serialize {
+pub trait Contributions: Serialize + Write {
     /// All of them, one after the other.
     fn bytes(&self) -> &[u8];
 }
@@ -291,14 +292,14 @@ pub(super) fn signed_digest(header: &Header, body: &Digest) -> Digest {
 }
 
 /// H("dkg-body", SHA-256(encoding)): what the signature covers of every body but R2's.
-pub(super) fn body_digest<B: Serialize>(body: &B) -> Digest {
+pub(super) fn body_digest(body: &dyn Write) -> Digest {
     hash_of("dkg-body", body)
 }
 
-fn hash_of<T: Serialize>(tag: &str, value: &T) -> Digest {
+fn hash_of(tag: &str, value: &dyn Write) -> Digest {
     use sha2::Digest as _;
     let mut hash = sha2::Sha256::new();
-    wire::encode_to(value, |bytes| hash.update(bytes));
+    wire::write_to(value, &mut |bytes| hash.update(bytes));
     Transcript::new(tag).bytes(&hash.finalize()).finish()
 }
 
@@ -310,7 +311,7 @@ pub(super) struct Signed<B> {
     pub(super) signature: Bytes64,
 }
 
-impl<B: Serialize> Signed<B> {
+impl<B> Signed<B> {
     /// Signs `body`, whose digest is `digest`.
     pub(super) fn new(
         header: Header,
@@ -324,11 +325,8 @@ impl<B: Serialize> Signed<B> {
 }
 
 /// Reads a message whose header fits already.
-pub(super) fn read<'a, B>(bytes: &'a [u8]) -> Option<Signed<B>>
-where
-    B: Serialize + Deserialize<'a>,
-{
-    wire::decode(bytes).ok()
+pub(super) fn read<'a, B: Read<'a>>(bytes: &'a [u8]) -> Option<Signed<B>> {
+    wire::read(bytes).ok()
 }
 
 /// One message as its receiver can show it: body digest and signature.
@@ -372,6 +370,86 @@ pub struct SignedOpen<const N: usize> {
 pub struct SignedDeal<C> {
     pub(super) deal: Deal<C>,
     pub(super) signature: Bytes64,
+}
+
+read_fields!(Commit { nonce, commitment });
+write_fields!(Commit { nonce, commitment });
+read_fields!(['de, const N: usize] 'de Opening<N> { sid, coefficients, blind, proof_nonce, proof });
+read_fields!(['de, const N: usize] 'de Open<'de, N> { opening, pairs, sets });
+read_fields!(['de, const N: usize] 'de OpenTree<N> { opening, pairs, sets, receivers });
+read_fields!(Contribution { value, blind });
+write_fields!(Contribution { value, blind });
+read_fields!(['de, C: Read<'de>] 'de Deal<C> { transcript, share, pair, sets });
+read_fields!(['de, B: Read<'de>] 'de Signed<B> { header, body, signature });
+read_fields!(Seen { body, signature });
+write_fields!(Seen { body, signature });
+read_fields!(Views { commit, open });
+write_fields!(Views { commit, open });
+read_fields!(['de, const N: usize] 'de Echo<N> { with, seen });
+read_fields!(['de, const N: usize] 'de SignedOpen<N> { tree, signature });
+read_fields!(['de, C: Read<'de>] 'de SignedDeal<C> { deal, signature });
+
+write_fields!([const N: usize] Opening<N> { sid, coefficients, blind, proof_nonce, proof });
+write_fields!([const N: usize] OpenTree<N> { opening, pairs, sets, receivers });
+write_fields!([C: Write] Deal<C> { transcript, share, pair, sets });
+write_fields!([B: Write] Signed<B> { header, body, signature });
+write_fields!([const N: usize] Echo<N> { with, seen });
+write_fields!([const N: usize] SignedOpen<N> { tree, signature });
+write_fields!([C: Write] SignedDeal<C> { deal, signature });
+
+impl Write for Lent<'_> {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.bytes(self.0);
+    }
+}
+
+impl<const K: usize> Write for Kept<K> {
+    fn write(&self, to: &mut Writer<'_>) {
+        to.bytes(self.bytes());
+    }
+}
+
+impl<const N: usize, C: Write> Write for Complaint<N, C> {
+    fn write(&self, to: &mut Writer<'_>) {
+        match self {
+            Self::Echo(echo) => {
+                to.variant(0);
+                echo.write(to);
+            }
+            Self::BadDeal { dealer, open, deal } => {
+                to.variant(1);
+                dealer.write(to);
+                open.write(to);
+                deal.write(to);
+            }
+        }
+    }
+}
+
+impl<const N: usize> Write for Told<N> {
+    fn write(&self, to: &mut Writer<'_>) {
+        let Self::Echo(echo) = self;
+        to.variant(0);
+        echo.write(to);
+    }
+}
+
+impl<'a> Read<'a> for Lent<'a> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        Self(from.field())
+    }
+}
+
+impl<'a, const N: usize, C: Read<'a>> Read<'a> for Complaint<N, C> {
+    fn read(from: &mut Reader<'a>) -> Self {
+        match from.variant(2) {
+            0 => Self::Echo(from.field()),
+            _ => {
+                let (dealer, open, deal) = (from.field(), from.field(), from.field());
+                Self::BadDeal { dealer, open, deal }
+            }
+        }
+    }
 }
 
 /// The longest encoding of a number of holders or of nonce keys.
@@ -440,4 +518,28 @@ impl<const N: usize> Complaint<N, Lent<'_>> {
 #[derive(Serialize)]
 pub(super) enum Told<const N: usize> {
     Echo(Echo<N>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_as_serde_reads_them() {
+        crate::wire::agree!(Signed<Commit>, Signed<Open<'_, 3>>, Signed<Deal<Lent<'_>>>);
+        crate::wire::agree!(Signed<Complaint<3, Lent<'_>>>, Complaint<3, Lent<'_>>, Echo<3>);
+    }
+
+    #[test]
+    fn messages_are_written_as_serde_writes_them() {
+        crate::wire::written!(Signed<Commit>, OpenTree<3>, Signed<Deal<Lent<'_>>>);
+        crate::wire::written!(Signed<Complaint<3, Lent<'_>>>, Complaint<3, Lent<'_>>, Echo<3>);
+        let echo = Echo { with: PartyId::new(2).unwrap(), seen: Vec::new() };
+        let (told, complaint) =
+            (Told::<3>::Echo(echo.clone()), Complaint::<3, Lent<'_>>::Echo(echo));
+        assert_eq!(body_digest(&told), body_digest(&complaint));
+        let (mut kept, lent) = (Kept::<2>::default(), [7; 64]);
+        kept.0.push(lent).unwrap();
+        assert_eq!(body_digest(&kept), body_digest(&Lent(&lent)));
+    }
 }

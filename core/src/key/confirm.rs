@@ -22,6 +22,19 @@ pub struct Confirmation<const N: usize, const K: usize> {
     pub signature: Bytes64,
 }
 
+crate::read_fields!(['de, const N: usize, const K: usize] 'de Confirmation<N, K> {
+    party,
+    pair_commitments,
+    nonce_commitments,
+    signature,
+});
+crate::write_fields!([const N: usize, const K: usize] Confirmation<N, K> {
+    party,
+    pair_commitments,
+    nonce_commitments,
+    signature,
+});
+
 /// Why confirmations do not make a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateError {

@@ -52,7 +52,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         let own = self.own.as_ref().ok_or(NoRoom)?;
         let (_, point) = self.entries.iter().find(|(id, _)| *id == own.id).ok_or(NoRoom)?;
         let message = NoncePoint { header: Header { from: own.id, ..self.header }, point: *point };
-        wire::encode(&message, buffer).map(|bytes| &*bytes)
+        wire::write(&message, buffer).map(|bytes| &*bytes)
     }
 
     /// The members whose R_j has not arrived.
@@ -68,7 +68,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         }
         check_header(bytes, &Header { from, ..self.header }, me)?;
         let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let message: NoncePoint = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
+        let message: NoncePoint = wire::read(bytes).map_err(|_| blame(Fault::Malformed))?;
         if let Some((_, earlier)) = self.entries.iter().find(|(id, _)| *id == from) {
             return Err(match *earlier == message.point {
                 true => Failure::Refused(Refusal::Duplicate),

@@ -23,7 +23,9 @@ pub struct SignatureShare<R> {
     seal: Digest,
 }
 
-impl<R: Serialize> SignatureShare<R> {
+crate::write_fields!([R: wire::Write] SignatureShare<R> { header, response });
+
+impl<R: wire::Write> SignatureShare<R> {
     /// Encodes the share for the coordinator. What is in memory where the share should be, on a machine that may be
     /// glitched, is compared with it before it leaves: it may be a secret.
     ///
@@ -31,7 +33,7 @@ impl<R: Serialize> SignatureShare<R> {
     /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if this is not a share as it was made.
     #[inline(never)]
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        let bytes = &*wire::encode(self, buffer)?;
+        let bytes = &*wire::write(self, buffer)?;
         if encoding(bytes) == self.seal { Ok(bytes) } else { Err(NoRoom) }
     }
 }
@@ -144,14 +146,17 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
     /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if the session is not in memory as it was.
     pub fn nonce_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let message = self.list.message(buffer)?;
+        if !self.is_sealed() {
+            return Err(NoRoom);
+        }
         if self.guard == Guard::Recompute {
-            // Once more: what was sealed may have been hit on its way.
+            // Once more, and last: what was sealed may have been hit on its way, and the message meanwhile.
             let mut again = [0; MAX_MESSAGE];
             if self.list.message(&mut again)? != message {
                 return Err(NoRoom);
             }
         }
-        if self.is_sealed() { Ok(message) } else { Err(NoRoom) }
+        Ok(message)
     }
 
     /// The members whose R_j has not arrived.
@@ -258,7 +263,7 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         let header = header::<P>(*self.session(), 2, self.me, Some(self.coordinator));
         let mut share = SignatureShare { header, response, seal: [0; 32] };
         let mut buffer = [0; MAX_MESSAGE];
-        let bytes = wire::encode(&share, &mut buffer);
+        let bytes = wire::write(&share, &mut buffer);
         share.seal = encoding(bytes.map_err(|_| Abort::ComputationFault)?);
         Ok(share)
     }

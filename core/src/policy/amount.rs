@@ -101,7 +101,8 @@ impl Amount {
 
     /// self % 10.
     pub(super) fn last_digit(self) -> u8 {
-        self.divide_by_ten().1
+        let digits = self.to_be_bytes();
+        digits.iter().fold(0, |rest: u16, byte| (rest << 8 | u16::from(*byte)) % 10) as u8
     }
 
     /// (self / 10, self % 10).

@@ -5,7 +5,7 @@ mod facts;
 use super::delay::Delay;
 use super::ethereum::abi::Types;
 use super::fact::At;
-use super::form::{FormError, List, Reader};
+use super::form::{FormError, List, Reader, part};
 use super::matcher::{Bound, Kind, Test, TextMatch};
 
 pub use facts::{
@@ -174,7 +174,7 @@ impl<'a> Conditions<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let count = reader.u8()?;
         if count == 0 {
-            return Err(FormError::Empty("conditions"));
+            return Err(FormError::Empty(part("conditions")));
         }
         let length = reader.u16()?;
         Ok(Self { count, reader: Reader(reader.take(usize::from(length))?) })
@@ -219,7 +219,7 @@ impl Schedule {
         let (days, from, to) = (reader.u8()?, reader.u16()?, reader.u16()?);
         let offset = reader.u16()?.cast_signed();
         let schedule = Self { days, from, to, offset };
-        schedule.is_valid().then_some(schedule).ok_or(FormError::Range("schedule"))
+        schedule.is_valid().then_some(schedule).ok_or(FormError::Range(part("schedule")))
     }
 
     /// Whether every field is in its range.
@@ -262,7 +262,7 @@ pub struct Argument<'a> {
 
 /// The compact types of a function's parameters, behind their length.
 pub(super) fn parameters<'a>(reader: &mut Reader<'a>) -> Result<Types<'a>, FormError> {
-    Types::parse(reader.short()?).map_err(|_| FormError::Range("a function's parameters"))
+    Types::parse(reader.short()?).map_err(|_| FormError::Range(part("a function's parameters")))
 }
 
 /// Indices into parameters, tuples and arrays.
@@ -273,10 +273,10 @@ impl<'a> IndexPath<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let count = usize::from(reader.u8()?);
         if count == 0 {
-            return Err(FormError::Empty("path"));
+            return Err(FormError::Empty(part("path")));
         }
         if count > MAX_PATH {
-            return Err(FormError::TooMany("steps of a path"));
+            return Err(FormError::TooMany(part("steps of a path")));
         }
         Ok(Self(reader.take(count * 2)?))
     }
@@ -308,10 +308,10 @@ impl<'a> FieldPath<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let count = reader.u8()?;
         if count == 0 {
-            return Err(FormError::Empty("path"));
+            return Err(FormError::Empty(part("path")));
         }
         if usize::from(count) > MAX_PATH {
-            return Err(FormError::TooMany("steps of a path"));
+            return Err(FormError::TooMany(part("steps of a path")));
         }
         let start = reader.0;
         for _ in 0..count {
@@ -333,7 +333,7 @@ impl<'a> Step<'a> {
         match reader.u8()? {
             0 => reader.text("field name").map(Self::Name),
             1 => reader.u16().map(Self::Index),
-            other => Err(FormError::Kind("step", other)),
+            other => Err(FormError::Kind(part("step"), other)),
         }
     }
 }
@@ -344,7 +344,7 @@ impl Argument<'_> {
     fn check(&self) -> Result<(), FormError> {
         match Kind::at(&self.parameters, &self.path.steps()) {
             Some(kind) if kind == self.test.kind() => Ok(()),
-            _ => Err(FormError::Range("argument")),
+            _ => Err(FormError::Range(part("argument"))),
         }
     }
 }
@@ -401,7 +401,7 @@ impl<'a> Condition<'a> {
             }
             kind::ELSEWHERE => Self::Elsewhere(Conditions::read(reader)?),
             kind::CONFIRM => Self::Confirm,
-            other => return Err(FormError::Kind("condition", other)),
+            other => return Err(FormError::Kind(part("condition"), other)),
         })
     }
 
@@ -434,28 +434,28 @@ impl<'a> Condition<'a> {
     pub(super) fn check(&self, depth: usize, count: &mut usize) -> Result<(), FormError> {
         *count += 1;
         if *count > MAX_CONDITIONS {
-            return Err(FormError::TooMany("conditions"));
+            return Err(FormError::TooMany(part("conditions")));
         }
         match self {
-            Self::Not(inner) if inner.count != 1 => return Err(FormError::Range("not")),
+            Self::Not(inner) if inner.count != 1 => return Err(FormError::Range(part("not"))),
             Self::Elsewhere(inner) if inner.count != 1 => {
-                return Err(FormError::Range("elsewhere"));
+                return Err(FormError::Range(part("elsewhere")));
             }
             Self::AtLeast(least, inner) if *least == 0 || *least > inner.count => {
-                return Err(FormError::Range("at_least"));
+                return Err(FormError::Range(part("at_least")));
             }
             Self::Approvals { at_least, of }
                 if *at_least == 0 || usize::from(*at_least) > of.len() =>
             {
-                return Err(FormError::Range("at_least"));
+                return Err(FormError::Range(part("at_least")));
             }
             Self::Signatures { at_least, of }
                 if *at_least == 0 || usize::from(*at_least) > of.len() =>
             {
-                return Err(FormError::Range("at_least"));
+                return Err(FormError::Range(part("at_least")));
             }
             Self::Time { not_before, before } if not_before >= before => {
-                return Err(FormError::Range("time"));
+                return Err(FormError::Range(part("time")));
             }
             Self::Argument(argument) => argument.check()?,
             Self::Call(call) => call.check()?,
@@ -476,16 +476,16 @@ impl<'a> Condition<'a> {
     /// Whether what stands within may stand there.
     fn check_places(&self, inner: &Conditions<'a>) -> Result<(), FormError> {
         match self {
-            Self::Not(_) if self.waits() => Err(FormError::Misplaced("a delay within a not")),
+            Self::Not(_) if self.waits() => Err(FormError::Misplaced(part("a delay within a not"))),
             // It would hold because nobody looked, or because a person refused.
             Self::Not(_) if inner.any(&|one| matches!(one, Self::Elsewhere(_))) => {
-                Err(FormError::Misplaced("an elsewhere within a not"))
+                Err(FormError::Misplaced(part("an elsewhere within a not")))
             }
             Self::Not(_) if inner.any(&|one| matches!(one, Self::Confirm)) => {
-                Err(FormError::Misplaced("a confirmation within a not"))
+                Err(FormError::Misplaced(part("a confirmation within a not")))
             }
             Self::Elsewhere(_) if inner.any(&|one| !one.asks_the_world_alone()) => {
-                Err(FormError::Misplaced("what asks the world nothing, within an elsewhere,"))
+                Err(FormError::Misplaced(part("what asks the world nothing, within an elsewhere,")))
             }
             _ => Ok(()),
         }

@@ -9,7 +9,7 @@ mod change;
 
 use core::fmt;
 
-use super::form::{FormError, List, Reader};
+use super::form::{FormError, List, Reader, part};
 use super::rule::MAX_WINDOW;
 use super::{Policy, hash_of};
 use crate::hash::Digest;
@@ -50,14 +50,14 @@ impl<'a> Controllers<'a> {
         let (freeze_at_least, delay) = (reader.u8()?, reader.u32()?);
         let of: List<'a, 32> = reader.list("controllers")?;
         if of.len() > MAX_CONTROLLERS {
-            return Err(FormError::TooMany("controllers"));
+            return Err(FormError::TooMany(part("controllers")));
         }
         let most = of.len().min(MAX_SIGNATURES);
         if usize::from(at_least) > most || !(1..=at_least).contains(&freeze_at_least) {
-            return Err(FormError::Range("controllers"));
+            return Err(FormError::Range(part("controllers")));
         }
         if delay > MAX_DELAY {
-            return Err(FormError::Range("delay"));
+            return Err(FormError::Range(part("delay")));
         }
         Ok(Some(Self { at_least, freeze_at_least, delay, of }))
     }

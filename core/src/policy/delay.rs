@@ -8,7 +8,7 @@
 //! rule, or a branch of an `any`, without such a delay may still allow it.
 
 use super::condition::Condition;
-use super::form::{FormError, List, Reader};
+use super::form::{FormError, List, Reader, part};
 use super::{Facts, MAX_EXPIRY, Policy, Read};
 use crate::request::{ClientKey, SignedRequest};
 
@@ -30,10 +30,10 @@ impl<'a> Delay<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let (seconds, veto) = (reader.u32()?, reader.list_or_none("vetoers")?);
         if !(1..=MAX_DELAY).contains(&seconds) {
-            return Err(FormError::Range("delay"));
+            return Err(FormError::Range(part("delay")));
         }
         if veto.len() > MAX_VETOERS {
-            return Err(FormError::TooMany("vetoers"));
+            return Err(FormError::TooMany(part("vetoers")));
         }
         Ok(Self { seconds, veto })
     }

@@ -8,6 +8,34 @@ use core::str;
 
 use super::amount::Amount;
 
+/// A part of a policy, by its name for people. Builds without `std` have nobody to tell it to, and do not keep it:
+/// errors that fit into a register save a chip kilobytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    #[cfg(feature = "std")]
+    name: &'static str,
+}
+
+/// The part of this name.
+#[must_use]
+pub const fn part(name: &'static str) -> Part {
+    #[cfg(not(feature = "std"))]
+    let _ = name;
+    Part {
+        #[cfg(feature = "std")]
+        name,
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(feature = "std")]
+        return f.write_str(self.name);
+        #[cfg(not(feature = "std"))]
+        f.write_str("a part")
+    }
+}
+
 /// Why bytes are no policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormError {
@@ -18,21 +46,21 @@ pub enum FormError {
     /// The form is of a version that this build does not read.
     Version(u8),
     /// This part has no kind of that number.
-    Kind(&'static str, u8),
+    Kind(Part, u8),
     /// This text is not UTF-8.
-    Text(&'static str),
+    Text(Part),
     /// This list, or text, is empty.
-    Empty(&'static str),
+    Empty(Part),
     /// This list names an entry twice, or is not in ascending order.
-    NotSorted(&'static str),
+    NotSorted(Part),
     /// There are more of these than a policy may have.
-    TooMany(&'static str),
+    TooMany(Part),
     /// This number is out of its range.
-    Range(&'static str),
+    Range(Part),
     /// Conditions within conditions, deeper than a policy may go.
     TooDeep,
     /// This part may not stand there.
-    Misplaced(&'static str),
+    Misplaced(Part),
 }
 
 impl fmt::Display for FormError {
@@ -107,9 +135,9 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, part: &'static str) -> Result<&'a str, FormError> {
         let bytes = self.short()?;
         if bytes.is_empty() {
-            return Err(FormError::Empty(part));
+            return Err(FormError::Empty(self::part(part)));
         }
-        str::from_utf8(bytes).map_err(|_| FormError::Text(part))
+        str::from_utf8(bytes).map_err(|_| FormError::Text(self::part(part)))
     }
 
     pub(super) fn list<const W: usize>(
@@ -117,7 +145,7 @@ impl<'a> Reader<'a> {
         part: &'static str,
     ) -> Result<List<'a, W>, FormError> {
         let list = self.list_or_none(part)?;
-        if list.is_empty() { Err(FormError::Empty(part)) } else { Ok(list) }
+        if list.is_empty() { Err(FormError::Empty(self::part(part))) } else { Ok(list) }
     }
 
     pub(super) fn list_or_none<const W: usize>(
@@ -127,7 +155,7 @@ impl<'a> Reader<'a> {
         let count = usize::from(self.u16()?);
         let list = List(self.take(count * W)?);
         if !list.entries().is_sorted_by(|a, b| a < b) {
-            return Err(FormError::NotSorted(part));
+            return Err(FormError::NotSorted(self::part(part)));
         }
         Ok(list)
     }

@@ -6,7 +6,7 @@ use super::amount::Amount;
 use super::ethereum::Address;
 use super::ethereum::abi::Types;
 use super::ethereum::types::{Elementary, Type};
-use super::form::{FormError, List, Reader};
+use super::form::{FormError, List, Reader, part};
 use super::payload::Value;
 
 /// How numbers are compared.
@@ -27,7 +27,7 @@ impl Comparison {
             0 => Ok(Self::AtMost),
             1 => Ok(Self::AtLeast),
             2 => Ok(Self::Equals),
-            other => Err(FormError::Kind("comparison", other)),
+            other => Err(FormError::Kind(part("comparison"), other)),
         }
     }
 
@@ -94,11 +94,11 @@ impl<'a> TextMatch<'a> {
             2 => TextTest::EndsWith,
             3 => TextTest::Contains,
             4 => TextTest::Pattern,
-            other => return Err(FormError::Kind("text test", other)),
+            other => return Err(FormError::Kind(part("text test"), other)),
         };
         let text = reader.text("text")?;
         if test == TextTest::Pattern && !is_pattern(text.as_bytes()) {
-            return Err(FormError::Range("pattern"));
+            return Err(FormError::Range(part("pattern")));
         }
         Ok(Self { test, text })
     }
@@ -245,11 +245,11 @@ impl<'a> Test<'a> {
             3 => match reader.u8()? {
                 0 => Self::Flag(false),
                 1 => Self::Flag(true),
-                other => return Err(FormError::Kind("truth", other)),
+                other => return Err(FormError::Kind(part("truth"), other)),
             },
             4 => Self::Text(TextMatch::read(reader)?),
             5 => Self::Bytes(reader.short()?),
-            other => return Err(FormError::Kind("test", other)),
+            other => return Err(FormError::Kind(part("test"), other)),
         })
     }
 

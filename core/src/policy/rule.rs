@@ -4,7 +4,7 @@ use super::amount::Amount;
 use super::condition::{Condition, IndexPath, parameters};
 use super::ethereum::abi::{self, Types};
 use super::ethereum::{Address, TransactionKind};
-use super::form::{FormError, List, Reader};
+use super::form::{FormError, List, Reader, part};
 use super::matcher::Kind;
 use super::payload::{Subject, Value};
 use crate::hash::Transcript;
@@ -212,7 +212,7 @@ impl<'a> Limit<'a> {
         let scope = match reader.u8()? {
             0 => Scope::Rule,
             1 => Scope::Key,
-            other => return Err(FormError::Kind("scope", other)),
+            other => return Err(FormError::Kind(part("scope"), other)),
         };
         let measure = match reader.u8()? {
             0 => Measure::Signatures,
@@ -224,17 +224,17 @@ impl<'a> Limit<'a> {
                 parameters: parameters(reader)?,
                 path: IndexPath::read(reader)?,
             },
-            other => return Err(FormError::Kind("measure", other)),
+            other => return Err(FormError::Kind(part("measure"), other)),
         };
         let (window, max) = (reader.u32()?, reader.amount()?);
         let strict = match reader.u8()? {
             0 => Strict::No,
-            1 => Strict::Party(PartyId::new(reader.u16()?).ok_or(FormError::Range("party"))?),
+            1 => Strict::Party(PartyId::new(reader.u16()?).ok_or(FormError::Range(part("party")))?),
             2 => Strict::All,
-            other => return Err(FormError::Kind("strictness", other)),
+            other => return Err(FormError::Kind(part("strictness"), other)),
         };
         if !(1..=MAX_WINDOW).contains(&window) {
-            return Err(FormError::Range("window"));
+            return Err(FormError::Range(part("window")));
         }
         Ok(Self { scope, measure, window, max, strict })
     }
@@ -327,11 +327,12 @@ impl<'a> Rule<'a> {
         let length = usize::from(reader.u16()?);
         let mut reader = Reader(reader.take(length)?);
         let name = reader.text("name")?;
-        let kinds = Kinds::from_bits(reader.u16()?).ok_or(FormError::Range("payload kinds"))?;
+        let kinds =
+            Kinds::from_bits(reader.u16()?).ok_or(FormError::Range(part("payload kinds")))?;
         let limit_count = reader.u8()?;
         let limits = reader;
         if usize::from(limit_count) > MAX_LIMITS {
-            return Err(FormError::TooMany("limits"));
+            return Err(FormError::TooMany(part("limits")));
         }
         for _ in 0..limit_count {
             Limit::read(&mut reader)?;
@@ -343,13 +344,13 @@ impl<'a> Rule<'a> {
 
     pub(super) fn check(&self, conditions: &mut usize) -> Result<(), FormError> {
         if self.name.len() > MAX_NAME {
-            return Err(FormError::TooMany("bytes of a name"));
+            return Err(FormError::TooMany(part("bytes of a name")));
         }
         for limit in self.limits() {
             if let Measure::Argument { parameters, path, .. } = limit.measure
                 && Kind::at(&parameters, &path.steps()) != Some(Kind::Unsigned)
             {
-                return Err(FormError::Range("the measure's argument"));
+                return Err(FormError::Range(part("the measure's argument")));
             }
         }
         self.condition.check(1, conditions)

@@ -76,7 +76,7 @@ impl<P: Platform> Engine<'_, P> {
         if length > MAX_FRAME {
             return self.answer(0, Answer::Refused(Refused::Frame(FrameFault::TooLong)));
         }
-        let Ok(ToDevice { id, request }) = frame::decode::<ToDevice<'_>>(content) else {
+        let Ok(ToDevice { id, request }) = frame::read::<ToDevice<'_>>(content) else {
             return self.answer(0, Answer::Refused(fault));
         };
         let outcome = match (&request, self.greeted) {
@@ -163,7 +163,7 @@ impl<P: Platform> Engine<'_, P> {
 
 /// Writes a frame to the line.
 pub(crate) fn put(link: &mut impl embedded_io::Write, id: u32, answer: Answer<'_>) {
-    frame::encode_to(&FromDevice { id, answer }, |bytes| {
+    frame::write_to(&FromDevice { id, answer }, &mut |bytes| {
         let _ = link.write_all(bytes);
     });
     let _ = link.flush();

@@ -69,7 +69,7 @@ impl<P: Platform> Engine<'_, P> {
     fn identities(&mut self) -> Option<Identities> {
         let mut buffer = [0; 64];
         let found = self.known.store.load(Slot::Identity, &mut buffer).ok().flatten();
-        let own = found.and_then(|bytes| wire::decode(bytes).ok());
+        let own = found.and_then(|bytes| wire::read(bytes).ok());
         buffer.zeroize();
         own
     }
@@ -95,7 +95,8 @@ impl<P: Platform> Engine<'_, P> {
         if !PIN_LENGTHS.contains(&pin.len()) {
             return Err(Refused::PinLength);
         }
-        let [root, salt, seed, hedge] = self.fresh()?;
+        let (root, salt) = (self.fresh()?, self.fresh()?);
+        let (seed, hedge) = (self.fresh()?, self.fresh()?);
         if self.known.store.is_initialized() {
             // The power was cut in the middle of this.
             self.known.store.wipe().map_err(|_| Refused::Storage)?;
@@ -106,19 +107,16 @@ impl<P: Platform> Engine<'_, P> {
         let mut buffer = [0; 64];
         let own = Identities { seed, hedge };
         let stored =
-            wire::encode(&own, &mut buffer).map_err(|_| Refused::Storage).and_then(|bytes| {
+            wire::write(&own, &mut buffer).map_err(|_| Refused::Storage).and_then(|bytes| {
                 self.known.store.save(Slot::Identity, bytes).map_err(|_| Refused::Storage)
             });
         buffer.zeroize();
         stored
     }
 
-    fn fresh<const N: usize>(&mut self) -> Result<[SecretBytes; N], Refused> {
-        let mut all = [const { None }; N];
-        for one in &mut all {
-            *one = Some(self.entropy.fresh().map_err(|_| Refused::Entropy)?);
-        }
-        Ok(all.map(Option::unwrap_or_default))
+    #[inline(never)]
+    fn fresh(&mut self) -> Result<SecretBytes, Refused> {
+        self.entropy.fresh().map_err(|_| Refused::Entropy)
     }
 
     #[inline(never)]
@@ -140,7 +138,7 @@ impl<P: Platform> Engine<'_, P> {
             return Ok(());
         }
         let Identities { seed, hedge } = self.identities().ok_or(Refused::Storage)?;
-        let [session, boot] = self.fresh()?;
+        let (session, boot) = (self.fresh()?, self.fresh()?);
         let boot = boot.expose().first_chunk().copied().unwrap_or_default();
         let (identity, session_key) = (SessionKey::new(&seed), SessionKey::new(&session));
         let certified = (Bytes64([0; 64]), Bytes64([0; 64]));
@@ -164,7 +162,7 @@ impl<P: Platform> Engine<'_, P> {
         if self.identity().is_none() {
             return Err(Refused::NotInitialized);
         }
-        let [salt] = self.fresh()?;
+        let salt = self.fresh()?;
         let salt = salt.expose().first_chunk().copied().unwrap_or_default();
         let changed = self.pin.change(&mut self.known.store, &self.known.clock, &salt, (old, new));
         changed.map_err(|error| {
@@ -203,7 +201,7 @@ impl<P: Platform> Engine<'_, P> {
     #[inline(never)]
     pub(super) fn join(&mut self) -> Result<(), Refused> {
         let network = self.candidate.take().ok_or(Refused::Declined)?;
-        let bytes = wire::encode(&network, &mut *self.tx).map_err(|_| Refused::Members)?;
+        let bytes = wire::write(&network, &mut *self.tx).map_err(|_| Refused::Members)?;
         self.known.store.save(Slot::Membership, bytes).map_err(|_| Refused::Storage)?;
         self.take_network(Some(network));
         self.certify();

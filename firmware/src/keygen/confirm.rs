@@ -91,7 +91,7 @@ impl<P: Platform> Engine<'_, P> {
         let stored = self.known.store.load(slot, &mut buffer).ok()??;
         let confirmation = match slot {
             Slot::Key(_, Part::Certificate(_)) => {
-                let all: Vec<&[u8], PIECE> = wire::decode(stored).ok()?;
+                let all: Vec<&[u8], PIECE> = wire::read(stored).ok()?;
                 all.get(skip).copied()?
             }
             _ => stored,
@@ -117,7 +117,7 @@ impl<P: Platform> Engine<'_, P> {
             return Some(());
         }
         let network = self.known.network.as_ref()?;
-        let word: Confirmed = wire::decode(confirmation).ok()?;
+        let word: Confirmed = wire::read(confirmation).ok()?;
         let holders = confirming.public.terms.holders.parties().without(network.me);
         if !holders.contains(word.party) {
             return None;
@@ -178,10 +178,10 @@ impl<P: Platform> Engine<'_, P> {
             let mut encoded = [[0; MAX_CONFIRMATION]; PIECE];
             let mut parts: Vec<&[u8], PIECE> = Vec::new();
             for (word, room) in pair.iter().zip(&mut encoded) {
-                parts.push(wire::encode(word, room).ok()?).ok()?;
+                parts.push(wire::write(word, room).ok()?).ok()?;
             }
             // `tx` is free: nothing is being sent.
-            let bytes = wire::encode(&parts, &mut *self.tx).ok()?;
+            let bytes = wire::write(&parts, &mut *self.tx).ok()?;
             let slot = Slot::Key(number, Part::Certificate(piece as u8));
             self.known.store.save(slot, bytes).ok()?;
         }
@@ -203,6 +203,6 @@ impl<P: Platform> Engine<'_, P> {
 impl<P: Platform> Known<'_, P> {
     pub(crate) fn own_confirmation(&mut self, number: u8, buffer: &mut [u8]) -> Option<Confirmed> {
         let slot = Slot::Key(number, Part::Confirmation);
-        wire::decode(self.store.load(slot, buffer).ok()??).ok()
+        wire::read(self.store.load(slot, buffer).ok()??).ok()
     }
 }

@@ -1,6 +1,6 @@
 //! Core's run of a key generation, for each scheme that this firmware has.
 
-use quorate_core::curve::{SchnorrSecp256k1, Secp256k1, Suite};
+use quorate_core::curve::{Group as _, Secp256k1, Suite};
 use quorate_core::dkg::{Dkg, Output, Peer, SessionKey};
 use quorate_core::hash::Digest;
 use quorate_core::key::KeyTerms;
@@ -17,8 +17,8 @@ type Of<G> = Dkg<G, MAX_HOLDERS, MAX_NONCE_KEYS>;
 /// A run; it is large, and stays where it began.
 #[allow(clippy::large_enum_variant, reason = "no allocator: they share one place")]
 pub(super) enum Run {
-    Ecdsa(Option<Of<Secp256k1>>),
-    Bip340(Option<Of<SchnorrSecp256k1>>),
+    /// For ECDSA and for BIP-340: the suite is in the terms alone.
+    Secp256k1(Option<Of<Secp256k1>>),
     #[cfg(feature = "ed25519")]
     Ed25519(Option<Of<quorate_core::curve::Ed25519>>),
 }
@@ -35,8 +35,7 @@ pub(super) fn supports(suite: Suite) -> bool {
 macro_rules! each {
     ($run:expr, $one:ident => $do:expr) => {
         match $run {
-            Run::Ecdsa($one) => $do,
-            Run::Bip340($one) => $do,
+            Run::Secp256k1($one) => $do,
             #[cfg(feature = "ed25519")]
             Run::Ed25519($one) => $do,
         }
@@ -56,8 +55,7 @@ impl Run {
         rng: &mut HedgedRng,
     ) -> Option<()> {
         *stage = Stage::Running(match terms.suite {
-            Suite::EcdsaSecp256k1 => Self::Ecdsa(None),
-            Suite::SchnorrSecp256k1 => Self::Bip340(None),
+            suite if Secp256k1::makes(suite) => Self::Secp256k1(None),
             #[cfg(feature = "ed25519")]
             Suite::SchnorrEd25519 => Self::Ed25519(None),
             _ => return None,

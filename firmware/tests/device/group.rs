@@ -77,10 +77,7 @@ pub fn make_key_with<G: Group>(
     confirm(world, made)
 }
 
-pub fn expect<T: message::Message + for<'a> serde::Deserialize<'a>>(
-    world: &mut World,
-    kind: u8,
-) -> T {
+pub fn expect<T: message::Message + for<'a> wire::Read<'a>>(world: &mut World, kind: u8) -> T {
     let body = world.node(id(1)).next(kind).unwrap_or_else(|| panic!("no message {kind}"));
     message::read(&body).unwrap()
 }

@@ -11,6 +11,8 @@ use quorate_core::device::link::{
 };
 use quorate_core::party::PartyId;
 
+use super::emulator::Power;
+
 /// A chip that says nothing for so long hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -61,12 +63,30 @@ pub struct Host {
     bytes: VecDeque<u8>,
     said: VecDeque<Said>,
     last: u32,
+    /// The power is cut when so many things more were said.
+    sudden: Option<(usize, Power)>,
 }
 
 impl Host {
     pub(super) fn new(stream: UnixStream) -> Self {
         let decoder = Box::new(Decoder::new());
-        Self { stream, decoder, bytes: VecDeque::new(), said: VecDeque::new(), last: 0 }
+        let (bytes, said) = (VecDeque::new(), VecDeque::new());
+        Self { stream, decoder, bytes, said, last: 0, sudden: None }
+    }
+
+    /// The power fails as soon as the chip has said so many things more that nobody asked for.
+    pub fn cut_after(&mut self, things: usize, power: Power) {
+        self.sudden = Some((things, power));
+    }
+
+    fn count(&mut self) {
+        if let Some((left, power)) = &mut self.sudden {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                power.cut();
+                self.sudden = None;
+            }
+        }
     }
 
     /// Asks, and waits for the answer; what the chip says in between is kept for [`Self::said`].
@@ -105,6 +125,7 @@ impl Host {
                     return Ok(reply);
                 }
                 Some(Frame::Said(said)) => {
+                    self.count();
                     heard(&said);
                     self.said.push_back(said);
                 }
@@ -154,7 +175,10 @@ impl Host {
             return Ok(Some(said));
         }
         match self.next(Instant::now() + wait)? {
-            Some(Frame::Said(said)) => Ok(Some(said)),
+            Some(Frame::Said(said)) => {
+                self.count();
+                Ok(Some(said))
+            }
             Some(Frame::Reply(id, reply)) => panic!("an answer to nothing, {id}: {reply:?}"),
             None => Ok(None),
         }

@@ -19,6 +19,7 @@ use super::desk::{Group, PIN, check_nonces, cut_within, group, policy, sign, sta
 const WHILE_MAKING_KEYS: usize = 50;
 const WHILE_SIGNING: usize = 80;
 const AT_THE_PIN: usize = 80;
+const AT_A_MESSAGE: usize = 12;
 
 /// A key is pending at all before anybody says that it is active, so a key that is active anywhere becomes
 /// active on the chip, whenever its power failed.
@@ -98,6 +99,7 @@ fn a_power_cut_loses_no_count() {
         let from = group.said.len();
         let begun = Instant::now();
         let ended = cut_within(&mut rng, longest, power, || group.sign(&request));
+        hear_out(&mut group);
         (cut, asked) = (cut + 1, asked + 1);
         let was_released = group.said.iter().skip(from).any(|(_, said)| is_nonce(said));
         released += usize::from(was_released);
@@ -124,6 +126,7 @@ fn a_power_cut_loses_no_count() {
             chip.host.status().unwrap().log
         };
         assert!(Some(log) >= kept, "the log was at {kept:?}, and is at {log:?}");
+        assert!(log.1 >= group.releases(), "{} released, {log:?} counted", group.releases());
     }
     println!("{cut} cuts, {signed} signatures before them, {denied} denied");
     assert!(signed >= 1 && signed < cut && denied >= 1, "the moments are no test");
@@ -132,6 +135,43 @@ fn a_power_cut_loses_no_count() {
     group.connect(start(folder.path()), PIN).unwrap();
     sign(&mut group, &key, "after all").unwrap();
     check_nonces(&group, 2);
+}
+
+/// The power fails the moment that a message is on the line. What the nonces that have left belong to is counted by
+/// then: between two messages is no time for that.
+#[test]
+fn a_nonce_leaves_after_it_is_counted() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let mut group = group(seed() ^ 4, folder.path(), Options::default());
+    let policy = policy(&group, 100);
+    let key = group.make_key(Suite::EcdsaSecp256k1, 4, 2, &policy).unwrap();
+    let mut behind_a_nonce = 0;
+    for number in 0..AT_A_MESSAGE {
+        let chip = group.link.as_mut().unwrap();
+        let power = chip.power();
+        // One accepts the proposal; three with its head and two with its nonce follow.
+        chip.host.cut_after(2 + number % 5, power);
+        let before = group.releases();
+        let ended = sign(&mut group, &key, &format!("text {number}"));
+        assert!(matches!(ended, Err(Failed::Gone)), "{ended:?}");
+        hear_out(&mut group);
+        behind_a_nonce += usize::from(group.releases() > before);
+        drop(group.disconnect());
+        let mut chip = start(folder.path());
+        chip.host.hello().unwrap();
+        let (_, counted) = chip.host.status().unwrap().log;
+        let released = group.releases();
+        assert!(counted >= released, "{number}: {released} released, {counted} counted");
+        group.connect(chip, PIN).unwrap();
+    }
+    println!("{behind_a_nonce} of {AT_A_MESSAGE} cuts behind a nonce");
+    assert!(behind_a_nonce > 0, "the moments are no test");
+}
+
+/// What the chip has said before its power failed.
+fn hear_out(group: &mut Group) {
+    while let Ok(true) = group.step() {}
 }
 
 /// The first of what a signature says: from here on it counts.

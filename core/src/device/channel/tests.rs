@@ -369,3 +369,9 @@ fn what_opens_but_is_no_greeting_makes_no_channel() {
     let (a, _) = node.greet(a);
     assert_eq!(a.hear(&mut { LOST }).map(|_| ()), Err(ChannelError::Frame));
 }
+
+#[test]
+fn greetings_are_read_as_serde_reads_them() {
+    crate::wire::agree!(Greeting);
+    crate::wire::written!(Greeting);
+}

@@ -141,3 +141,22 @@ fn what_a_frame_left_is_wiped() {
     decoder.wipe();
     assert!(!decoder.content.contains(&0x5a));
 }
+
+#[test]
+fn requests_are_read_as_serde_reads_them() {
+    use crate::device::link::{Request, ToDevice};
+    crate::wire::agree!(Request<'_>, ToDevice<'_>);
+}
+
+#[test]
+fn answers_are_written_as_serde_writes_them() {
+    use crate::device::link::{Answer, Event, FrameFault, FromDevice, Hello, Refused, Status};
+    use crate::party::PartyId;
+    crate::wire::written!(FromDevice<'_>, Answer<'_>, Hello, Status, Event, Refused, FrameFault);
+    let value =
+        FromDevice { id: 3, answer: Answer::Refused(Refused::Later(PartyId::new(5).unwrap())) };
+    let (mut old, mut new) = (std::vec::Vec::new(), std::vec::Vec::new());
+    encode_to(&value, |bytes| old.extend_from_slice(bytes));
+    write_to(&value, &mut |bytes| new.extend_from_slice(bytes));
+    assert_eq!(old, new);
+}

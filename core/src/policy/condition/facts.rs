@@ -4,7 +4,7 @@ use crate::policy::amount::Amount;
 use crate::policy::ethereum::Address;
 use crate::policy::ethereum::abi::{self, Types};
 use crate::policy::fact::At;
-use crate::policy::form::{FormError, Reader};
+use crate::policy::form::{FormError, Reader, part};
 use crate::policy::matcher::{Comparison, Kind, Test, TextMatch};
 
 use super::{IndexPath, parameters};
@@ -33,7 +33,7 @@ impl At {
 /// Seconds, one at least.
 pub(super) fn age(reader: &mut Reader<'_>) -> Result<u32, FormError> {
     let age = reader.u32()?;
-    (1..=MAX_AGE).contains(&age).then_some(age).ok_or(FormError::Range("age"))
+    (1..=MAX_AGE).contains(&age).then_some(age).ok_or(FormError::Range(part("age")))
 }
 
 /// An account, named by itself or by its part in the request.
@@ -54,7 +54,7 @@ impl Account {
             0 => Ok(Self::Fixed(Address(reader.array()?))),
             1 => Ok(Self::Key),
             2 => Ok(Self::Recipient),
-            other => Err(FormError::Kind("account", other)),
+            other => Err(FormError::Kind(part("account"), other)),
         }
     }
 }
@@ -80,7 +80,7 @@ impl Word {
             1 => Ok(Self::Key),
             2 => Ok(Self::Recipient),
             3 => Ok(Self::Value),
-            other => Err(FormError::Kind("word", other)),
+            other => Err(FormError::Kind(part("word"), other)),
         }
     }
 
@@ -105,7 +105,7 @@ impl<'a> Words<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let count = reader.u8()?;
         if usize::from(count) > MAX_WORDS {
-            return Err(FormError::TooMany("words of a call"));
+            return Err(FormError::TooMany(part("words of a call")));
         }
         let start = reader.0;
         for _ in 0..count {
@@ -140,7 +140,7 @@ impl<'a> Wanted<'a> {
             0 => Test::read(reader).map(Self::Test),
             1 => Ok(Self::Key),
             2 => Ok(Self::Signer),
-            other => Err(FormError::Kind("expectation", other)),
+            other => Err(FormError::Kind(part("expectation"), other)),
         }
     }
 
@@ -207,11 +207,11 @@ impl<'a> Call<'a> {
             let data = self.data(&mut |word| Some(fill(word)));
             let arguments = data.as_ref().and_then(|data| data.get(4..)).unwrap_or_default();
             abi::check(arguments, self.parameters)
-                .map_err(|_| FormError::Range("a call's arguments"))?;
+                .map_err(|_| FormError::Range(part("a call's arguments")))?;
         }
         match Kind::at(&self.returns, &self.path.steps()) {
             Some(kind) if kind == self.wanted.kind() => Ok(()),
-            _ => Err(FormError::Range("the returned value")),
+            _ => Err(FormError::Range(part("the returned value"))),
         }
     }
 
@@ -251,7 +251,7 @@ fn flag(reader: &mut Reader<'_>) -> Result<bool, FormError> {
     match reader.u8()? {
         0 => Ok(false),
         1 => Ok(true),
-        other => Err(FormError::Kind("truth", other)),
+        other => Err(FormError::Kind(part("truth"), other)),
     }
 }
 
@@ -264,13 +264,13 @@ impl<'a> JsonTest<'a> {
                 let (decimals, size) = (reader.u8()?, reader.amount()?);
                 let one_form = decimals == 0 || size.last_digit() != 0;
                 if decimals > MAX_DECIMALS || !one_form || negative && size == Amount::ZERO {
-                    return Err(FormError::Range("number"));
+                    return Err(FormError::Range(part("number")));
                 }
                 Ok(Self::Number { comparison, negative, size, decimals })
             }
             1 => TextMatch::read(reader).map(Self::Text),
             2 => flag(reader).map(Self::Flag),
-            other => Err(FormError::Kind("test of a document", other)),
+            other => Err(FormError::Kind(part("test of a document"), other)),
         }
     }
 }
@@ -295,7 +295,7 @@ impl<'a> Json<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
         let url = reader.text("url")?;
         if !is_url(url) {
-            return Err(FormError::Range("url"));
+            return Err(FormError::Range(part("url")));
         }
         let pointer = pointer(reader)?;
         let time = if flag(reader)? { Some(self::pointer(reader)?) } else { None };
@@ -305,8 +305,9 @@ impl<'a> Json<'a> {
 
 /// The pointer to the whole document is empty.
 fn pointer<'a>(reader: &mut Reader<'a>) -> Result<&'a str, FormError> {
-    let text = core::str::from_utf8(reader.short()?).map_err(|_| FormError::Text("pointer"))?;
-    is_pointer(text).then_some(text).ok_or(FormError::Range("pointer"))
+    let text =
+        core::str::from_utf8(reader.short()?).map_err(|_| FormError::Text(part("pointer")))?;
+    is_pointer(text).then_some(text).ok_or(FormError::Range(part("pointer")))
 }
 
 /// Whether it is a JSON Pointer (RFC 6901).
