@@ -163,18 +163,25 @@ impl Prf {
         // Behind both fields there is one of one byte, then the padding's one and the length of all.
         const { assert!(1 + L + 4 + 32 + 4 + 1 + 1 + 8 <= 64) };
         let () = Self::BLOCK;
+        Self::of_fields(tag, label, digest)
+    }
+
+    #[inline(never)]
+    fn of_fields(tag: &[u8; 8], label: &[u8], digest: &Digest) -> Self {
         let mut prf = Self { first: Piece([0; 64]), second: [[0; 64]; 2] };
-        let head = PROTOCOL.iter().chain(&[0, 0, 0, 8]).chain(tag).chain(&[0, 0, 0, 32]);
-        prf.first.0.iter_mut().zip(head).for_each(|(to, from)| *to = *from);
-        let start = [L as u8];
-        let fields = start.iter().chain(label).chain(&[0, 0, 0, 32]).chain(digest);
-        let bits = 8 * (64 + 1 + L + 4 + 32 + 4 + 1) as u64;
+        put_at(&mut prf.first.0, 0, PROTOCOL);
+        put_at(&mut prf.first.0, Self::TAG - 1, &[8]);
+        put_at(&mut prf.first.0, Self::TAG, tag);
+        put_at(&mut prf.first.0, Self::KEY - 1, &[32]);
+        let length = label.len();
+        let bits = 8 * (64 + 1 + length + 4 + 32 + 4 + 1) as u64;
         for (block, number) in prf.second.iter_mut().zip(0..) {
-            let fields = fields.clone().chain(&[0, 0, 0, 1]).copied().chain([number, 0x80]);
-            block.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
-            if let Some(end) = block.last_chunk_mut() {
-                *end = bits.to_be_bytes();
-            }
+            put_at(block, 0, &[length as u8]);
+            put_at(block, 1, label);
+            put_at(block, 1 + length + 3, &[32]);
+            put_at(block, 1 + length + 4, digest);
+            put_at(block, 1 + length + 4 + 32 + 3, &[1, number, 0x80]);
+            put_at(block, 64 - 8, &bits.to_be_bytes());
         }
         prf
     }
@@ -202,6 +209,13 @@ impl Prf {
         keyed.zeroize();
         out
     }
+}
+
+/// The constants above say that there is room.
+#[inline(never)]
+fn put_at(block: &mut [u8; 64], at: usize, bytes: &[u8]) {
+    let place = block.iter_mut().skip(at);
+    place.zip(bytes).for_each(|(to, from)| *to = *from);
 }
 
 /// SHA-256 between two blocks.

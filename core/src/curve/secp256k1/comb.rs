@@ -7,12 +7,11 @@
 //! is 0. What is done does not depend on the digits: the whole table is read for each column, and the sign selects
 //! one of two points.
 
+use k256::elliptic_curve::ops::Reduce as _;
 use k256::elliptic_curve::sec1::FromEncodedPoint as _;
 use k256::elliptic_curve::subtle::{Choice, ConditionallySelectable as _};
 use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256};
 use zeroize::Zeroize as _;
-
-use super::constant;
 
 /// Between two digits of one column.
 const STEP: usize = 43;
@@ -153,7 +152,7 @@ fn entry(row: u32) -> AffinePoint {
 /// `scalar`·G, in constant time.
 #[inline(never)]
 pub(super) fn mul_base(scalar: &Scalar) -> ProjectivePoint {
-    let mut halved = *scalar * constant(HALF) + constant(SHIFT);
+    let mut halved = *scalar * Scalar::reduce(HALF) + Scalar::reduce(SHIFT);
     let mut bytes: [u8; 32] = halved.to_bytes().into();
     let mut sum = ProjectivePoint::IDENTITY;
     for i in (0..STEP).rev() {
