@@ -193,8 +193,8 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn generator() -> Self::Point {
         Self::mul_base(&Self::Scalar::from(1))
     }
-    /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, and where
-    /// the curve has an [`Self::endomorphism`] λ and this build gains by it: variable time.
+    /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, where
+    /// the curve has an [`Self::endomorphism`] λ: variable time.
     fn split(_scalar: &Self::Scalar) -> Option<[Self::Scalar; 2]> {
         None
     }
@@ -234,12 +234,16 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
         if factor < 0 { -product } else { product }
     }
 
-    /// A public integer as a scalar.
+    /// A public integer as a scalar: variable time.
     fn scalar_from_integer(value: i128) -> Self::Scalar {
         let magnitude = value.unsigned_abs();
-        let half = Self::Scalar::from(1 << 32);
-        let scalar = Self::Scalar::from((magnitude >> 64) as u64) * half * half
-            + Self::Scalar::from(magnitude as u64);
+        let (low, high) = (magnitude as u64, (magnitude >> 64) as u64);
+        let mut scalar = Self::Scalar::from(low);
+        // Nearly always it is short.
+        if high != 0 {
+            let half = Self::Scalar::from(1 << 32);
+            scalar = Self::Scalar::from(high) * half * half + scalar;
+        }
         if value < 0 { -scalar } else { scalar }
     }
 }

@@ -176,9 +176,9 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
         // Pair seeds are made anew with every epoch: it is their generation.
         let inputs = list.u32(key.terms().epoch).finish();
         let weight = vss::mask_weight::<G>(round.quorum, key.party());
-        let a = key.pseudorandom("a", &inputs);
-        let mu_mask = key.zero_mask(round.quorum, &weight, "mu", &inputs);
-        let nu_mask = key.zero_mask(round.quorum, &weight, "nu", &inputs);
+        let a = key.pseudorandom(b"a", &inputs);
+        let mu_mask = key.zero_mask(round.quorum, &weight, b"mu", &inputs);
+        let nu_mask = key.zero_mask(round.quorum, &weight, b"nu", &inputs);
         let h = G::scalar_from_digest(&self.digest);
         let mu = *a.expose() * *nonce.expose() + *mu_mask.expose();
         let share = SecretScalar::<G>::new(*key.share().expose() + *self.derived.tweak());

@@ -11,22 +11,34 @@ use crate::curve::Group;
 use crate::hash::Transcript;
 use crate::wire::{Read, Reader, Write, Writer};
 
+/// Bytes that are wiped in one piece: one by one takes a chip five times as long.
+#[derive(Clone, Copy)]
+pub(crate) struct Piece<const N: usize>(pub(crate) [u8; N]);
+
+impl<const N: usize> Default for Piece<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
+}
+
+impl<const N: usize> zeroize::DefaultIsZeroes for Piece<N> {}
+
 /// 32 secret bytes: a pair seed ζ_ij, a nonce key r_A, or a contribution to one of them.
 #[derive(Default, Zeroize, ZeroizeOnDrop)]
-pub struct SecretBytes([u8; 32]);
+pub struct SecretBytes(Piece<32>);
 
 impl SecretBytes {
     /// Takes over `bytes`; the caller's copy is the caller's to wipe.
     #[must_use]
     pub fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Piece(bytes))
     }
 
     /// The encoding of a secret scalar.
     #[must_use]
     pub fn of_scalar<G: Group>(scalar: &SecretScalar<G>) -> Self {
         let mut bytes = G::scalar_to_bytes(scalar.expose());
-        let secret = Self(bytes);
+        let secret = Self::new(bytes);
         bytes.zeroize();
         secret
     }
@@ -34,25 +46,25 @@ impl SecretBytes {
     /// Draws fresh bytes.
     pub fn random(rng: &mut (impl RngCore + CryptoRng)) -> Self {
         let mut secret = Self::default();
-        rng.fill_bytes(&mut secret.0);
+        rng.fill_bytes(&mut secret.0.0);
         secret
     }
 
     /// Adds `other` bit by bit, in place.
     pub fn xor(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(mine, theirs)| *mine ^= theirs);
+        self.0.0.iter_mut().zip(&other.0.0).for_each(|(mine, theirs)| *mine ^= theirs);
     }
 
     /// The bytes themselves; every call is a place to review.
     #[must_use]
     pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+        &self.0.0
     }
 }
 
 impl ConstantTimeEq for SecretBytes {
     fn ct_eq(&self, other: &Self) -> Choice {
-        self.0.ct_eq(&other.0)
+        self.0.0.ct_eq(&other.0.0)
     }
 }
 
@@ -65,26 +77,26 @@ impl fmt::Debug for SecretBytes {
 // Serialised only into the record that is sealed and into private messages of a DKG.
 impl Serialize for SecretBytes {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(to)
+        self.0.0.serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for SecretBytes {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        <[u8; 32]>::deserialize(from).map(Self)
+        <[u8; 32]>::deserialize(from).map(Self::new)
     }
 }
 
 impl Write for SecretBytes {
     fn write(&self, to: &mut Writer<'_>) {
-        self.0.write(to);
+        self.0.0.write(to);
     }
 }
 
 impl Read<'_> for SecretBytes {
     fn read(from: &mut Reader<'_>) -> Self {
         let mut secret = Self::default();
-        from.fill(&mut secret.0);
+        from.fill(&mut secret.0.0);
         secret
     }
 }

@@ -185,25 +185,33 @@ pub fn mask_weight<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
     G::scalar_from_integer(others.fold(i, times))
 }
 
-/// 1/j for every holder j, at the cost of one inversion; N bounds the holders.
+/// 1/j for a small public j: variable time. With p − 1 = q·j + r, j·q is −(r + 1) modulo p, so 1/j is −q/(r + 1), and
+/// r + 1 is smaller than j, which does not divide p. That takes some divisions by one byte, where an inversion modulo p
+/// takes a chip as long as half a signature's nonce.
+#[inline(never)]
+fn inverse<G: Group>(id: PartyId) -> G::Scalar {
+    let one = G::Scalar::from(1);
+    let last = G::scalar_to_bytes(&-one);
+    let (mut j, mut inverse) = (u32::from(id.number()), one);
+    while j > 1 {
+        let (mut quotient, mut rest) = (last, 0);
+        for digit in &mut quotient {
+            let part = rest << 8 | u32::from(*digit);
+            let whole = part.checked_div(j).unwrap_or_default();
+            (*digit, rest) = (whole as u8, part - whole * j);
+        }
+        // Below p, since j is more than 1.
+        inverse = inverse * -G::scalar_from_bytes(&quotient).unwrap_or_default();
+        j = rest + 1;
+    }
+    inverse
+}
+
+/// 1/j for every holder j; N bounds the holders.
 #[must_use]
 #[inline(never)]
 pub fn inverses<G: Group, const N: usize>(holders: PartySet) -> Vec<(PartyId, G::Scalar), N> {
-    let one = G::Scalar::from(1);
-    let number = |id: PartyId| G::Scalar::from(u64::from(id.number()));
-    let mut products: Vec<(PartyId, G::Scalar), N> = Vec::new();
-    let mut product = one;
-    for id in holders.iter().take(N) {
-        let _ = products.push((id, product));
-        product = product * number(id);
-    }
-    // Never 0 modulo p: a product of 8-bit integers. Walking back, `rest` is 1/∏ of what comes before.
-    let mut rest = G::invert(&product).unwrap_or(one);
-    for (id, inverse) in products.iter_mut().rev() {
-        *inverse = *inverse * rest;
-        rest = rest * number(*id);
-    }
-    products
+    holders.iter().take(N).map(|id| (id, inverse::<G>(id))).collect()
 }
 
 /// f_A(id) for the polynomial of degree d with f_A(0) = 1 and f_A(j) = 0 for every holder j ∉ A
@@ -317,9 +325,21 @@ mod tests {
             assert_eq!(lagrange::<C>(set, id) * common, weight);
             assert_eq!(lagrange::<C>(set, id) * mask_weight::<C>(set, id), all);
         }
-        for (id, inverse) in inverses::<C, 5>(set) {
-            assert_eq!(inverse * k256::Scalar::from(u64::from(id.number())), k256::Scalar::ONE);
+    }
+
+    #[test]
+    fn inverses_of_all_identifiers() {
+        fn all<G: Group>() {
+            let found = inverses::<G, 255>(PartySet::first(255));
+            assert_eq!(found.len(), 255);
+            for (id, inverse) in found {
+                let one = inverse * G::Scalar::from(u64::from(id.number()));
+                assert!(one == G::Scalar::from(1), "{id}");
+            }
         }
+        all::<C>();
+        all::<crate::curve::P256>();
+        all::<crate::curve::Ed25519>();
     }
 
     #[test]

@@ -32,10 +32,20 @@ pub(crate) struct Reading {
     pub(crate) derivation: Derivation,
     /// What is signed, computed here.
     pub(crate) digest: Digest,
-    hash: Digest,
+    /// Of all that the client signed.
+    pub(crate) hash: Digest,
     expires: u64,
     key: [u8; 16],
     now: u64,
+}
+
+impl Reading {
+    /// Whether both ask for the same signature. They are read at different times: what is not the same was hit in
+    /// memory between them.
+    pub(crate) fn is_like(&self, other: &Self) -> bool {
+        (self.number, self.suite, self.derivation) == (other.number, other.suite, other.derivation)
+            && (self.digest, self.hash) == (other.digest, other.hash)
+    }
 }
 
 /// What comes of a judgement.

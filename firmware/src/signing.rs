@@ -40,6 +40,8 @@ pub(crate) struct Signing {
     /// Milliseconds.
     deadline: u64,
     confirmation: Confirmation,
+    /// Of the request, as it was when its signatures were verified.
+    hash: Digest,
     /// What is signed, once it has started.
     digest: Digest,
     stage: Stage,
@@ -116,6 +118,7 @@ impl<P: Platform> Engine<'_, P> {
             salt: [0; 32],
             deadline: u64::MAX,
             confirmation: Confirmation::NotAsked,
+            hash: [0; 32],
             digest: [0; 32],
             stage: Stage::Asking,
         });
@@ -176,7 +179,7 @@ impl<P: Platform> Engine<'_, P> {
         Ok(())
     }
 
-    /// Judges what is in a slot.
+    /// Judges what is in a slot: at first with all signatures, and later whether it is what they were for.
     fn judge_slot(
         &mut self,
         slot: usize,
@@ -185,8 +188,11 @@ impl<P: Platform> Engine<'_, P> {
     ) -> Result<(Verdict, Reading), Rejection<'static>> {
         let Work::Sign(slots) = &*self.work else { return Err(Rejection::Fault) };
         let signing = slots.get(slot).and_then(Option::as_ref).ok_or(Rejection::Fault)?;
-        let request = (signing.request.as_slice(), !matches!(signing.stage, Stage::Asking));
-        judge_bytes(&mut self.known, request, signing.confirmation, buffer, count)
+        let checked = (!matches!(signing.stage, Stage::Asking)).then_some(&signing.hash);
+        let request = (signing.request.as_slice(), checked);
+        let judged = judge_bytes(&mut self.known, request, signing.confirmation, buffer, count)?;
+        self.signing(slot).ok_or(Rejection::Fault)?.hash = judged.1.hash;
+        Ok(judged)
     }
 
     /// The person has said yes or no to a request.
@@ -261,7 +267,9 @@ impl<P: Platform> Engine<'_, P> {
         self.open_member(slot, &reading, quorum, salts, buffer)?;
         let counted = self.judge_slot(slot, buffer, Count::Release(quorum));
         zeroize::Zeroize::zeroize(buffer);
-        counted?;
+        if !counted?.1.is_like(&reading) {
+            return Err(Rejection::Fault);
+        }
         self.announce_head().ok_or(Rejection::Fault)?;
         self.send_nonce(slot, quorum).ok_or(Rejection::Fault)?;
         self.signing(slot).ok_or(Rejection::Fault)?.digest = reading.digest;
@@ -296,16 +304,19 @@ impl<P: Platform> Engine<'_, P> {
 #[inline(never)]
 fn judge_bytes<P: Platform>(
     known: &mut Known<'_, P>,
-    (request, checked): (&[u8], bool),
+    (request, checked): (&[u8], Option<&Digest>),
     said: Confirmation,
     buffer: &mut [u8],
     count: Count,
 ) -> Result<(Verdict, Reading), Rejection<'static>> {
     let bad = Rejection::BadRequest("the request, or a signature on it, is malformed");
     // At the proposal alone: three more verifications would be most of a signature's time on a chip.
-    let parse = if checked { SignedRequest::parse_again } else { SignedRequest::parse };
+    let parse = if checked.is_some() { SignedRequest::parse_again } else { SignedRequest::parse };
     let request = parse(request).map_err(|_| bad)?;
     let reading = known.read_request(&request, buffer)?;
+    if checked.is_some_and(|hash| *hash != reading.hash) {
+        return Err(Rejection::Fault);
+    }
     match known.judge(&request, &reading, said, count, buffer)? {
         Verdict::Ask if matches!(count, Count::Release(_)) => Err(Rejection::Fault),
         verdict => Ok((verdict, reading)),

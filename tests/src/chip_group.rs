@@ -9,6 +9,7 @@
 #![allow(clippy::panic)]
 
 mod coordinate;
+mod frost;
 mod hosted;
 mod link;
 mod party;
@@ -16,7 +17,7 @@ mod suites;
 mod traffic;
 mod wires;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use ed25519_dalek::SigningKey;
@@ -30,6 +31,7 @@ use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::policy;
 use quorate_core::request::{KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest};
+use quorate_core::session::{Header, Protocol};
 use quorate_node::message::{PeerMessage, SignedHead};
 use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
@@ -41,6 +43,7 @@ use party::Party;
 use wires::{Wire, Wires};
 
 pub use coordinate::{Failed, Signed};
+pub use frost::{List, Offered};
 pub use hosted::{Flash, HostedDevice};
 pub use link::DeviceLink;
 pub use suites::Signature;
@@ -428,6 +431,20 @@ impl<L: DeviceLink> ChipGroup<L> {
         let everybody = self.parties.keys().copied().chain([self.device]);
         let cancel = everybody.map(|to| (to, PeerMessage::CancelSign { session: *session }));
         self.send_all(signing.coordinator, cancel.collect());
+    }
+
+    /// How many signatures of the stateless mode the device ever released, by the first messages that it said;
+    /// each to several members.
+    #[must_use]
+    pub fn releases(&self) -> u64 {
+        let first = |(_, said): &(PartyId, PeerMessage)| match said {
+            PeerMessage::Ecdsa(bytes) => Header::peek(bytes)
+                .ok()
+                .filter(|header| header.round == 1 && header.protocol != Protocol::Frost)
+                .map(|header| header.session),
+            _ => None,
+        };
+        self.said.iter().filter_map(first).collect::<BTreeSet<Digest>>().len() as u64
     }
 
     /// What the checker finds in all that the device ever said, whatever happened to it in between.

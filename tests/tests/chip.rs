@@ -7,6 +7,8 @@
 mod cuts;
 #[path = "chip/desk.rs"]
 mod desk;
+#[path = "chip/full.rs"]
+mod full;
 #[path = "chip/link.rs"]
 mod link;
 #[path = "chip/party.rs"]

@@ -209,6 +209,11 @@ fn power_cuts_lose_nothing_that_was_said() {
             drop(group.disconnect());
             noise += 1;
             group.connect(HostedDevice::start(&flash, noise).unwrap(), PIN).unwrap();
+            let counted = match group.link.as_mut().unwrap().ask(Request::Status) {
+                Ok(Reply::Status(status)) => status.log.1,
+                other => panic!("{other:?}"),
+            };
+            assert!(counted >= group.releases(), "{counted} of {} counted", group.releases());
         };
         match ended {
             Ok(()) => {}

@@ -17,9 +17,11 @@ mod scene;
 #[path = "device_nodes/tap.rs"]
 mod tap;
 
+use std::fs;
+
 use serde_json::json;
 
-use node_process::wait_for;
+use node_process::{Node, wait_for, write_membership};
 use quorate_tests::transaction::judge;
 use scene::{CHIP, RECIPIENT, STRANGER, Scene};
 use tap::{Lie, Way};
@@ -166,4 +168,48 @@ fn a_wrong_pin_is_tried_once() {
     let joined = scene.relay.ask(&["device", "init"]);
     joined.message(15, &["has an identity already"]);
     scene.relay.ask(&["device", "wipe"]).message(2, &["--accept-loss"]);
+}
+
+/// A network may have several devices, and each of its keys one.
+#[test]
+fn two_devices_are_no_holders_of_one_key() {
+    let root = tempfile::tempdir().unwrap();
+    // Nodes 1 and 2, the relays of 3 and 4, and two more whose keys stand for those of the devices.
+    let mut nodes: Vec<Node> = (1..=6).map(|party| Node::new(root.path(), party)).collect();
+    let keys: Vec<String> = nodes
+        .iter()
+        .map(|node| {
+            node.init(&["--hsm", "software", "--identity", "sealed"]).object();
+            node.ask(&["identity"]).object()["identity"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    let mut members: Vec<String> = nodes[..2].iter().map(Node::member).collect();
+    for relay in [2, 3] {
+        let (listen, device) = (nodes[relay].listen, &keys[relay + 2]);
+        members.push(format!("{0},chip-{0},{device},{listen},{1}", relay + 1, keys[relay]));
+    }
+    write_membership(root.path(), &nodes[0], &members);
+    let file = nodes[0].folder.join("quorate.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(
+        &file,
+        format!("{text}\n[deadlines]\nkey_ms = 1000\naccept_ms = 1000\nsign_ms = 1000\n"),
+    )
+    .unwrap();
+    nodes[0].start();
+    let client = nodes[0].ask(&["client", "new", root.path().join("client.key").to_str().unwrap()]);
+    let when = json!({ "client": [client.object()["client"]] });
+    let policy = root.path().join("policy.json");
+    let rule = json!({ "name": "texts", "payload": ["message"], "when": when });
+    fs::write(&policy, json!({ "rules": [rule] }).to_string()).unwrap();
+    let make = |parties: &[&str]| {
+        let make = ["key", "create", "--name", "k", "--threshold", "2", "--policy"];
+        nodes[0].ask(&[&make[..], &[policy.to_str().unwrap()], parties].concat())
+    };
+    for parties in [&[][..], &["--parties", "1,2,3,4"], &["--parties", "1,3,4"]] {
+        make(parties).message(2, &["parties 3 and 4 live in devices", "at most one device"]);
+    }
+    // With one of them it is proposed: but nobody is there.
+    let one = make(&["--parties", "1,2,3"]);
+    one.message(7, &["party 3"]);
 }

@@ -14,6 +14,7 @@ use zeroize::Zeroize as _;
 
 use super::sec1::{sec1_ecdsa, sec1_group};
 use super::{EcdsaGroup, Group, PointBytes, Suite, sum_of_products};
+use crate::secret::Piece;
 use crate::wire::Bytes64;
 
 /// The group of secp256k1 (SEC 2).
@@ -39,15 +40,20 @@ fn encode(points: &[ProjectivePoint; 4]) -> [Option<PointBytes>; 4] {
 
 /// The short basis of the lattice of all (a, b) with a + b·λ ≡ 0 (Guide to Elliptic Curve Cryptography,
 /// 3.5): two of its entries by 2^384 / p, −b1, −b2 and −λ, big-endian.
-const G1: &str = "3086d221a7d46bcde86c90e49284eb153daa8a1471e8ca7fe893209a45dbb031";
-const G2: &str = "e4437ed6010e88286f547fa90abfe4c4221208ac9df506c61571b4ae8ac47f71";
-const MINUS_B1: &str = "00000000000000000000000000000000e4437ed6010e88286f547fa90abfe4c3";
-const MINUS_B2: &str = "fffffffffffffffffffffffffffffffe8a280ac50774346dd765cda83db1562c";
-const MINUS_LAMBDA: &str = "ac9c52b33fa3cf1f5ad9e3fd77ed9ba4a880b9fc8ec739c2e0cfc810b51283cf";
+const G1: U256 =
+    U256::from_be_hex("3086d221a7d46bcde86c90e49284eb153daa8a1471e8ca7fe893209a45dbb031");
+const G2: U256 =
+    U256::from_be_hex("e4437ed6010e88286f547fa90abfe4c4221208ac9df506c61571b4ae8ac47f71");
+const MINUS_B1: U256 =
+    U256::from_be_hex("00000000000000000000000000000000e4437ed6010e88286f547fa90abfe4c3");
+const MINUS_B2: U256 =
+    U256::from_be_hex("fffffffffffffffffffffffffffffffe8a280ac50774346dd765cda83db1562c");
+const MINUS_LAMBDA: U256 =
+    U256::from_be_hex("ac9c52b33fa3cf1f5ad9e3fd77ed9ba4a880b9fc8ec739c2e0cfc810b51283cf");
 
 /// The nearest integer to `scalar`·`factor` / 2^384.
-fn rounded(scalar: &Scalar, factor: &str) -> Scalar {
-    let (_, high) = U256::from(scalar).mul_wide(&U256::from_be_hex(factor));
+fn rounded(scalar: &Scalar, factor: &U256) -> Scalar {
+    let (_, high) = U256::from(scalar).mul_wide(factor);
     let high = high.to_be_bytes();
     let (Some(whole), Some(rest)) = (high.first_chunk(), high.get(16)) else {
         return Scalar::ZERO;
@@ -55,8 +61,8 @@ fn rounded(scalar: &Scalar, factor: &str) -> Scalar {
     Scalar::from(u128::from_be_bytes(*whole)) + Scalar::from(u64::from(rest >> 7))
 }
 
-fn constant(hex: &str) -> Scalar {
-    <Scalar as Reduce<U256>>::reduce(U256::from_be_hex(hex))
+fn constant(integer: U256) -> Scalar {
+    <Scalar as Reduce<U256>>::reduce(integer)
 }
 
 /// The library has tables of its own with `std`, too large for a chip.
@@ -75,12 +81,10 @@ impl Group for Secp256k1 {
     }
     sec1_group!(mul_base);
 
+    #[inline(never)]
     fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
-        // On a chip, tables for twice as many points would take too much stack.
-        if !cfg!(feature = "std") {
-            return None;
-        }
-        let b = rounded(scalar, G1) * constant(MINUS_B1) + rounded(scalar, G2) * constant(MINUS_B2);
+        let b =
+            rounded(scalar, &G1) * constant(MINUS_B1) + rounded(scalar, &G2) * constant(MINUS_B2);
         Some([*scalar + b * constant(MINUS_LAMBDA), b])
     }
 
@@ -91,7 +95,7 @@ impl Group for Secp256k1 {
     fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
         let terms = [(*a, Self::generator()), (*b, *point)];
         // The library's takes less stack, and is constant-time.
-        let sum = if cfg!(feature = "std") { sum_of_products::<Self, 4>(&terms) } else { None };
+        let sum = if cfg!(feature = "std") { sum_of_products::<Self, 2>(terms) } else { None };
         let constant_time = || ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b);
         sum.unwrap_or_else(constant_time)
     }
@@ -111,9 +115,11 @@ impl Group for Secp256k1 {
     }
 
     fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
-        let mut padded = [0; 64];
-        padded.iter_mut().skip(16).zip(bytes).for_each(|(to, from)| *to = *from);
-        let mut integer = U512::from_be_slice(&padded);
+        let mut padded = Piece([0; 64]);
+        if let Some(low) = padded.0.last_chunk_mut() {
+            *low = *bytes;
+        }
+        let mut integer = U512::from_be_slice(&padded.0);
         let scalar = <Scalar as Reduce<U512>>::reduce(integer);
         padded.zeroize();
         integer.zeroize();

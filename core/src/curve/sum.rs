@@ -8,102 +8,126 @@ use super::Group;
 const WIDTH: usize = if cfg!(feature = "std") { 5 } else { 4 };
 /// Digits are odd, and at most this.
 const LARGEST: i8 = (1 << (WIDTH - 1)) - 1;
-/// A carry may come after the last bit.
-const PLACES: usize = 257;
-
-type Digits = [i8; PLACES];
+/// Of half a factor: 129 bits, and a carry may come after the last.
+const HALF: usize = 130;
+/// Of two halves, or of one whole factor.
+const PLACES: usize = 2 * HALF;
 
 /// P, 3P, 5P and so on.
 type Multiples<P> = [P; 1 << (WIDTH - 2)];
 
-/// Of one factor, or of one half of it.
-struct Part<P> {
-    digits: Digits,
+struct Term<P> {
+    /// Of the factor; or of its two halves, if it has them, one behind the other.
+    digits: [i8; PLACES],
+    halved: bool,
     multiples: Multiples<P>,
 }
 
-/// Σ a·P over `terms`, in variable time: **for public data alone**. M bounds the parts, one for each
-/// term, or two where [`Group::split`] halves a factor; each takes the stack some points and 257 bytes.
-/// `None` if there are more.
-pub(crate) fn sum_of_products<G: Group, const M: usize>(
-    terms: &[(G::Scalar, G::Point)],
-) -> Option<G::Point> {
-    let mut parts: Vec<Part<G::Point>, M> = Vec::new();
-    for (factor, point) in terms {
-        let multiples = multiples::<G>(point);
-        match halves::<G>(factor) {
-            Some([a, b]) => {
-                let of_b = multiples.map(|multiple| G::endomorphism(&multiple));
-                parts.push(half::<G>(&a, multiples)).ok()?;
-                parts.push(half::<G>(&b, of_b)).ok()?;
-            }
-            None => {
-                let digits = digits(&G::scalar_to_bytes(factor));
-                parts.push(Part { digits, multiples }).ok()?;
-            }
-        }
+impl<P: Copy> Term<P> {
+    /// How many digits are to be gone through.
+    fn places(&self) -> usize {
+        if self.halved { HALF } else { PLACES }
     }
-    let highest = |part: &Part<_>| part.digits.iter().rposition(|digit| *digit != 0);
-    let Some(highest) = parts.iter().filter_map(highest).max() else {
-        return Some(G::Point::default());
-    };
+
+    /// The digits of one place, the second that of the other half.
+    fn at(&self, place: usize) -> [i8; 2] {
+        let at = |place| self.digits.get(place).copied().unwrap_or_default();
+        if self.halved { [at(place), at(HALF + place)] } else { [at(place), 0] }
+    }
+
+    fn multiple(&self, digit: i8) -> Option<P> {
+        self.multiples.get(usize::from(digit.unsigned_abs() / 2)).copied()
+    }
+}
+
+/// Σ a·P over `terms`, in variable time: **for public data alone**. M bounds the terms; each takes the
+/// stack some points and 260 bytes. `None` if there are more.
+pub(crate) fn sum_of_products<G: Group, const M: usize>(
+    terms: impl IntoIterator<Item = (G::Scalar, G::Point)>,
+) -> Option<G::Point> {
+    let mut prepared: Vec<Term<G::Point>, M> = Vec::new();
+    for (factor, point) in terms {
+        prepare::<G, M>(&mut prepared, &factor, &point)?;
+    }
+    let highest = prepared.iter().map(Term::places).max().unwrap_or_default();
     let mut sum = G::Point::default();
-    for place in (0..=highest).rev() {
-        if place != highest {
+    // Before the first digit the sum is the identity: it need not be doubled.
+    let mut begun = false;
+    for place in (0..highest).rev() {
+        if begun {
             sum = G::double(&sum);
         }
-        for part in &parts {
-            let digit = part.digits.get(place).copied().unwrap_or_default();
-            if digit == 0 {
+        for term in &prepared {
+            if place >= term.places() {
                 continue;
             }
-            let multiple = *part.multiples.get(usize::from(digit.unsigned_abs() / 2))?;
-            sum = if digit > 0 { sum + multiple } else { sum - multiple };
+            for (digit, other) in term.at(place).into_iter().zip([false, true]) {
+                if digit == 0 {
+                    continue;
+                }
+                let multiple = term.multiple(digit)?;
+                let multiple = if other { G::endomorphism(&multiple) } else { multiple };
+                sum = if digit > 0 { sum + multiple } else { sum - multiple };
+                begun = true;
+            }
         }
     }
     Some(sum)
 }
 
-/// A factor of at most 128 bits is short enough as it is.
-fn halves<G: Group>(factor: &G::Scalar) -> Option<[G::Scalar; 2]> {
-    let short = G::scalar_to_bytes(factor).iter().take(16).all(|byte| *byte == 0);
-    if short { None } else { G::split(factor) }
-}
-
-/// A half is short, or its negative is.
-fn half<G: Group>(factor: &G::Scalar, multiples: Multiples<G::Point>) -> Part<G::Point> {
-    let bytes = G::scalar_to_bytes(factor);
-    if bytes.first() == Some(&0) {
-        return Part { digits: digits(&bytes), multiples };
-    }
-    let digits = digits(&G::scalar_to_bytes(&-*factor));
-    Part { digits, multiples: multiples.map(|multiple| -multiple) }
-}
-
-fn multiples<G: Group>(point: &G::Point) -> Multiples<G::Point> {
+#[inline(never)]
+fn prepare<G: Group, const M: usize>(
+    terms: &mut Vec<Term<G::Point>, M>,
+    factor: &G::Scalar,
+    point: &G::Point,
+) -> Option<()> {
+    let term = Term { digits: [0; PLACES], halved: false, multiples: [*point; 1 << (WIDTH - 2)] };
+    terms.push(term).ok()?;
+    let term = terms.last_mut()?;
     let double = G::double(point);
-    let mut multiples = [*point; 1 << (WIDTH - 2)];
     let mut last = *point;
-    for multiple in multiples.iter_mut().skip(1) {
+    for multiple in term.multiples.iter_mut().skip(1) {
         last = last + double;
         *multiple = last;
     }
-    multiples
+    let bytes = G::scalar_to_bytes(factor);
+    // One of at most 128 bits is short enough as it is.
+    if bytes.iter().take(16).all(|byte| *byte == 0) {
+        term.halved = true;
+        digits(&bytes, &mut term.digits);
+    } else if let Some([a, b]) = G::split(factor) {
+        term.halved = true;
+        let (of_a, of_b) = term.digits.split_at_mut(HALF);
+        half::<G>(&a, of_a);
+        half::<G>(&b, of_b);
+    } else {
+        digits(&bytes, &mut term.digits);
+    }
+    Some(())
+}
+
+/// A half is short, or its negative is.
+fn half<G: Group>(factor: &G::Scalar, out: &mut [i8]) {
+    let bytes = G::scalar_to_bytes(factor);
+    if bytes.first() == Some(&0) {
+        return digits(&bytes, out);
+    }
+    digits(&G::scalar_to_bytes(&-*factor), out);
+    out.iter_mut().for_each(|digit| *digit = -*digit);
 }
 
 /// The number in 32 big-endian bytes is Σ digit·2^place; every digit is 0, or odd and at most
-/// [`LARGEST`] in magnitude.
-fn digits(bytes: &[u8; 32]) -> Digits {
-    let mut low_first = [0; 34];
+/// [`LARGEST`] in magnitude. `out` is zero, and long enough.
+fn digits(bytes: &[u8; 32], out: &mut [i8]) {
+    let mut low_first = [0; 35];
     low_first.iter_mut().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
     // So many bits from `place` on; there are none behind the last.
     let bits = |place: usize| {
         let pair = low_first.get(place / 8..).and_then(<[u8]>::first_chunk);
         (pair.copied().map_or(0, u16::from_le_bytes) >> (place % 8)) as i8 & ((1 << WIDTH) - 1)
     };
-    let mut digits = [0; PLACES];
     let (mut place, mut carry) = (0, 0);
-    while let Some(digit) = digits.get_mut(place) {
+    while let Some(digit) = out.get_mut(place) {
         let word = bits(place) + carry;
         if word & 1 == 0 {
             place += 1;
@@ -113,7 +137,6 @@ fn digits(bytes: &[u8; 32]) -> Digits {
         *digit = word - (carry << WIDTH);
         place += WIDTH;
     }
-    digits
 }
 
 #[cfg(test)]
@@ -131,7 +154,8 @@ mod tests {
             bytes
         }));
         for bytes in numbers {
-            let digits = digits(&bytes);
+            let mut digits = [0; PLACES];
+            super::digits(&bytes, &mut digits);
             assert!(digits.iter().all(|d| *d == 0 || (d & 1 == 1 && d.abs() <= LARGEST)));
             // Adding up from below, byte by byte, with a carry that is never lost.
             let mut carry = 0i64;
@@ -141,6 +165,7 @@ mod tests {
                 carry = sum.div_euclid(256);
             }
             assert_eq!(carry + i64::from(digits[256]), 0);
+            assert_eq!(digits[257..], [0; PLACES - 257]);
         }
     }
 
@@ -156,14 +181,14 @@ mod tests {
             (G::scalar_from_digest(&[0x0f; 32]), point(11)),
         ];
         for count in 0..=terms.len() {
-            let terms = &terms[..count];
-            let add = |sum, (scalar, point): &(G::Scalar, G::Point)| sum + G::mul(point, scalar);
-            let expected = terms.iter().fold(G::Point::default(), add);
+            let terms = terms[..count].iter().copied();
+            let add = |sum, (scalar, point): (G::Scalar, G::Point)| sum + G::mul(&point, &scalar);
+            let expected = terms.clone().fold(G::Point::default(), add);
             assert_eq!(sum_of_products::<G, 12>(terms), Some(expected));
         }
-        assert_eq!(sum_of_products::<G, 5>(&terms), None);
+        assert_eq!(sum_of_products::<G, 5>(terms), None);
         let zero = [(minus_one, point(9)), (G::Scalar::from(9), point(1))];
-        assert_eq!(sum_of_products::<G, 4>(&zero), Some(G::Point::default()));
+        assert_eq!(sum_of_products::<G, 4>(zero), Some(G::Point::default()));
     }
 
     #[test]

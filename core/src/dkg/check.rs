@@ -99,10 +99,8 @@ pub(super) fn possesses<G: Group, const N: usize>(
 }
 
 /// So many proofs are verified at once: each takes a chip's stack two terms of a sum.
-const AT_ONCE: usize = if cfg!(feature = "std") { 8 } else { 2 };
+const AT_ONCE: usize = if cfg!(feature = "std") { 8 } else { 3 };
 const TERMS: usize = 1 + 2 * AT_ONCE;
-/// All but K can come in halves.
-const PARTS: usize = 2 + 3 * AT_ONCE;
 
 /// A proof of possession: the dealer, its R2 and Φ[0].
 pub(super) type Proof<'a, G, const N: usize> = (PartyId, &'a OpenTree<N>, <G as Group>::Point);
@@ -141,7 +139,7 @@ pub(super) fn all_possess<G: Group, const N: usize>(
             let _ = terms.push((weight, nonce));
         }
         let _ = terms.push((base, -G::generator()));
-        curve::sum_of_products::<G, PARTS>(&terms) == Some(G::Point::default())
+        curve::sum_of_products::<G, TERMS>(terms) == Some(G::Point::default())
     })
 }
 

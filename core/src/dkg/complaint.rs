@@ -3,12 +3,12 @@
 
 use super::evidence::{Court, Evidence};
 use super::message::{
-    Complaint, Echo, Lent, Seen, Signed, SignedDeal, SignedOpen, body_digest, read,
+    Complaint, Echo, Lent, Seen, Signed, SignedDeal, SignedOpen, Views, body_digest, read,
 };
 use super::{Dkg, Phase};
 use crate::curve::Group;
 use crate::identity::Identity;
-use crate::party::PartyId;
+use crate::party::{PartyId, PartySet};
 use crate::session::{Abort, Fault, Refusal};
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
@@ -68,8 +68,10 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         deal: &SignedDeal<Lent<'_>>,
     ) -> bool {
         let mine = self.slot(dealer).and_then(|slot| slot.seen.open);
-        mine.is_some_and(|mine| mine.body != open.tree.digest())
-            && self.court().is_authentic(accuser, dealer, open, deal)
+        // One that is not signed shows nothing.
+        mine.is_some_and(|mine| {
+            mine.body != open.tree.digest() && self.verify(2, dealer, &mine).is_ok()
+        }) && self.court().is_authentic(accuser, dealer, open, deal)
     }
 
     /// A sound echo: each entry is compared with what is known here, whatever the order of arrival.
@@ -96,7 +98,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             self.phase = Phase::Blame;
             self.dispute = Some((accuser, with));
             self.outbox.echo = true;
-            self.verify_commits();
+            self.verify_broadcasts(self.terms.holders.parties().without(self.me));
         }
         // R2 of all will not be waited for any more.
         if phase == Phase::Open {
@@ -104,18 +106,26 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
-    /// Only what its dealer signed can be shown to others. Who sent an R1 without its signature is known
-    /// from the channel, to this party alone.
+    /// Only what its dealer signed can be shown to others. Who sent an R1 or R2 without its signature is
+    /// known from the channel, to this party alone.
     #[inline(never)]
-    fn verify_commits(&mut self) {
-        for dealer in self.terms.holders.parties().without(self.me).iter() {
-            let seen = self.slot(dealer).and_then(|slot| slot.seen.commit);
-            if seen.is_some_and(|seen| self.verify(1, dealer, &seen).is_err()) {
-                if let Some(slot) = self.slot_mut(dealer) {
-                    slot.seen.commit = None;
-                }
-                self.fail(Abort::Culprit(dealer, Fault::Malformed));
+    pub(super) fn verify_broadcasts(&mut self, dealers: PartySet) {
+        for dealer in dealers.iter() {
+            let Some(Views { commit, open }) = self.slot(dealer).map(|slot| slot.seen) else {
+                continue;
+            };
+            let unsigned = |round, seen: Option<Seen>| {
+                seen.is_some_and(|seen| self.verify(round, dealer, &seen).is_err())
+            };
+            let (commit, open) = (unsigned(1, commit), unsigned(2, open));
+            let Some(slot) = self.slot_mut(dealer).filter(|_| commit || open) else { continue };
+            if commit {
+                slot.seen.commit = None;
             }
+            if open {
+                slot.seen.open = None;
+            }
+            self.fail(Abort::Culprit(dealer, Fault::Malformed));
         }
     }
 
@@ -136,9 +146,17 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         true
     }
 
+    /// Two different messages of one round, where the signature on the second has been verified, and that
+    /// on the first may be unknown yet.
     #[inline(never)]
-    fn convict_of_two(&mut self, round: u8, from: PartyId, first: Seen, second: Seen) {
-        let evidence = Evidence::Equivocation { from, round, to: None, first, second };
+    pub(super) fn convict_of_two(&mut self, round: u8, from: PartyId, first: Seen, second: Seen) {
+        if self.verify(round, from, &first).is_err() {
+            // Not evidence for others; but the channel says who sent both.
+            self.fail(Abort::Culprit(from, Fault::Equivocation));
+            return;
+        }
+        let to = (round == 3).then_some(self.me);
+        let evidence = Evidence::Equivocation { from, round, to, first, second };
         self.convict(from, Fault::Equivocation, evidence);
     }
 }

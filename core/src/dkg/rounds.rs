@@ -81,8 +81,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
-    /// R1 of `from`. Its signature is not looked at while nobody disputes it: that on R2 covers the sid,
-    /// and with it this R1.
+    /// R1 of `from`. Its signature is not looked at while nobody disputes it (`docs/PROTOCOL.md` §3
+    /// step 9).
     #[inline(never)]
     pub(super) fn take_commit(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let Some(message) = read::<Commit>(bytes) else { return self.malformed(from) };
@@ -116,18 +116,12 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         second: Seen,
     ) -> Result<(), Refusal> {
         self.verify(round, from, &second)?;
-        if self.verify(round, from, &first).is_err() {
-            // Not evidence for others; but the channel says who sent both.
-            self.fail(Abort::Culprit(from, Fault::Equivocation));
-            return Ok(());
-        }
-        let to = (round == 3).then_some(self.me);
-        let evidence = Evidence::Equivocation { from, round, to, first, second };
-        self.convict(from, Fault::Equivocation, evidence);
+        self.convict_of_two(round, from, first, second);
         Ok(())
     }
 
-    /// R2 of `from`: there is nothing to check it against before R1 of all is there.
+    /// R2 of `from`: there is nothing to check it against before R1 of all is there. Its signature is not
+    /// looked at while nobody disputes it.
     #[inline(never)]
     pub(super) fn take_open(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         if self.sid.is_none() {
@@ -137,21 +131,42 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let Signed { body, signature, .. } = message;
         let Some(tree) = body.tree(&self.terms, from) else { return self.malformed(from) };
         let seen = Seen { body: tree.digest(), signature };
-        self.verify(2, from, &seen)?;
-        if !self.agrees(2, from, seen) {
-            return Ok(());
+        let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
+        let first = slot.seen.open.filter(|_| slot.open.is_some());
+        match first {
+            Some(first) if first.body == seen.body => return self.take_again(from, first, seen),
+            Some(first) => return self.take_second(2, from, first, seen),
+            None => {}
         }
-        let slot = self.slot_mut(from).ok_or(Refusal::NotAMember(from))?;
-        if slot.open.is_some() {
-            return Err(Refusal::Duplicate);
+        if self.phase == Phase::Blame {
+            self.verify(2, from, &seen)?;
+            if !self.agrees(2, from, seen) {
+                return Ok(());
+            }
         }
-        slot.open = Some(tree);
+        if let Some(slot) = self.slot_mut(from) {
+            (slot.open, slot.seen.open) = (Some(tree), Some(seen));
+        }
         // Its checks wait for R2 of all, since proofs are cheaper together. But in a dispute there may
         // never be all.
         if self.phase == Phase::Blame {
             self.check_opens(Some(from));
         }
         Ok(())
+    }
+
+    /// The same R2 once more. The signed one of the two stays, and the other is the one that is refused.
+    #[inline(never)]
+    fn take_again(&mut self, from: PartyId, first: Seen, second: Seen) -> Result<(), Refusal> {
+        if first.signature == second.signature {
+            return Err(Refusal::Duplicate);
+        }
+        self.verify(2, from, &second)?;
+        let signed = self.verify(2, from, &first);
+        if let Some(slot) = self.slot_mut(from).filter(|_| signed.is_err()) {
+            slot.seen.open = Some(second);
+        }
+        signed.and(Err(Refusal::Duplicate))
     }
 
     /// Checks R2 of `only` this dealer, or of all others that are there, but for what needs two of them
@@ -386,6 +401,11 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         signer: &impl SessionSigner,
     ) {
         let Some(open) = self.slot(dealer).and_then(Slot::signed_open) else { return };
+        let seen = Seen { body: open.tree.digest(), signature: open.signature };
+        if self.verify(2, dealer, &seen).is_err() {
+            // Who complained with what is not signed would be named itself. The channel says who sent it.
+            return self.fail(Abort::Culprit(dealer, Fault::Malformed));
+        }
         let complaint = Complaint::BadDeal { dealer, open, deal };
         let signature = self.signed(0, body_digest(&complaint), signer).signature;
         let evidence = Evidence::Complaint { accuser: self.me, complaint, signature };

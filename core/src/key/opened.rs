@@ -2,11 +2,12 @@
 
 use heapless::Vec;
 use subtle::ConstantTimeEq as _;
+use zeroize::Zeroize as _;
 
 use super::{Confirmation, KeyTerms, PublicKey, ShareRecord, nonce_commitment, pair_commitment};
 use crate::curve::Group;
 use crate::derive::ExtendedKey;
-use crate::hash::{Digest, Transcript};
+use crate::hash::{Digest, Prf, Transcript};
 use crate::party::{PartyId, PartySet};
 use crate::secret::{SecretBytes, SecretScalar};
 use crate::vss;
@@ -266,9 +267,10 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     /// This party's share of the pseudorandom value named by (label, digest):
     /// Σ_{A∋i} PRF(r_A, label, D)·f_A(i) (`docs/PROTOCOL.md` §6.1 step 3).
     #[inline(never)]
-    pub(crate) fn pseudorandom(&self, label: &str, digest: &Digest) -> SecretScalar<G> {
+    pub(crate) fn pseudorandom(&self, label: &[u8; 1], digest: &Digest) -> SecretScalar<G> {
+        let prf = Prf::new(b"prss-prf", label, digest);
         let sum = self.nonce_keys.iter().fold(G::Scalar::default(), |sum, nonce| {
-            sum + prf::<G>("prss-prf", &nonce.key, label, digest) * nonce.weight
+            sum + value::<G>(&prf, &nonce.key) * nonce.weight
         });
         SecretScalar::new(sum)
     }
@@ -280,12 +282,13 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         &self,
         quorum: PartySet,
         weight: &G::Scalar,
-        label: &str,
+        label: &[u8; 2],
         digest: &Digest,
     ) -> SecretScalar<G> {
+        let prf = Prf::new(b"zero-prf", label, digest);
         let members = self.pairs.iter().filter(|pair| quorum.contains(pair.with));
         let sum = members.fold(G::Scalar::default(), |sum, pair| {
-            let term = prf::<G>("zero-prf", &pair.seed, label, digest);
+            let term = value::<G>(&prf, &pair.seed);
             if pair.with > self.me { sum + term } else { sum - term }
         });
         SecretScalar::new(sum * *weight)
@@ -337,11 +340,10 @@ fn checked_share<G: Group, const N: usize>(
     Ok((group_key, share))
 }
 
-fn prf<G: Group>(tag: &str, key: &SecretBytes, label: &str, digest: &Digest) -> G::Scalar {
-    let mut wide =
-        Transcript::new(tag).bytes(key.expose()).bytes(label.as_bytes()).bytes(digest).wide();
-    let scalar = G::scalar_from_wide(&wide);
-    zeroize::Zeroize::zeroize(&mut wide);
+fn value<G: Group>(prf: &Prf, key: &SecretBytes) -> G::Scalar {
+    let mut wide = prf.of(key);
+    let scalar = G::scalar_from_wide(&wide.0);
+    wide.zeroize();
     scalar
 }
 
@@ -386,7 +388,7 @@ mod tests {
     }
 
     /// Σ L_i·m_i, where each member uses its own label and digest.
-    fn opened(inputs: [(&str, u8); 3]) -> k256::Scalar {
+    fn opened(inputs: [(&[u8; 2], u8); 3]) -> k256::Scalar {
         let quorum: PartySet = QUORUM.into_iter().filter_map(PartyId::new).collect();
         QUORUM.into_iter().zip(inputs).fold(k256::Scalar::ZERO, |sum, (number, (label, digest))| {
             let member = member(number);
@@ -399,9 +401,9 @@ mod tests {
 
     #[test]
     fn masks_cancel_if_all_see_the_same_and_only_then() {
-        assert_eq!(opened([("mu", 7); 3]), k256::Scalar::ZERO);
-        assert_eq!(opened([("nu", 7); 3]), k256::Scalar::ZERO);
-        assert_ne!(opened([("mu", 7), ("mu", 7), ("mu", 8)]), k256::Scalar::ZERO);
-        assert_ne!(opened([("mu", 7), ("nu", 7), ("mu", 7)]), k256::Scalar::ZERO);
+        assert_eq!(opened([(b"mu", 7); 3]), k256::Scalar::ZERO);
+        assert_eq!(opened([(b"nu", 7); 3]), k256::Scalar::ZERO);
+        assert_ne!(opened([(b"mu", 7), (b"mu", 7), (b"mu", 8)]), k256::Scalar::ZERO);
+        assert_ne!(opened([(b"mu", 7), (b"nu", 7), (b"mu", 7)]), k256::Scalar::ZERO);
     }
 }

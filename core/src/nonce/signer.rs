@@ -50,7 +50,7 @@ fn nonce_of<G: Group, const N: usize, const K: usize>(
     key: &OpenedKey<G, N, K>,
     session: &Digest,
 ) -> SecretScalar<G> {
-    key.pseudorandom("k", session)
+    key.pseudorandom(b"k", session)
 }
 
 impl<P: Scheme, const S: usize> Signer<P, S> {

@@ -1,6 +1,10 @@
 //! The continuous tests of SP 800-90B §4.4, for samples of a byte in which at least one bit of entropy is
 //! assumed, whatever the source claims; and one of our own, as §4.5 allows: both of the standard's tests
 //! are blind to short patterns.
+//!
+//! What passes becomes a secret: how many instructions a test takes does not depend on the sample.
+
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
 
 use super::EntropyFailed;
 
@@ -50,14 +54,15 @@ impl Health {
         let mut longest = [0u8; 2];
         let [of_one, of_more] = &mut longest;
         for (lag, (run, before)) in self.runs.iter_mut().zip(&self.last).enumerate() {
-            *run = if lag < self.known && *before == sample { run.saturating_add(1) } else { 1 };
+            let known = Choice::from(u8::from(lag < self.known));
+            *run = longer(*run, before.ct_eq(&sample) & known);
             let of = if lag == 0 { &mut *of_one } else { &mut *of_more };
             *of = (*of).max(*run);
         }
         let [newest, ..] = self.last;
         let step = sample.wrapping_sub(newest);
-        self.steps =
-            if self.known > 1 && step == self.step { self.steps.saturating_add(1) } else { 1 };
+        let known = Choice::from(u8::from(self.known > 1));
+        self.steps = longer(self.steps, step.ct_eq(&self.step) & known);
         self.step = step;
         self.last = (u64::from_be_bytes(self.last) >> 8 | u64::from(sample) << 56).to_be_bytes();
         self.known = self.known.saturating_add(1).min(LAGS);
@@ -77,7 +82,13 @@ impl Health {
             return Ok(());
         }
         self.left = self.left.saturating_sub(1);
-        self.count = self.count.saturating_add(u16::from(sample == self.counted));
+        let same = sample.ct_eq(&self.counted).unwrap_u8();
+        self.count = self.count.saturating_add(u16::from(same));
         if self.count >= PROPORTION_CUTOFF { Err(EntropyFailed::Proportion) } else { Ok(()) }
     }
+}
+
+/// A run goes on, or begins anew.
+fn longer(run: u8, goes_on: Choice) -> u8 {
+    u8::conditional_select(&1, &run.saturating_add(1), goes_on)
 }

@@ -120,14 +120,13 @@ impl<P: Platform> Engine<'_, P> {
         salts: &Salts,
         buffer: &mut [u8],
     ) -> Result<(), Rejection<'static>> {
-        let Reading { number, suite, derivation, digest, .. } = *reading;
         let signing = self.signing(slot).ok_or(Rejection::Fault)?;
         let (coordinator, salt) = (signing.coordinator, signing.salt);
         let tweak = Tweak::None;
         let known = &mut self.known;
         let Work::Sign(slots) = &mut *self.work else { return Err(Rejection::Fault) };
         let signing = slots.get_mut(slot).and_then(Option::as_mut).ok_or(Rejection::Fault)?;
-        signing.stage = Stage::Running(match suite {
+        signing.stage = Stage::Running(match reading.suite {
             Suite::EcdsaSecp256k1 => Running::Ecdsa(Member::empty()),
             Suite::SchnorrSecp256k1 => Running::Bip340(Member::empty()),
             #[cfg(feature = "ed25519")]
@@ -135,7 +134,9 @@ impl<P: Platform> Engine<'_, P> {
             _ => return Err(Rejection::Fault),
         });
         let Stage::Running(running) = &mut signing.stage else { return Err(Rejection::Fault) };
-        each!(running, one => open_key(known, number, buffer, &mut one.key));
+        each!(running, one => open_key(known, reading.number, buffer, &mut one.key));
+        // Only now: opening takes long, and copies that lie in memory meanwhile nobody compares.
+        let Reading { derivation, digest, .. } = *reading;
         let message = digest;
         match running {
             Running::Ecdsa(one) => {

@@ -43,6 +43,12 @@ pub(super) struct Key {
     pub(super) active: PartySet,
 }
 
+impl Key {
+    pub(super) fn opened(&self) -> Option<&Opened> {
+        self.opened.as_ref()
+    }
+}
+
 struct Part {
     coordinator: PartyId,
     request: Vec<u8>,

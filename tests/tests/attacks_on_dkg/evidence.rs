@@ -3,7 +3,7 @@
 
 use quorate_core::dkg::{Dkg, Evidence, Kept, Lent, NotProven};
 use quorate_core::identity::Identity;
-use quorate_core::party::PartyId;
+use quorate_core::party::{PartyId, PartySet};
 use quorate_core::session::{Abort, Fault, Refusal};
 use quorate_tests::simulator::forge::*;
 use quorate_tests::simulator::*;
@@ -253,7 +253,7 @@ fn a_bad_private_message_that_is_not_signed_is_dropped() {
     assert_eq!(done.finished.len(), 4);
 }
 
-/// R2 covers R1: a wrong signature on R1 costs nobody anything, until there is a dispute. Then it names its
+/// R4 covers R1: a wrong signature on R1 costs nobody anything, until there is a dispute. Then it names its
 /// sender, and nobody shows it.
 #[test]
 fn an_unsigned_r1_is_not_shown_to_others() {
@@ -287,4 +287,92 @@ fn an_unsigned_r1_is_not_shown_to_others() {
     });
     assert_eq!(done.aborted[&id(2)], Abort::Culprit(corrupt(), Fault::Equivocation));
     assert!(!done.evidence.contains_key(&id(2)));
+}
+
+/// What party 2 gets of the corrupt party's R2 and R3 is changed; R2 is not signed.
+fn unsigned_r2(seed: u64, open: impl Fn(&mut Open), deal: impl Fn(&mut Deal)) -> Generation {
+    run(seed, &mut |mut packet| {
+        if packet.to != id(2) {
+            return vec![packet];
+        }
+        if is(&packet, 3, OPEN) {
+            packet = resigned(packet, &open);
+            let last = packet.bytes.len() - 1;
+            packet.bytes[last] ^= 1;
+        }
+        vec![if is(&packet, 3, DEAL) { resigned(packet, &deal) } else { packet }]
+    })
+}
+
+/// The channel says who sent R2, and R4 of all confirms it: a wrong signature costs nobody anything, until
+/// there is a dispute. Then it names its sender, and nobody shows it.
+#[test]
+fn an_unsigned_r2_is_not_shown_to_others() {
+    let alike = unsigned_r2(1, |_| {}, |_| {});
+    assert_eq!(alike.finished.len(), 4);
+    let malformed = Abort::Culprit(corrupt(), Fault::Malformed);
+    for seed in 0..6 {
+        let done = unsigned_r2(seed, |open| open.pairs[0][0] ^= 1, |_| {});
+        assert_eq!(done.aborted[&id(2)], malformed, "seed {seed}");
+        for me in [1, 4].map(id) {
+            let unproven = matches!(done.aborted[&me], Abort::EchoMismatch(..));
+            assert!(unproven, "party {me}, seed {seed}: {}", done.aborted[&me]);
+        }
+    }
+    // Who complained about a bad R3 with it would be named itself.
+    for seed in 0..6 {
+        let done = unsigned_r2(seed, |_| {}, |deal| deal.share[31] ^= 1);
+        assert_eq!(done.aborted[&id(2)], malformed, "seed {seed}");
+        assert!(!done.evidence.contains_key(&id(2)));
+        for me in [1, 4].map(id) {
+            let named = done.aborted.get(&me).map(Abort::culprits);
+            assert!(named.is_none_or(|named| named.is_empty()), "party {me}, seed {seed}");
+        }
+    }
+}
+
+/// Of two that are alike the signed one counts; of two that are not, the first need not be signed to be
+/// known to the receiver.
+#[test]
+fn an_unsigned_r2_and_then_another() {
+    let with = |change: fn(&mut Open)| {
+        run_in(Weather::default(), 1, &mut |packet| {
+            let concerned = is(&packet, 3, OPEN) && packet.to == id(2);
+            if !concerned {
+                return vec![packet];
+            }
+            let mut first = resigned(packet.clone(), change);
+            let last = first.bytes.len() - 1;
+            first.bytes[last] ^= 1;
+            vec![first, packet]
+        })
+    };
+    let alike = with(|_| {});
+    assert_eq!(alike.finished.len(), 4, "{:?}", alike.aborted);
+    assert_eq!(alike.refused, [(id(2), corrupt(), Refusal::Signature(corrupt()))]);
+    let different = with(|open| open.pairs[0][0] ^= 1);
+    assert_eq!(different.aborted[&id(2)], Abort::Culprit(corrupt(), Fault::Equivocation));
+    assert!(!different.evidence.contains_key(&id(2)));
+}
+
+/// A party that has another R2 of the dealer, which is not signed, still believes a complaint.
+#[test]
+fn an_unsigned_r2_does_not_make_a_complaint_void() {
+    for seed in 0..6 {
+        let done = run(seed, &mut |mut packet| {
+            if is(&packet, 3, OPEN) && packet.to == id(1) {
+                packet = resigned(packet, |open: &mut Open| open.pairs[0][0] ^= 1);
+                let last = packet.bytes.len() - 1;
+                packet.bytes[last] ^= 1;
+            }
+            let bad = is(&packet, 3, DEAL) && packet.to == id(2);
+            vec![if bad { resigned(packet, |deal: &mut Deal| deal.share[31] ^= 1) } else { packet }]
+        });
+        for (me, abort) in &done.aborted {
+            let named = abort.culprits();
+            let right = named.is_empty() || named == PartySet::EMPTY.with(corrupt());
+            assert!(right || *me == corrupt(), "party {me}, seed {seed}: {abort}");
+        }
+        assert_eq!(done.aborted[&id(2)].culprits(), PartySet::EMPTY.with(corrupt()));
+    }
 }

@@ -124,6 +124,7 @@ fn a_power_cut_loses_no_count() {
             chip.host.status().unwrap().log
         };
         assert!(Some(log) >= kept, "the log was at {kept:?}, and is at {log:?}");
+        assert!(log.1 >= group.releases(), "{} released, {log:?} counted", group.releases());
     }
     println!("{cut} cuts, {signed} signatures before them, {denied} denied");
     assert!(signed >= 1 && signed < cut && denied >= 1, "the moments are no test");

@@ -236,10 +236,11 @@ fn a_log_that_is_not_what_was_signed_is_refused_at_the_start_and_by_verify() {
         });
     };
     // Also a party that signs its head anew, or takes it away, has peers that have seen it.
+    // Which entry they saw last is a matter of when they were asked: all differ from the first on.
     still_refused("another log, without a head", &["has countersigned"], &|| {
         log(&|log| {
-            flip(log, 2, 70);
-            rewrite(log, 2, last);
+            flip(log, 1, 70);
+            rewrite(log, 1, last);
         });
         raw(&cluster, |to| drop(to.open_table(HEAD).unwrap().remove(()).unwrap()));
     });

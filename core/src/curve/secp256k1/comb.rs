@@ -1,95 +1,121 @@
-//! k·G on a chip, by a comb (Lim and Lee, Crypto '94): half the time of a multiplication of any point, for a
-//! table of 2 KB that lies in flash.
+//! k·G on a chip, by a comb (Lim and Lee, Crypto '94) with signed digits (Hamburg, ePrint 2012/309): a third of the
+//! time of a multiplication of any point, for a table of 2 KB that lies in flash.
 //!
-//! The scalar's bits i, i + 52, … i + 208 are one index; 52 of them are taken from the highest i down, each with
-//! a doubling before it. What is done does not depend on them: the whole table is read for each, and the sum of
-//! index 0 is thrown away.
+//! With digits ±1 for the bits 1 and 0, the digits of m = (k + 2^258 − 1)/2 mod p are Σ ±2^i = 2m − (2^258 − 1) = k.
+//! Six of them, i, i + 43, … i + 215, are one column; 43 columns are taken from the highest i down, each with a
+//! doubling before it. A column and its negative share a row of the table, since one is minus the other. No column
+//! is 0. What is done does not depend on the digits: the whole table is read for each column, and the sign selects
+//! one of two points.
 
 use k256::elliptic_curve::sec1::FromEncodedPoint as _;
-use k256::elliptic_curve::subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
-use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar};
+use k256::elliptic_curve::subtle::{Choice, ConditionallySelectable as _};
+use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256};
 use zeroize::Zeroize as _;
 
-/// Between two bits of one index.
-const STEP: usize = 52;
-/// Bits of an index.
-const TEETH: usize = 5;
+use super::constant;
 
-/// x and y of Σ_j u_j·2^(52·j)·G for the index u from 1, as big-endian words. A test computes them again.
+/// Between two digits of one column.
+const STEP: usize = 43;
+/// Digits of a column.
+const TEETH: usize = 6;
+
+/// 1/2 and (2^258 − 1)/2 modulo p.
+const HALF: U256 =
+    U256::from_be_hex("7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a1");
+const SHIFT: U256 =
+    U256::from_be_hex("80000000000000000000000000000001e7f9b4a5f9130fa66044722cc7ae9e1e");
+
+/// x and y of 2^215·G + Σ_j ±2^(43·j)·G, where the sign is that of bit j of the row's number, as sixteen big-endian
+/// words: the first four of all rows, then the next. A test computes them again.
 #[rustfmt::skip]
-const TABLE: [[u32; 16]; (1 << TEETH) - 1] = [
-    [0x79be667e, 0xf9dcbbac, 0x55a06295, 0xce870b07, 0x029bfcdb, 0x2dce28d9, 0x59f2815b, 0x16f81798,
-     0x483ada77, 0x26a3c465, 0x5da4fbfc, 0x0e1108a8, 0xfd17b448, 0xa6855419, 0x9c47d08f, 0xfb10d4b8],
-    [0x8e7bcd0b, 0xd35983a7, 0x719cca77, 0x64ca9067, 0x79b53a04, 0x3a9b8bca, 0xeff959f4, 0x3ad86047,
-     0x10b7770b, 0x2a3da4b3, 0x94031042, 0x0ca95145, 0x79e88e2e, 0x47fd68b3, 0xea10047e, 0x8460372a],
-    [0xc0a60972, 0x6d6328c6, 0x7392fe71, 0x01110e1f, 0x7827ccd5, 0xa9b17323, 0x74328667, 0x1ed7eee7,
-     0xfc24d5b7, 0xd605c301, 0x145ee80e, 0x5db9be3d, 0x8edf3c26, 0x303fb7e5, 0xc3752c3e, 0xdc69e1ce],
-    [0xc738c56b, 0x03b2abe1, 0xe8281baa, 0x743f8f9a, 0x8f7cc643, 0xdf26cbee, 0x3ab15024, 0x2bcbb891,
-     0x893fb578, 0x951ad253, 0x7f718f2e, 0xacbfbbbb, 0x82314eef, 0x7880cfe9, 0x17e735d9, 0x699a84c3],
-    [0xbfc2d555, 0xe4ffc15c, 0x58eb23f6, 0x61a84676, 0x9147a764, 0xe5b9da42, 0x9d39c3cd, 0xdc7bcf13,
-     0xb4a78631, 0x5530fe36, 0xbc0aaa66, 0xc1bf08be, 0x56ef4fba, 0xde124564, 0x2a4a1324, 0x59b9bec9],
-    [0x9bc21301, 0x33e599e0, 0x86d7af29, 0x4a910719, 0xb20a8ff6, 0xd73ee44a, 0x3d67d146, 0x9e41f197,
-     0x9f33812e, 0x7508c0e7, 0x6a7b5537, 0x7aa49bec, 0x0e8fde54, 0x19c01401, 0x10a2660d, 0xefbde3d6],
-    [0x541ccfef, 0xa0fd5d71, 0x7cd07090, 0xe4ab6320, 0x50d357dd, 0xa4830508, 0xbd422767, 0x8118bf1d,
-     0xced807c9, 0x55f519a8, 0xaa4a3e84, 0xfb855ff5, 0xf2516e54, 0x886e9f21, 0x9057bc09, 0xf6e48013],
-    [0x4df9c149, 0x19cde61f, 0x6d51dfdb, 0xe5fee5dc, 0xeec4143b, 0xa8d1ca88, 0x8e8bd373, 0xfd054c96,
-     0x0035ec51, 0x092d8728, 0x050974c2, 0x3a1d85d4, 0xb5d506cd, 0xc2884901, 0x92ebac06, 0xcad10d5d],
-    [0x9ea471e9, 0xc2f0bfe0, 0x8539c37b, 0x66fda64d, 0x8504f89b, 0x59af300d, 0x90d4a05c, 0xd9c3b41a,
-     0xc0c868e5, 0x471e3900, 0x53aad005, 0xf4a4a777, 0x346601b9, 0x0e1af314, 0x78bef128, 0x88b92d14],
-    [0x3bb654b0, 0x479312a4, 0x373fddf5, 0x31a0c1b2, 0x8ac28fc0, 0xb39c65c3, 0x0a41f308, 0xa972062f,
-     0x6c348ea7, 0x895148a6, 0x084ac6ed, 0xb4d59215, 0x16d86529, 0x17b92cff, 0x8b7e7a84, 0xee38dc58],
-    [0x9ba0b77d, 0xb824f0b2, 0xda715229, 0x9bea5fe9, 0x6eb41655, 0x53a5934f, 0x967d8a33, 0xe0fcb9dd,
-     0xe136cb59, 0x775b13cd, 0x22a41e97, 0xc76065ac, 0x32237ade, 0x7c4d2e1d, 0xe0a273df, 0xb22700c2],
-    [0x7a7959ed, 0x88b5339f, 0x7a360fa2, 0x0769092a, 0x852f8c5d, 0x61f3c3c3, 0x5ccad733, 0xde38f5a1,
-     0x0d6a910e, 0xeec9ee05, 0x7e1538c1, 0xf178b17b, 0x95a97c26, 0x312c851d, 0xe56b35be, 0xe83e937c],
-    [0x15523f6e, 0x580dc783, 0xd58485db, 0xd2397b9e, 0x77e6191a, 0x9f645f87, 0xa82a532d, 0x9e9fbc99,
-     0x0504a480, 0xcdf7b3a9, 0x0fb14554, 0x4525f9f5, 0x25cc553d, 0x49214ed2, 0xfb1ec968, 0x0b196821],
-    [0x993995f4, 0xceb7ae1e, 0xdcf2a1a9, 0xb53ab969, 0x585365e2, 0x4c5cc067, 0x543492fb, 0x26b32bf1,
-     0xcdd3a299, 0x80ebfe8c, 0x78b40e14, 0xb4dc6db5, 0xc8320c9a, 0x043a9b4d, 0xdad4cd08, 0x2ca07632],
-    [0x724ec6b7, 0xbc055b4f, 0x866c5fa6, 0x15f1a2a9, 0x5d71c0a1, 0xb2d9ac4b, 0x457e18aa, 0xc4881ed4,
-     0x2278626d, 0xb6a66eee, 0x42884d32, 0xdb253ba2, 0x5feb7f82, 0x682e487c, 0xe2e12a20, 0x5cf8801d],
-    [0xfa50c0f6, 0x1d22e5f0, 0x7e3acebb, 0x1aa07b12, 0x8d001220, 0x9a28b977, 0x6d76a879, 0x3180eef9,
-     0x6b84c692, 0x2397eba9, 0xb72cd287, 0x2281a68a, 0x5e683293, 0xa57a213b, 0x38cd8d7d, 0x3f4f2811],
-    [0x1621ade8, 0x5348d428, 0xf888c179, 0xc3ff9d0b, 0xe79b1d21, 0x1833891a, 0xbaebc358, 0x863e4d1f,
-     0x7e3e9ad7, 0xdc6b8b71, 0x8693a416, 0xb04cae27, 0x8ac8bc5c, 0xf203f3d3, 0x7c1739d8, 0xcbde7bf5],
-    [0xbe82a87f, 0x87ac3f60, 0x1960303e, 0x3ce86ea7, 0x2115d12a, 0xba3f73c6, 0xc396fab3, 0x958d7470,
-     0xa623715d, 0xd552f9a3, 0x80504f4b, 0x44fa3e96, 0x6d0925a6, 0x33a7be96, 0x57114695, 0xe504673b],
-    [0x0e1f3115, 0x23a985ba, 0x1918fbf0, 0x2ee5ca03, 0x72e3e8f1, 0x32095657, 0x82a20559, 0xd27a2dd6,
-     0x2dd46211, 0xa66b1102, 0x5441c7b0, 0x25dc6adb, 0xd2893fa3, 0xc9fc776c, 0xd38d6eb9, 0x86b1e576],
-    [0xfe1ca893, 0xc8bc0888, 0xaa376a68, 0x7e4a5106, 0xb2c40446, 0xbfff1840, 0x9b836c6e, 0xea47f3eb,
-     0x2595e886, 0xacabd83e, 0x82458d07, 0x43db48a5, 0x8605a84f, 0x3e03619e, 0x350171a0, 0x9f7cbdf6],
-    [0xd04e35be, 0x7154e43f, 0xe7af797e, 0x253b325a, 0xeac5e9c2, 0xe845d4bd, 0xaa377f20, 0xb3347d19,
-     0x0179eba5, 0xf31cd3a4, 0x6715b86f, 0x8803b677, 0xc649082f, 0x1ce94907, 0x75ddc2b5, 0x8fdd94b0],
-    [0x4c963df9, 0x929c91eb, 0x07b57d9f, 0x4d15b80b, 0x46f098d2, 0x3ab6dc53, 0x46f63234, 0x2e8fdb15,
-     0x9be4c88c, 0xa3130d78, 0xea7931dc, 0xd9269aa2, 0x523e3fe2, 0xeb47bcdb, 0xe79be64d, 0x945dd325],
-    [0x1293c805, 0x16bde3a7, 0xe70a2750, 0x2b8f7323, 0x05b1f632, 0x98f52d02, 0xea060d89, 0x8843f925,
-     0x25a1c0b8, 0xbfd4f859, 0xae147845, 0x694c2420, 0x5d36333c, 0x229ca347, 0x2f5fde3d, 0xe3f76a0a],
-    [0xb9b00384, 0x1ced5c38, 0xfb15f740, 0x5d14de5e, 0x5ec3b1ab, 0xde5a5710, 0xa41ca8fc, 0xf523f145,
-     0xfe6f7db6, 0xe8d7b34e, 0x47cf9ee4, 0xe48c40fe, 0x980a386a, 0x33d05ca3, 0x85b84547, 0x6c3394c8],
-    [0x9b0457e6, 0x1a2a4570, 0x195c3396, 0x1d0dd4fe, 0x7dc40d14, 0xefa1115c, 0x2bb3eb03, 0x91e1887e,
-     0x2b65a9e0, 0x916b891f, 0x9a1bf666, 0xda56ef9e, 0x432657c9, 0xa07cb95d, 0x8d9793e9, 0x80a7b570],
-    [0x374642a9, 0xe1b2571c, 0x7c8db828, 0x937945f7, 0xfa46e33a, 0xbc968ecc, 0x47ab7715, 0x0fedd437,
-     0xeae7c348, 0x81c7aee9, 0x9adaf518, 0x84f65c3a, 0x5fb1702f, 0x86e3d903, 0xdf83151c, 0x8bcfb8db],
-    [0x64f751b4, 0x355dcd84, 0x9fbfe405, 0x1a6bbecf, 0x9d943719, 0x5fc1fa0a, 0x5a5e7d06, 0x9b969891,
-     0x0fbb2594, 0xb790b83f, 0xb85fe724, 0x7e7930db, 0xb9941b9f, 0xc98804cb, 0x596361f2, 0xdb96ef6c],
-    [0x2cb6ece5, 0xcae10452, 0x0c958d61, 0xa17c7dd1, 0x6b84e815, 0xb4ec24a2, 0xeb62cd0a, 0x2e2f7365,
-     0x0d041a6c, 0xae607168, 0xf35f7665, 0x0de237e7, 0x6c776e20, 0xb06c74dd, 0x5fbd20be, 0xc16df050],
-    [0x0720a44d, 0x97be6f02, 0x2be2790d, 0x12c2c4c8, 0xe6b3958d, 0x2a58a4e9, 0x57186dc0, 0xadea7962,
-     0xc9f828f5, 0xfacadfe7, 0x8cef3094, 0x3dd306a9, 0xaae177e7, 0x4aa89bb4, 0x1feb91a6, 0xc67131ca],
-    [0x561745cf, 0x86afa641, 0xdf88f481, 0x5193c24b, 0xd7d73bf6, 0x5461aeb3, 0x0d3c7550, 0xd48a3e80,
-     0x574823cc, 0xab15b33f, 0xbcd76f67, 0x34092867, 0x84142782, 0xf0e52906, 0x5f058be2, 0x32d71193],
-    [0x892a09ec, 0x30ef2135, 0x566b058b, 0x228ab159, 0xcc0fc919, 0x1d4bf2cd, 0x11f8813e, 0xfd32e1cc,
-     0xab3a52b1, 0x8a7f8937, 0x95bdf49c, 0x0acd8f4f, 0xf2b2f5cc, 0xf43a18dd, 0x4c3c6c07, 0x464a8415],
+const TABLE: [[[u32; 4]; 1 << (TEETH - 1)]; 4] = [
+    [
+        [0x850294c9, 0x3956301d, 0x65e74c58, 0xfa7707ed], [0xcbedccdc, 0x2edfcdd4, 0x982e58e3, 0x3bc3c1a7],
+        [0x1a991e84, 0x7dd882f3, 0xf90d1603, 0x906387fe], [0x4dbe2f2b, 0xf290bf83, 0xca23bcf2, 0x13cc7ae1],
+        [0x35e9aa00, 0x47d425aa, 0x229cb2d2, 0x9e1f2c24], [0xc7eb264c, 0xfbe9651a, 0xc469660b, 0x6752c2c8],
+        [0x6997ed18, 0x5e0b540d, 0xd0da990e, 0x60964ce8], [0x79a18526, 0x3eb2e841, 0xc8c7756a, 0x31bba94a],
+        [0xd785638d, 0x0521a05d, 0xfb4c3864, 0x509878d5], [0xa3e09e81, 0xbfa00866, 0x620c0ccd, 0x06db557e],
+        [0x628e97b7, 0xe6e07d24, 0xd3b4d52c, 0x06c995fd], [0x6c1dff1d, 0xe7a6a813, 0x79a4488f, 0xf00ba876],
+        [0xc4c84747, 0xf9925667, 0x5714dabb, 0x2d50f330], [0x12d770df, 0xdf59d540, 0x5e7fcc4f, 0x3b1dcc60],
+        [0x782fcbc2, 0xdf5bfef1, 0xa2842a76, 0x68369b65], [0x81e32f3e, 0x66a18f84, 0xeeee55f4, 0xbfd6fac3],
+        [0xd911b773, 0x0c0edc4b, 0x3253c45c, 0x430e4918], [0x6fcc4bd2, 0x6ff8edac, 0x893b5855, 0xa9e9c837],
+        [0x86052e44, 0x02219bc6, 0x4ab36084, 0xbd27d6a6], [0x34c043bb, 0x2bc4b3bd, 0xb7eca207, 0x2712f528],
+        [0xd0048bf6, 0x605828c2, 0x0fe43be7, 0x3591d3eb], [0x437a09c1, 0xfc3fe71a, 0xd0dfa1b7, 0x2884af01],
+        [0x5b53a380, 0xb5e18c5e, 0x5b80df5d, 0x0bae1831], [0xd71f59ff, 0x5c030961, 0x37137a8a, 0x75b9927b],
+        [0x632a5854, 0x2e360947, 0x76a5dbc0, 0xae44f97d], [0xa914609d, 0xa476e65b, 0xe3ed6a84, 0x9f0f0c37],
+        [0x1096b092, 0x3043ac90, 0x97541c3a, 0x690d3182], [0xbbc1a6d3, 0xf2f8a953, 0x6179e097, 0xf2c51fad],
+        [0xd4a390ab, 0x22ad92b1, 0xbf85b3de, 0x1b768fce], [0x6ac25385, 0x213777f0, 0x45987cef, 0x9e4e98de],
+        [0x002ae299, 0x6927d13f, 0x4eaf61e4, 0x55c1eae5], [0x25898ad2, 0x570fba39, 0x142893fd, 0xba91bf45],
+    ],
+    [
+        [0xde977580, 0x2f662bde, 0xdb39c7a2, 0xd5d627c9], [0xe42a1659, 0xf14d99a9, 0x019101ae, 0xdf63d58b],
+        [0x0ddc6135, 0x946adeb7, 0xaeb65301, 0x0cba4b52], [0x8b88d763, 0xba34414a, 0x91db46de, 0x15874440],
+        [0xd2d07842, 0xca3f5d4f, 0xbe0f88eb, 0x78f2bfa8], [0xc243a958, 0xafbb906f, 0x78d78dfc, 0x27ee69ff],
+        [0x3be4de2d, 0xc55ffa3b, 0xe27a55a0, 0xcfba0411], [0xbffcdf4f, 0x91bc1f18, 0x6c8df6eb, 0x6719a72f],
+        [0x755ded08, 0x82326727, 0x8e8b8dde, 0x8be31a7e], [0xe37152a5, 0xd3f9a395, 0xb8b94404, 0x96cbf991],
+        [0x62fc18a0, 0x19d41abc, 0x900c85c2, 0x88cc3bd5], [0x00b72838, 0x0f47fce0, 0xef46eb80, 0x028aaf16],
+        [0x34c96ac7, 0xc7718725, 0x88303390, 0xf329c70b], [0x9ccfba87, 0xb8a26616, 0x5eb4cabb, 0xb420ff7f],
+        [0x986e06f0, 0xf6613191, 0xf483fe01, 0x7338844d], [0x1ee24927, 0x80554252, 0x240ba21e, 0x888a3ad2],
+        [0xa49dce3e, 0x172e3391, 0x8db7cad6, 0x190e11aa], [0x5d2b1a40, 0x6a439df1, 0x30cd2196, 0x96155ae8],
+        [0xa3ab8344, 0x6b4b3bbf, 0x232b84a5, 0x09e6f88f], [0x998e5f72, 0xa8beabd9, 0x48332c13, 0x8f434ce1],
+        [0x3398ab12, 0x3237970a, 0xd6938105, 0xdb7933da], [0xa7b9002b, 0x46b72778, 0x099d79af, 0x6526d471],
+        [0x16d98ee6, 0x910fdd94, 0xf42c9c56, 0x428b7fac], [0x218cf405, 0x41f15833, 0xeda51c10, 0xa1849c40],
+        [0xb0c24064, 0x3d7a0ea2, 0x4400b8b1, 0xee562aba], [0x06b7f53c, 0xd19bc50c, 0x4cf22589, 0x67242808],
+        [0xa52b11ab, 0xa25c3fc8, 0x7906fc8d, 0xf61355be], [0x98158b27, 0xca28f719, 0xb7844341, 0xc940fffb],
+        [0xcc2b11db, 0x4de47592, 0x5dc1a7ca, 0x18e13489], [0x916e00f6, 0x5467b429, 0x89c313aa, 0x6b9e6d5b],
+        [0xe40ecc44, 0xfd10c4ab, 0xb45a2b0d, 0x03df301b], [0x5ae91d7f, 0xfb3b1b98, 0x93ccad49, 0x1f530fee],
+    ],
+    [
+        [0xcc21a802, 0xd21a5f7e, 0xa645a1f2, 0x45eed99c], [0xeb57ff91, 0xe6a4e818, 0x9e2d9603, 0x6766494d],
+        [0xef550780, 0x0735b981, 0x8cf16e36, 0x3068a229], [0x8fbce134, 0x7870108a, 0x93c04728, 0x2c9ccd5f],
+        [0x5ea4e02f, 0xc0c73a55, 0x682cedac, 0xe4013370], [0x8d0325c8, 0x72c81edb, 0x8fa2dc8b, 0x13c95ac6],
+        [0x94423651, 0x9c4a183f, 0x59e33176, 0xe26ad9d2], [0xcf341153, 0x52f87034, 0xeff10a9c, 0x54f808b6],
+        [0xc5356f5d, 0x6480ce24, 0x6ca78d69, 0x82889427], [0x3ddce942, 0x693096bd, 0x09a8c8f9, 0x041bf615],
+        [0xfd0135bc, 0x5f5c191d, 0xfcee3b25, 0xde1a07a8], [0xa73e7d1f, 0x57e3e8b7, 0x7ce99e62, 0x3ac9506c],
+        [0x3613431e, 0x98393162, 0xfece1167, 0x1e00f368], [0x90220695, 0x1278ce29, 0xb822ff8b, 0xc9582440],
+        [0xc600ffe5, 0xe21ef8ca, 0x3ab1fc52, 0xac810090], [0x6041deae, 0x112ab725, 0x2e6a0246, 0xb11b46fc],
+        [0x0b73d35d, 0x34d80a4d, 0x1d833dc1, 0xf997b059], [0xee2599ae, 0xb6f1e8eb, 0xeabd0f79, 0x8369b47e],
+        [0x71c38cda, 0x76653aed, 0x72afb207, 0x00cc7703], [0x1336e529, 0x8e402ee5, 0xa067b1c9, 0x0f72bb16],
+        [0x8de9ad99, 0x0b1e927c, 0xaee1f3fb, 0x6afcf3a2], [0xd8ed8d55, 0x64da4aad, 0xbcec9ca7, 0xc3c29cd1],
+        [0xeeb0f408, 0x14aead37, 0xacb2eebc, 0x14cda2bc], [0x69b12bae, 0x3d61a3f7, 0x1b1a8480, 0xe452dc04],
+        [0xa7cfcae7, 0x5a5b84e3, 0x3c81a0ff, 0xefd0a136], [0xe302e705, 0x9a5b6a1b, 0xcd516889, 0xc4e860be],
+        [0x2739ef3f, 0xb4487918, 0x2fe154f9, 0xb0dc267c], [0x749ffa5c, 0x6ce4640d, 0xb901cee6, 0x199854ea],
+        [0x237a8046, 0x0ae3c303, 0x41c8246f, 0x91851007], [0x665763c7, 0xf1c9b9c3, 0x56927949, 0xb2b636af],
+        [0xb66e55fb, 0x31594aa5, 0xd0053b23, 0x1b9b1971], [0x2188b6d4, 0xb0267681, 0xc9d4aad1, 0xf28203db],
+    ],
+    [
+        [0x37a950e4, 0xdea121c1, 0x8e9b3db0, 0x4e6525fc], [0x5910680f, 0x8c68282e, 0xc3d1be70, 0x100d1d52],
+        [0xd3aa590f, 0xec116f73, 0x4d67a0f6, 0xbeabc0ce], [0xdf372a42, 0x95ef8189, 0xd19892a9, 0xc7e84417],
+        [0x51332c95, 0xeebe8697, 0x01282c9b, 0x31157722], [0x72a494cf, 0xe2f5c213, 0xa4efdd31, 0x27ddf946],
+        [0xb923cf19, 0x41be9a44, 0xe4424f70, 0x03da3012], [0x0129e40c, 0x8fa41fcb, 0x559b54a3, 0x134a8278],
+        [0xf2ba32d9, 0xe7b0fc10, 0x84938755, 0xac0812f3], [0xfcc1c7b2, 0x768c8823, 0x1bb73fb2, 0xc2442755],
+        [0xc31df4fe, 0x63c8f4c7, 0x682a12e2, 0xbd4f53e0], [0xf7fe511c, 0x81090610, 0xe4604fbf, 0xf6e9bf89],
+        [0x60addc91, 0xea37d33e, 0xb6563db7, 0xa91d4c5f], [0xe6ce7ea2, 0xe1901bc3, 0x7da79b7b, 0x029bbbe2],
+        [0x4ff46a17, 0x6c1770d1, 0x7100718e, 0xce1189e3], [0x2b134dbf, 0xc8bcba69, 0x6d026ca9, 0x79f91bf7],
+        [0x77558f41, 0x43719ba5, 0xf18388e0, 0x36393973], [0x597ff579, 0x3b8402c5, 0xa5f1a5e9, 0x81551866],
+        [0x4037c3a9, 0x8b43ba18, 0xa68d5358, 0x5f34c7c9], [0xb4a6d35f, 0x7b6be7b8, 0x1a0ceeb7, 0xf1e87a43],
+        [0x3e88162f, 0x00ae55b3, 0xaded3b68, 0x1e42677e], [0xe7161f2c, 0xa5118ee9, 0xe6e19f56, 0xe270ee5e],
+        [0x7d101e9b, 0x0245bbe7, 0x41fe0cd9, 0x035ed5ee], [0xd8bb242b, 0x2bff6d9a, 0x08dc450b, 0x913923fc],
+        [0x1fd01d87, 0x2f438eb8, 0x15c14529, 0x7b9bafdb], [0xe612510a, 0xfac285d1, 0x7fe27398, 0x3a776347],
+        [0x40a95618, 0xfc48ed6c, 0xe0c007f1, 0xe816ee4f], [0xd1f50ea2, 0xea9aca0e, 0x7bff7df6, 0x8d3b3654],
+        [0xc1ea30bb, 0x615e3ee1, 0xd44f1da6, 0x89151134], [0x25a450b3, 0x2cd189a4, 0x5644dc87, 0x6e1b0019],
+        [0x7d6be1c2, 0x3c74b0c0, 0x6413501e, 0x44622227], [0x8a89e34c, 0xc7c54c52, 0x0baa5982, 0x1b7180e3],
+    ],
 ];
 
-/// The index of the bits i, i + 52, ….
-fn index(bytes: &[u8], i: usize) -> u32 {
-    (0..TEETH).fold(0, |index, tooth| {
+/// The digits i, i + 43, …: the row of them or of their negatives, and whether it is that of the negatives.
+fn column(bytes: &[u8; 32], i: usize) -> (u32, Choice) {
+    let bits = (0..TEETH).fold(0, |bits, tooth| {
         let place = i + tooth * STEP;
-        // Big-endian; there are fewer than 260 bits.
+        // Big-endian; there are fewer than 258 bits.
         let byte = 31usize.checked_sub(place / 8).and_then(|at| bytes.get(at));
-        index | u32::from(byte.copied().unwrap_or(0) >> (place % 8) & 1) << tooth
-    })
+        bits | u32::from(byte.copied().unwrap_or(0) >> (place % 8) & 1) << tooth
+    });
+    let low = (1 << (TEETH - 1)) - 1;
+    let top = bits >> (TEETH - 1);
+    // All ones if the highest digit is −1.
+    let turn = top.wrapping_sub(1);
+    ((bits ^ turn) & low, Choice::from(1 ^ top as u8))
 }
 
 /// All ones if the two are equal, else 0; both are small.
@@ -98,21 +124,28 @@ fn mask(a: u32, b: u32) -> u32 {
     (((a ^ b).wrapping_sub(1) as i32) >> 31) as u32
 }
 
-/// The point of an index; for 0 any point.
+/// The four words of a row among those of all rows, in bytes.
 #[inline(never)]
-fn entry(index: u32) -> AffinePoint {
-    let index = index | (mask(index, 0) & 1);
-    let mut words = [0; 16];
-    for (number, row) in (1..).zip(&TABLE) {
-        let mask = mask(index, number);
-        words.iter_mut().zip(row).for_each(|(to, from)| *to |= from & mask);
+fn words(rows: &[[u32; 4]; 1 << (TEETH - 1)], row: u32) -> [u8; 16] {
+    let mut sums = [0; 4];
+    for (number, [a, b, c, d]) in (0..).zip(rows) {
+        let mask = mask(row, number);
+        let [w, x, y, z] = sums;
+        sums = [w | a & mask, x | b & mask, y | c & mask, z | d & mask];
     }
-    let mut coordinates = [[0; 32]; 2];
-    let places = coordinates.iter_mut().flat_map(|bytes| bytes.chunks_mut(4));
-    places.zip(words).for_each(|(to, word)| to.copy_from_slice(&word.to_be_bytes()));
-    words.zeroize();
-    let [x, y] = coordinates.map(FieldBytes::from);
-    let point = EncodedPoint::from_affine_coordinates(&x, &y, false);
+    let bytes = sums.iter().fold(0, |all, word| all << 32 | u128::from(*word)).to_be_bytes();
+    sums.zeroize();
+    bytes
+}
+
+/// The point of a row.
+#[inline(never)]
+fn entry(row: u32) -> AffinePoint {
+    let mut coordinates = [FieldBytes::default(), FieldBytes::default()];
+    let halves = coordinates.iter_mut().flat_map(|bytes| bytes.chunks_exact_mut(16));
+    halves.zip(&TABLE).for_each(|(to, rows)| to.copy_from_slice(&words(rows, row)));
+    let [x, y] = &coordinates;
+    let point = EncodedPoint::from_affine_coordinates(x, y, false);
     // All are on the curve.
     AffinePoint::from_encoded_point(&point).unwrap_or(AffinePoint::IDENTITY)
 }
@@ -120,14 +153,18 @@ fn entry(index: u32) -> AffinePoint {
 /// `scalar`·G, in constant time.
 #[inline(never)]
 pub(super) fn mul_base(scalar: &Scalar) -> ProjectivePoint {
-    let mut bytes: [u8; 32] = scalar.to_bytes().into();
+    let mut halved = *scalar * constant(HALF) + constant(SHIFT);
+    let mut bytes: [u8; 32] = halved.to_bytes().into();
     let mut sum = ProjectivePoint::IDENTITY;
     for i in (0..STEP).rev() {
-        sum = sum.double();
-        let index = index(&bytes, i);
-        let added = sum + entry(index);
-        sum.conditional_assign(&added, !index.ct_eq(&0));
+        if i + 1 != STEP {
+            sum = sum.double();
+        }
+        let (row, negative) = column(&bytes, i);
+        let point = entry(row);
+        sum += AffinePoint::conditional_select(&point, &-point, negative);
     }
+    halved.zeroize();
     bytes.zeroize();
     sum
 }
@@ -142,10 +179,11 @@ mod tests {
         let teeth: [ProjectivePoint; TEETH] = core::array::from_fn(|tooth| {
             (0..tooth * STEP).fold(ProjectivePoint::GENERATOR, |point, _| point.double())
         });
-        for index in 1..1 << TEETH {
-            let picked = (0..TEETH).filter(|tooth| index >> tooth & 1 == 1);
-            let sum: ProjectivePoint = picked.map(|tooth| teeth[tooth]).sum();
-            assert_eq!(ProjectivePoint::from(entry(index)), sum, "{index}");
+        for row in 0..1 << (TEETH - 1) {
+            let signed =
+                |tooth: usize| if row >> tooth & 1 == 1 { teeth[tooth] } else { -teeth[tooth] };
+            let sum: ProjectivePoint = (0..TEETH - 1).map(signed).sum();
+            assert_eq!(ProjectivePoint::from(entry(row)), teeth[TEETH - 1] + sum, "{row}");
         }
     }
 

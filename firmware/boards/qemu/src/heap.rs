@@ -7,8 +7,8 @@ use embedded_alloc::LlffHeap;
 #[global_allocator]
 static HEAP: LlffHeap = LlffHeap::empty();
 
-/// What FROST's key generation with seven takes, and room for pieces.
-const SIZE: usize = 48 << 10;
+/// One session takes between 12 and 24 KB at its most; two may be under way, and what is freed lies in pieces.
+const SIZE: usize = 40 << 10;
 
 /// Once, before anything is allocated.
 pub(crate) fn start() {

@@ -73,6 +73,20 @@ impl Service {
         }
     }
 
+    /// Devices answer channels and begin none: two of them could never say to each other what a key generation
+    /// needs, and it would come to nothing at its deadline.
+    fn may_hold_together(&self, holders: &PartySet) -> Result<(), String> {
+        let number = |party: PartyId| party.number();
+        let devices = holders.iter().map(number).filter(|party| self.membership.is_device(*party));
+        match *devices.collect::<Vec<u16>>() {
+            [first, second, ..] => Err(format!(
+                "parties {first} and {second} live in devices, and a key has at most one device among its holders: \
+                 devices open no channels to each other; say which parties are to hold it"
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn propose_key(
         &mut self,
         create: CreateKey,
@@ -96,6 +110,7 @@ impl Service {
         if !parties.contains(self.me) {
             return Err(bad("the coordinator of a key must be one of its holders".into()));
         }
+        self.may_hold_together(&parties).map_err(bad)?;
         let holders = Holders::new(parties, create.threshold).map_err(|e| bad(e.to_string()))?;
         if holders.count() > MAX_PARTIES || holders.nonce_keys() > MAX_NONCE_KEYS {
             return Err(bad(
