@@ -94,13 +94,14 @@ impl<'a> Policy<'a> {
 
     /// The controllers, the rules' bytes, and how many rules there are.
     fn parts(bytes: &'a [u8]) -> Result<(Option<Controllers<'a>>, Reader<'a>, u8), FormError> {
-        let mut reader = Reader(bytes);
-        match reader.u8()? {
+        let mut reader = Reader::new(bytes);
+        match reader.u8() {
             FORM => {}
-            other => return Err(FormError::Version(other)),
+            other => reader.fail(FormError::Version(other)),
         }
-        let controllers = Controllers::read(&mut reader)?;
-        match reader.u8()? {
+        let controllers = Controllers::read(&mut reader);
+        let count = reader.u8();
+        match reader.checked(count)? {
             0 => Err(FormError::Empty(part("rules"))),
             count if usize::from(count) <= MAX_RULES => Ok((controllers, reader, count)),
             _ => Err(FormError::TooMany(part("rules"))),
@@ -127,7 +128,7 @@ impl<'a> Policy<'a> {
 
     /// The rules, in the order in which they are asked.
     pub fn rules(&self) -> impl Iterator<Item = Rule<'a>> + use<'a> {
-        let (_, mut reader, count) = Self::parts(self.0).unwrap_or((None, Reader(&[]), 0));
+        let (_, mut reader, count) = Self::parts(self.0).unwrap_or((None, Reader::new(&[]), 0));
         (0..count).map_while(move |_| Rule::read(&mut reader).ok())
     }
 

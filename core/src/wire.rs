@@ -1,5 +1,6 @@
 //! One way to turn values into bytes and back: postcard, decoded by [`decode`] alone, which refuses
-//! trailing bytes and every encoding that [`encode`] would not have produced.
+//! trailing bytes and every encoding that [`encode`] would not have produced. For what a chip reads and writes,
+//! [`read()`] and [`write()`] do the same without serde; their tests compare them with these.
 
 mod read;
 mod write;

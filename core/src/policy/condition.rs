@@ -8,6 +8,7 @@ use super::fact::At;
 use super::form::{FormError, List, Reader, part};
 use super::matcher::{Bound, Kind, Test, TextMatch};
 
+pub(super) use facts::flag;
 pub use facts::{
     Account, Call, CallData, Json, JsonTest, MAX_AGE, MAX_CALL, MAX_DECIMALS, MAX_WORDS, Wanted,
     Word, Words, is_pointer, is_url,
@@ -167,17 +168,18 @@ pub enum Condition<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conditions<'a> {
     count: u8,
-    reader: Reader<'a>,
+    bytes: &'a [u8],
 }
 
 impl<'a> Conditions<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let count = reader.u8()?;
+    #[inline(never)]
+    fn read(reader: &mut Reader<'a>) -> Self {
+        let count = reader.u8();
         if count == 0 {
-            return Err(FormError::Empty(part("conditions")));
+            reader.fail(FormError::Empty(part("conditions")));
         }
-        let length = reader.u16()?;
-        Ok(Self { count, reader: Reader(reader.take(usize::from(length))?) })
+        let length = reader.u16();
+        Self { count, bytes: reader.take(usize::from(length)) }
     }
 
     /// How many.
@@ -188,8 +190,11 @@ impl<'a> Conditions<'a> {
 
     /// One after the other. Of a checked policy none is an error.
     pub fn iter(&self) -> impl Iterator<Item = Result<Condition<'a>, FormError>> + use<'a> {
-        let mut reader = self.reader;
-        (0..self.count).map(move |_| Condition::read(&mut reader))
+        let mut reader = Reader::new(self.bytes);
+        (0..self.count).map(move |_| {
+            let condition = Condition::read(&mut reader);
+            reader.checked(condition)
+        })
     }
 
     /// Whether one of them, or one within, is such.
@@ -215,11 +220,14 @@ pub struct Schedule {
 const DAY: u64 = 24 * 60;
 
 impl Schedule {
-    fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
-        let (days, from, to) = (reader.u8()?, reader.u16()?, reader.u16()?);
-        let offset = reader.u16()?.cast_signed();
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let (days, from, to) = (reader.u8(), reader.u16(), reader.u16());
+        let offset = reader.u16().cast_signed();
         let schedule = Self { days, from, to, offset };
-        schedule.is_valid().then_some(schedule).ok_or(FormError::Range(part("schedule")))
+        if !schedule.is_valid() {
+            reader.fail(FormError::Range(part("schedule")));
+        }
+        schedule
     }
 
     /// Whether every field is in its range.
@@ -261,8 +269,25 @@ pub struct Argument<'a> {
 }
 
 /// The compact types of a function's parameters, behind their length.
-pub(super) fn parameters<'a>(reader: &mut Reader<'a>) -> Result<Types<'a>, FormError> {
-    Types::parse(reader.short()?).map_err(|_| FormError::Range(part("a function's parameters")))
+#[inline(never)]
+pub(super) fn parameters<'a>(reader: &mut Reader<'a>) -> Types<'a> {
+    Types::parse(reader.short()).unwrap_or_else(|_| {
+        reader.fail(FormError::Range(part("a function's parameters")));
+        Types::default()
+    })
+}
+
+/// How many steps a path has.
+#[inline(never)]
+fn steps(reader: &mut Reader<'_>) -> u8 {
+    let count = reader.u8();
+    if count == 0 {
+        reader.fail(FormError::Empty(part("path")));
+    }
+    if usize::from(count) > MAX_PATH {
+        reader.fail(FormError::TooMany(part("steps of a path")));
+    }
+    count
 }
 
 /// Indices into parameters, tuples and arrays.
@@ -270,15 +295,10 @@ pub(super) fn parameters<'a>(reader: &mut Reader<'a>) -> Result<Types<'a>, FormE
 pub struct IndexPath<'a>(&'a [u8]);
 
 impl<'a> IndexPath<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let count = usize::from(reader.u8()?);
-        if count == 0 {
-            return Err(FormError::Empty(part("path")));
-        }
-        if count > MAX_PATH {
-            return Err(FormError::TooMany(part("steps of a path")));
-        }
-        Ok(Self(reader.take(count * 2)?))
+    #[inline(never)]
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        let count = steps(reader);
+        Self(reader.take(usize::from(count) * 2))
     }
 
     /// The indices.
@@ -292,7 +312,7 @@ impl<'a> IndexPath<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldPath<'a> {
     count: u8,
-    reader: Reader<'a>,
+    bytes: &'a [u8],
 }
 
 /// One step to a field.
@@ -305,35 +325,35 @@ pub enum Step<'a> {
 }
 
 impl<'a> FieldPath<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let count = reader.u8()?;
-        if count == 0 {
-            return Err(FormError::Empty(part("path")));
-        }
-        if usize::from(count) > MAX_PATH {
-            return Err(FormError::TooMany(part("steps of a path")));
-        }
-        let start = reader.0;
+    #[inline(never)]
+    fn read(reader: &mut Reader<'a>) -> Self {
+        let count = steps(reader);
+        let start = reader.rest();
         for _ in 0..count {
-            Step::read(reader)?;
+            Step::read(reader);
         }
-        let length = start.len() - reader.0.len();
-        Ok(Self { count, reader: Reader(start.get(..length).unwrap_or_default()) })
+        Self { count, bytes: reader.since(start) }
     }
 
     /// The steps.
     pub fn steps(&self) -> impl Iterator<Item = Step<'a>> + use<'a> {
-        let mut reader = self.reader;
-        (0..self.count).map_while(move |_| Step::read(&mut reader).ok())
+        let mut reader = Reader::new(self.bytes);
+        (0..self.count).map_while(move |_| {
+            let step = Step::read(&mut reader);
+            reader.checked(step).ok()
+        })
     }
 }
 
 impl<'a> Step<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        match reader.u8()? {
-            0 => reader.text("field name").map(Self::Name),
-            1 => reader.u16().map(Self::Index),
-            other => Err(FormError::Kind(part("step"), other)),
+    fn read(reader: &mut Reader<'a>) -> Self {
+        match reader.u8() {
+            0 => Self::Name(reader.text("field name")),
+            1 => Self::Index(reader.u16()),
+            other => {
+                reader.fail(FormError::Kind(part("step"), other));
+                Self::Index(0)
+            }
         }
     }
 }
@@ -350,59 +370,61 @@ impl Argument<'_> {
 }
 
 impl<'a> Condition<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        Ok(match reader.u8()? {
-            kind::ALL => Self::All(Conditions::read(reader)?),
-            kind::ANY => Self::Any(Conditions::read(reader)?),
-            kind::NOT => Self::Not(Conditions::read(reader)?),
-            kind::AT_LEAST => Self::AtLeast(reader.u8()?, Conditions::read(reader)?),
-            kind::CLIENT => Self::Client(reader.list("clients")?),
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        match reader.u8() {
+            kind::ALL => Self::All(Conditions::read(reader)),
+            kind::ANY => Self::Any(Conditions::read(reader)),
+            kind::NOT => Self::Not(Conditions::read(reader)),
+            kind::AT_LEAST => Self::AtLeast(reader.u8(), Conditions::read(reader)),
+            kind::CLIENT => Self::Client(reader.list("clients")),
             kind::APPROVALS => {
-                Self::Approvals { at_least: reader.u8()?, of: reader.list("approvers")? }
+                Self::Approvals { at_least: reader.u8(), of: reader.list("approvers") }
             }
-            kind::TIME => Self::Time { not_before: reader.u64()?, before: reader.u64()? },
-            kind::SCHEDULE => Self::Schedule(Schedule::read(reader)?),
-            kind::DELAY => Self::Delay(Delay::read(reader)?),
-            kind::CHAIN => Self::Chain(reader.list("chains")?),
-            kind::RECIPIENT => Self::Recipient(reader.list("recipients")?),
+            kind::TIME => Self::Time { not_before: reader.u64(), before: reader.u64() },
+            kind::SCHEDULE => Self::Schedule(Schedule::read(reader)),
+            kind::DELAY => Self::Delay(Delay::read(reader)),
+            kind::CHAIN => Self::Chain(reader.list("chains")),
+            kind::RECIPIENT => Self::Recipient(reader.list("recipients")),
             kind::CREATION => Self::Creation,
-            kind::VALUE => Self::Value(Bound::read(reader)?),
-            kind::FEE => Self::Fee(Bound::read(reader)?),
-            kind::FUNCTION => Self::Function(reader.list("functions")?),
+            kind::VALUE => Self::Value(Bound::read(reader)),
+            kind::FEE => Self::Fee(Bound::read(reader)),
+            kind::FUNCTION => Self::Function(reader.list("functions")),
             kind::NO_DATA => Self::NoData,
             kind::ARGUMENT => Self::Argument(Argument {
-                selector: reader.array()?,
-                parameters: parameters(reader)?,
-                path: IndexPath::read(reader)?,
-                test: Test::read(reader)?,
+                selector: reader.array(),
+                parameters: parameters(reader),
+                path: IndexPath::read(reader),
+                test: Test::read(reader),
             }),
-            kind::DELEGATE => Self::Delegate(reader.list("delegates")?),
+            kind::DELEGATE => Self::Delegate(reader.list("delegates")),
             kind::DOMAIN => {
-                Self::Domain { field: reader.text("domain field")?, test: Test::read(reader)? }
+                Self::Domain { field: reader.text("domain field"), test: Test::read(reader) }
             }
-            kind::TYPE => Self::Type(reader.text("type")?),
-            kind::FIELD => {
-                Self::Field { path: FieldPath::read(reader)?, test: Test::read(reader)? }
-            }
-            kind::MESSAGE => Self::Message(TextMatch::read(reader)?),
-            kind::CALL => Self::Call(Call::read(reader)?),
+            kind::TYPE => Self::Type(reader.text("type")),
+            kind::FIELD => Self::Field { path: FieldPath::read(reader), test: Test::read(reader) },
+            kind::MESSAGE => Self::Message(TextMatch::read(reader)),
+            kind::CALL => Self::Call(Call::read(reader)),
             kind::BALANCE => Self::Balance {
-                at: At::read(reader)?,
-                account: Account::read(reader)?,
-                bound: Bound::read(reader)?,
+                at: At::read(reader),
+                account: Account::read(reader),
+                bound: Bound::read(reader),
             },
             kind::BLOCK_NUMBER => {
-                Self::BlockNumber { at: At::read(reader)?, bound: Bound::read(reader)? }
+                Self::BlockNumber { at: At::read(reader), bound: Bound::read(reader) }
             }
-            kind::BLOCK_AGE => Self::BlockAge { at: At::read(reader)?, max: facts::age(reader)? },
-            kind::JSON => Self::Json(Json::read(reader)?),
+            kind::BLOCK_AGE => Self::BlockAge { at: At::read(reader), max: facts::age(reader) },
+            kind::JSON => Self::Json(Json::read(reader)),
             kind::SIGNATURES => {
-                Self::Signatures { at_least: reader.u8()?, of: reader.list("signers")? }
+                Self::Signatures { at_least: reader.u8(), of: reader.list("signers") }
             }
-            kind::ELSEWHERE => Self::Elsewhere(Conditions::read(reader)?),
+            kind::ELSEWHERE => Self::Elsewhere(Conditions::read(reader)),
             kind::CONFIRM => Self::Confirm,
-            other => return Err(FormError::Kind(part("condition"), other)),
-        })
+            other => {
+                reader.fail(FormError::Kind(part("condition"), other));
+                // Nobody asks.
+                Self::Client(List::default())
+            }
+        }
     }
 
     /// The conditions within, if it is made of conditions.
@@ -465,9 +487,10 @@ impl<'a> Condition<'a> {
         if depth >= MAX_DEPTH {
             return Err(FormError::TooDeep);
         }
-        let mut reader = inner.reader;
+        let mut reader = Reader::new(inner.bytes);
         for _ in 0..inner.count {
-            Condition::read(&mut reader)?.check(depth + 1, count)?;
+            let condition = Condition::read(&mut reader);
+            reader.checked(condition)?.check(depth + 1, count)?;
         }
         reader.end()?;
         self.check_places(&inner)

@@ -42,24 +42,24 @@ pub struct Controllers<'a> {
 
 impl<'a> Controllers<'a> {
     /// A first byte of zero: nobody may ever change the policy.
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Option<Self>, FormError> {
-        let at_least = reader.u8()?;
+    pub(super) fn read(reader: &mut Reader<'a>) -> Option<Self> {
+        let at_least = reader.u8();
         if at_least == 0 {
-            return Ok(None);
+            return None;
         }
-        let (freeze_at_least, delay) = (reader.u8()?, reader.u32()?);
-        let of: List<'a, 32> = reader.list("controllers")?;
+        let (freeze_at_least, delay) = (reader.u8(), reader.u32());
+        let of: List<'a, 32> = reader.list("controllers");
         if of.len() > MAX_CONTROLLERS {
-            return Err(FormError::TooMany(part("controllers")));
+            reader.fail(FormError::TooMany(part("controllers")));
         }
         let most = of.len().min(MAX_SIGNATURES);
         if usize::from(at_least) > most || !(1..=at_least).contains(&freeze_at_least) {
-            return Err(FormError::Range(part("controllers")));
+            reader.fail(FormError::Range(part("controllers")));
         }
         if delay > MAX_DELAY {
-            return Err(FormError::Range(part("delay")));
+            reader.fail(FormError::Range(part("delay")));
         }
-        Ok(Some(Self { at_least, freeze_at_least, delay, of }))
+        Some(Self { at_least, freeze_at_least, delay, of })
     }
 
     /// Whether enough of them, and nobody else, have signed.

@@ -27,15 +27,16 @@ pub struct Delay<'a> {
 }
 
 impl<'a> Delay<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let (seconds, veto) = (reader.u32()?, reader.list_or_none("vetoers")?);
+    #[inline(never)]
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        let (seconds, veto) = (reader.u32(), reader.list_or_none("vetoers"));
         if !(1..=MAX_DELAY).contains(&seconds) {
-            return Err(FormError::Range(part("delay")));
+            reader.fail(FormError::Range(part("delay")));
         }
         if veto.len() > MAX_VETOERS {
-            return Err(FormError::TooMany(part("vetoers")));
+            reader.fail(FormError::TooMany(part("vetoers")));
         }
-        Ok(Self { seconds, veto })
+        Self { seconds, veto }
     }
 
     /// Who of those that named themselves against the request may veto it.

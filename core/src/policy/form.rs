@@ -83,86 +83,134 @@ impl fmt::Display for FormError {
 
 impl core::error::Error for FormError {}
 
-/// Reads parts from the front.
+/// Reads parts from the front. Once something was wrong it goes on with empty values, and remembers what was wrong
+/// first: whoever reads a part with it looks at the end, by [`Reader::checked`] or [`Reader::end`], whether the
+/// part is one. So a chip needs no branch for each field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(super) struct Reader<'a> {
+    rest: &'a [u8],
+    failed: Option<FormError>,
+}
 
 impl<'a> Reader<'a> {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes, failed: None }
+    }
+
+    /// What was not read yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// What was read since there was `start`.
+    pub(super) fn since(&self, start: &'a [u8]) -> &'a [u8] {
+        start.get(..start.len() - self.rest.len()).unwrap_or_default()
+    }
+
+    /// Something is wrong.
+    #[inline(never)]
+    pub(super) fn fail(&mut self, error: FormError) {
+        self.failed = self.failed.or(Some(error));
+        self.rest = &[];
+    }
+
+    pub(super) fn whole(&self) -> Result<(), FormError> {
+        self.failed.map_or(Ok(()), Err)
+    }
+
+    /// What was read, if nothing was wrong.
+    pub(super) fn checked<T>(&self, value: T) -> Result<T, FormError> {
+        self.whole().map(|()| value)
     }
 
     pub(super) fn end(&self) -> Result<(), FormError> {
-        if self.is_empty() { Ok(()) } else { Err(FormError::Trailing) }
+        self.whole()?;
+        if self.rest.is_empty() { Ok(()) } else { Err(FormError::Trailing) }
     }
 
-    pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], FormError> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or(FormError::Truncated)?;
-        self.0 = rest;
-        Ok(taken)
+    #[inline(never)]
+    pub(super) fn take(&mut self, length: usize) -> &'a [u8] {
+        match self.rest.split_at_checked(length) {
+            Some((taken, rest)) => {
+                self.rest = rest;
+                taken
+            }
+            None => {
+                self.fail(FormError::Truncated);
+                &[]
+            }
+        }
     }
 
-    pub(super) fn array<const L: usize>(&mut self) -> Result<[u8; L], FormError> {
-        self.take(L)?.try_into().map_err(|_| FormError::Truncated)
+    pub(super) fn array<const L: usize>(&mut self) -> [u8; L] {
+        self.take(L).try_into().unwrap_or([0; L])
     }
 
-    pub(super) fn u8(&mut self) -> Result<u8, FormError> {
-        self.array().map(|[byte]| byte)
+    #[inline(never)]
+    pub(super) fn u8(&mut self) -> u8 {
+        let [byte] = self.array();
+        byte
     }
 
-    pub(super) fn u16(&mut self) -> Result<u16, FormError> {
-        self.array().map(u16::from_be_bytes)
+    #[inline(never)]
+    pub(super) fn u16(&mut self) -> u16 {
+        u16::from_be_bytes(self.array())
     }
 
-    pub(super) fn u32(&mut self) -> Result<u32, FormError> {
-        self.array().map(u32::from_be_bytes)
+    #[inline(never)]
+    pub(super) fn u32(&mut self) -> u32 {
+        u32::from_be_bytes(self.array())
     }
 
-    pub(super) fn u64(&mut self) -> Result<u64, FormError> {
-        self.array().map(u64::from_be_bytes)
+    #[inline(never)]
+    pub(super) fn u64(&mut self) -> u64 {
+        u64::from_be_bytes(self.array())
     }
 
-    pub(super) fn amount(&mut self) -> Result<Amount, FormError> {
-        self.array().map(|bytes| Amount::from_be_bytes(&bytes))
+    #[inline(never)]
+    pub(super) fn amount(&mut self) -> Amount {
+        Amount::from_be_bytes(&self.array())
     }
 
-    pub(super) fn short(&mut self) -> Result<&'a [u8], FormError> {
-        let length = self.u8()?;
+    #[inline(never)]
+    pub(super) fn short(&mut self) -> &'a [u8] {
+        let length = self.u8();
         self.take(usize::from(length))
     }
 
     /// A text that is not empty.
-    pub(super) fn text(&mut self, part: &'static str) -> Result<&'a str, FormError> {
-        let bytes = self.short()?;
+    #[inline(never)]
+    pub(super) fn text(&mut self, part: &'static str) -> &'a str {
+        let bytes = self.short();
         if bytes.is_empty() {
-            return Err(FormError::Empty(self::part(part)));
+            self.fail(FormError::Empty(self::part(part)));
         }
-        str::from_utf8(bytes).map_err(|_| FormError::Text(self::part(part)))
+        str::from_utf8(bytes).unwrap_or_else(|_| {
+            self.fail(FormError::Text(self::part(part)));
+            ""
+        })
     }
 
-    pub(super) fn list<const W: usize>(
-        &mut self,
-        part: &'static str,
-    ) -> Result<List<'a, W>, FormError> {
-        let list = self.list_or_none(part)?;
-        if list.is_empty() { Err(FormError::Empty(self::part(part))) } else { Ok(list) }
+    pub(super) fn list<const W: usize>(&mut self, part: &'static str) -> List<'a, W> {
+        let list = self.list_or_none(part);
+        if list.is_empty() {
+            self.fail(FormError::Empty(self::part(part)));
+        }
+        list
     }
 
-    pub(super) fn list_or_none<const W: usize>(
-        &mut self,
-        part: &'static str,
-    ) -> Result<List<'a, W>, FormError> {
-        let count = usize::from(self.u16()?);
-        let list = List(self.take(count * W)?);
+    pub(super) fn list_or_none<const W: usize>(&mut self, part: &'static str) -> List<'a, W> {
+        let count = usize::from(self.u16());
+        let list = List(self.take(count * W));
         if !list.entries().is_sorted_by(|a, b| a < b) {
-            return Err(FormError::NotSorted(self::part(part)));
+            self.fail(FormError::NotSorted(self::part(part)));
         }
-        Ok(list)
+        list
     }
 }
 
 /// Entries of `W` bytes, strictly ascending.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct List<'a, const W: usize>(&'a [u8]);
 
 impl<'a, const W: usize> List<'a, W> {

@@ -3,6 +3,7 @@
 use core::cmp::Ordering;
 
 use super::amount::Amount;
+use super::condition::flag;
 use super::ethereum::Address;
 use super::ethereum::abi::Types;
 use super::ethereum::types::{Elementary, Type};
@@ -22,12 +23,16 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
-        match reader.u8()? {
-            0 => Ok(Self::AtMost),
-            1 => Ok(Self::AtLeast),
-            2 => Ok(Self::Equals),
-            other => Err(FormError::Kind(part("comparison"), other)),
+    #[inline(never)]
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        match reader.u8() {
+            0 => Self::AtMost,
+            1 => Self::AtLeast,
+            2 => Self::Equals,
+            other => {
+                reader.fail(FormError::Kind(part("comparison"), other));
+                Self::AtMost
+            }
         }
     }
 
@@ -50,8 +55,9 @@ pub struct Bound {
 }
 
 impl Bound {
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
-        Ok(Self { comparison: Comparison::read(reader)?, value: reader.amount()? })
+    #[inline(never)]
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self { comparison: Comparison::read(reader), value: reader.amount() }
     }
 
     /// Whether `amount` is within the bound.
@@ -87,20 +93,24 @@ pub struct TextMatch<'a> {
 }
 
 impl<'a> TextMatch<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let test = match reader.u8()? {
+    #[inline(never)]
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        let test = match reader.u8() {
             0 => TextTest::Equals,
             1 => TextTest::StartsWith,
             2 => TextTest::EndsWith,
             3 => TextTest::Contains,
             4 => TextTest::Pattern,
-            other => return Err(FormError::Kind(part("text test"), other)),
+            other => {
+                reader.fail(FormError::Kind(part("text test"), other));
+                TextTest::Equals
+            }
         };
-        let text = reader.text("text")?;
+        let text = reader.text("text");
         if test == TextTest::Pattern && !is_pattern(text.as_bytes()) {
-            return Err(FormError::Range(part("pattern")));
+            reader.fail(FormError::Range(part("pattern")));
         }
-        Ok(Self { test, text })
+        Self { test, text }
     }
 
     /// Whether `bytes` are as the test asks.
@@ -237,20 +247,20 @@ pub enum Test<'a> {
 }
 
 impl<'a> Test<'a> {
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        Ok(match reader.u8()? {
-            0 => Self::Unsigned(Bound::read(reader)?),
-            1 => Self::Signed { comparison: Comparison::read(reader)?, value: reader.array()? },
-            2 => Self::Address(reader.list("addresses")?),
-            3 => match reader.u8()? {
-                0 => Self::Flag(false),
-                1 => Self::Flag(true),
-                other => return Err(FormError::Kind(part("truth"), other)),
-            },
-            4 => Self::Text(TextMatch::read(reader)?),
-            5 => Self::Bytes(reader.short()?),
-            other => return Err(FormError::Kind(part("test"), other)),
-        })
+    #[inline(never)]
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        match reader.u8() {
+            0 => Self::Unsigned(Bound::read(reader)),
+            1 => Self::Signed { comparison: Comparison::read(reader), value: reader.array() },
+            2 => Self::Address(reader.list("addresses")),
+            3 => Self::Flag(flag(reader)),
+            4 => Self::Text(TextMatch::read(reader)),
+            5 => Self::Bytes(reader.short()),
+            other => {
+                reader.fail(FormError::Kind(part("test"), other));
+                Self::Flag(false)
+            }
+        }
     }
 
     /// What values it is made for.

@@ -208,35 +208,50 @@ impl Strict {
 
 impl<'a> Limit<'a> {
     #[inline(never)]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let scope = match reader.u8()? {
+    fn read(reader: &mut Reader<'a>) -> Self {
+        let scope = match reader.u8() {
             0 => Scope::Rule,
             1 => Scope::Key,
-            other => return Err(FormError::Kind(part("scope"), other)),
+            other => {
+                reader.fail(FormError::Kind(part("scope"), other));
+                Scope::Rule
+            }
         };
-        let measure = match reader.u8()? {
+        let measure = match reader.u8() {
             0 => Measure::Signatures,
             1 => Measure::Spend,
             2 => Measure::Value,
             3 => Measure::Argument {
-                contract: Address(reader.array()?),
-                selector: reader.array()?,
-                parameters: parameters(reader)?,
-                path: IndexPath::read(reader)?,
+                contract: Address(reader.array()),
+                selector: reader.array(),
+                parameters: parameters(reader),
+                path: IndexPath::read(reader),
             },
-            other => return Err(FormError::Kind(part("measure"), other)),
+            other => {
+                reader.fail(FormError::Kind(part("measure"), other));
+                Measure::Signatures
+            }
         };
-        let (window, max) = (reader.u32()?, reader.amount()?);
-        let strict = match reader.u8()? {
+        let (window, max) = (reader.u32(), reader.amount());
+        let strict = match reader.u8() {
             0 => Strict::No,
-            1 => Strict::Party(PartyId::new(reader.u16()?).ok_or(FormError::Range(part("party")))?),
+            1 => PartyId::new(reader.u16()).map_or_else(
+                || {
+                    reader.fail(FormError::Range(part("party")));
+                    Strict::All
+                },
+                Strict::Party,
+            ),
             2 => Strict::All,
-            other => return Err(FormError::Kind(part("strictness"), other)),
+            other => {
+                reader.fail(FormError::Kind(part("strictness"), other));
+                Strict::All
+            }
         };
         if !(1..=MAX_WINDOW).contains(&window) {
-            return Err(FormError::Range(part("window")));
+            reader.fail(FormError::Range(part("window")));
         }
-        Ok(Self { scope, measure, window, max, strict })
+        Self { scope, measure, window, max, strict }
     }
 
     /// What the request takes from this limit of a rule; `None` if the payload has no such measure, and
@@ -317,28 +332,33 @@ pub struct Rule<'a> {
     pub kinds: Kinds,
     /// What it asks.
     pub condition: Condition<'a>,
-    limits: Reader<'a>,
+    limits: &'a [u8],
     limit_count: u8,
 }
 
 impl<'a> Rule<'a> {
     #[inline(never)]
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let length = usize::from(reader.u16()?);
-        let mut reader = Reader(reader.take(length)?);
-        let name = reader.text("name")?;
-        let kinds =
-            Kinds::from_bits(reader.u16()?).ok_or(FormError::Range(part("payload kinds")))?;
-        let limit_count = reader.u8()?;
-        let limits = reader;
+        let length = usize::from(reader.u16());
+        let bytes = reader.take(length);
+        reader.whole()?;
+        let mut reader = Reader::new(bytes);
+        let name = reader.text("name");
+        let kinds = Kinds::from_bits(reader.u16());
+        if kinds.is_none() {
+            reader.fail(FormError::Range(part("payload kinds")));
+        }
+        let limit_count = reader.u8();
         if usize::from(limit_count) > MAX_LIMITS {
-            return Err(FormError::TooMany(part("limits")));
+            reader.fail(FormError::TooMany(part("limits")));
         }
+        let limits = reader.rest();
         for _ in 0..limit_count {
-            Limit::read(&mut reader)?;
+            Limit::read(&mut reader);
         }
-        let condition = Condition::read(&mut reader)?;
+        let condition = Condition::read(&mut reader);
         reader.end()?;
+        let kinds = kinds.ok_or(FormError::Range(part("payload kinds")))?;
         Ok(Self { name, kinds, condition, limits, limit_count })
     }
 
@@ -358,8 +378,11 @@ impl<'a> Rule<'a> {
 
     /// Its limits.
     pub fn limits(&self) -> impl Iterator<Item = Limit<'a>> + use<'a> {
-        let mut reader = self.limits;
-        (0..self.limit_count).map_while(move |_| Limit::read(&mut reader).ok())
+        let mut reader = Reader::new(self.limits);
+        (0..self.limit_count).map_while(move |_| {
+            let limit = Limit::read(&mut reader);
+            reader.checked(limit).ok()
+        })
     }
 
     /// What the request takes from the rule's limits; `None` if the payload has no such measure.

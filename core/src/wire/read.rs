@@ -1,6 +1,6 @@
 //! Reading without serde: the same encoding, in a fraction of a chip's flash and stack.
 //!
-//! A [`Reader`] that has failed goes on with empty values, and [`read`] looks once, at the end, whether it has:
+//! A [`Reader`] that has failed goes on with empty values, and [`read()`] looks once, at the end, whether it has:
 //! so no field needs a branch of its own, and each is read where it stays. It refuses every encoding but the one
 //! that [`super::encode`] makes, and need not compare with that.
 
@@ -278,7 +278,7 @@ impl<const N: usize> Read<'_> for String<N> {
     }
 }
 
-/// Whether [`read`] and [`super::decode`] take the same bytes, and for the same value: bytes at random, most of
+/// Whether [`read()`] and [`super::decode`] take the same bytes, and for the same value: bytes at random, most of
 /// them small, so that many begin with a value of nearly any type; what was taken, with every byte altered and
 /// cut off anywhere. There must be some of both.
 #[cfg(test)]

@@ -208,7 +208,7 @@ impl<T: Write, const N: usize> Write for Vec<T, N> {
     }
 }
 
-/// Whether [`write`] makes the bytes of [`super::encode`] of what can be decoded from bytes at random, most of
+/// Whether [`write()`] makes the bytes of [`super::encode`] of what can be decoded from bytes at random, most of
 /// them small; `agree` says why.
 #[cfg(test)]
 macro_rules! written {

@@ -25,15 +25,18 @@ pub type CallData = heapless::Vec<u8, MAX_CALL>;
 
 impl At {
     #[inline(never)]
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
-        Ok(Self { chain: reader.u64()?, confirmations: reader.u16()? })
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        Self { chain: reader.u64(), confirmations: reader.u16() }
     }
 }
 
 /// Seconds, one at least.
-pub(super) fn age(reader: &mut Reader<'_>) -> Result<u32, FormError> {
-    let age = reader.u32()?;
-    (1..=MAX_AGE).contains(&age).then_some(age).ok_or(FormError::Range(part("age")))
+pub(super) fn age(reader: &mut Reader<'_>) -> u32 {
+    let age = reader.u32();
+    if !(1..=MAX_AGE).contains(&age) {
+        reader.fail(FormError::Range(part("age")));
+    }
+    age
 }
 
 /// An account, named by itself or by its part in the request.
@@ -49,12 +52,15 @@ pub enum Account {
 
 impl Account {
     #[inline(never)]
-    pub(super) fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
-        match reader.u8()? {
-            0 => Ok(Self::Fixed(Address(reader.array()?))),
-            1 => Ok(Self::Key),
-            2 => Ok(Self::Recipient),
-            other => Err(FormError::Kind(part("account"), other)),
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        match reader.u8() {
+            0 => Self::Fixed(Address(reader.array())),
+            1 => Self::Key,
+            2 => Self::Recipient,
+            other => {
+                reader.fail(FormError::Kind(part("account"), other));
+                Self::Key
+            }
         }
     }
 }
@@ -74,13 +80,16 @@ pub enum Word {
 
 impl Word {
     #[inline(never)]
-    fn read(reader: &mut Reader<'_>) -> Result<Self, FormError> {
-        match reader.u8()? {
-            0 => Ok(Self::Fixed(reader.array()?)),
-            1 => Ok(Self::Key),
-            2 => Ok(Self::Recipient),
-            3 => Ok(Self::Value),
-            other => Err(FormError::Kind(part("word"), other)),
+    fn read(reader: &mut Reader<'_>) -> Self {
+        match reader.u8() {
+            0 => Self::Fixed(reader.array()),
+            1 => Self::Key,
+            2 => Self::Recipient,
+            3 => Self::Value,
+            other => {
+                reader.fail(FormError::Kind(part("word"), other));
+                Self::Key
+            }
         }
     }
 
@@ -97,28 +106,30 @@ impl Word {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Words<'a> {
     count: u8,
-    reader: Reader<'a>,
+    bytes: &'a [u8],
 }
 
 impl<'a> Words<'a> {
     #[inline(never)]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let count = reader.u8()?;
+    fn read(reader: &mut Reader<'a>) -> Self {
+        let count = reader.u8();
         if usize::from(count) > MAX_WORDS {
-            return Err(FormError::TooMany(part("words of a call")));
+            reader.fail(FormError::TooMany(part("words of a call")));
         }
-        let start = reader.0;
+        let start = reader.rest();
         for _ in 0..count {
-            Word::read(reader)?;
+            Word::read(reader);
         }
-        let length = start.len() - reader.0.len();
-        Ok(Self { count, reader: Reader(start.get(..length).unwrap_or_default()) })
+        Self { count, bytes: reader.since(start) }
     }
 
     /// One after the other.
     pub fn iter(&self) -> impl Iterator<Item = Word> + use<'a> {
-        let mut reader = self.reader;
-        (0..self.count).map_while(move |_| Word::read(&mut reader).ok())
+        let mut reader = Reader::new(self.bytes);
+        (0..self.count).map_while(move |_| {
+            let word = Word::read(&mut reader);
+            reader.checked(word).ok()
+        })
     }
 }
 
@@ -135,12 +146,15 @@ pub enum Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     #[inline(never)]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        match reader.u8()? {
-            0 => Test::read(reader).map(Self::Test),
-            1 => Ok(Self::Key),
-            2 => Ok(Self::Signer),
-            other => Err(FormError::Kind(part("expectation"), other)),
+    fn read(reader: &mut Reader<'a>) -> Self {
+        match reader.u8() {
+            0 => Self::Test(Test::read(reader)),
+            1 => Self::Key,
+            2 => Self::Signer,
+            other => {
+                reader.fail(FormError::Kind(part("expectation"), other));
+                Self::Signer
+            }
         }
     }
 
@@ -177,17 +191,17 @@ pub struct Call<'a> {
 
 impl<'a> Call<'a> {
     #[inline(never)]
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        Ok(Self {
-            at: At::read(reader)?,
-            contract: Address(reader.array()?),
-            selector: reader.array()?,
-            parameters: parameters(reader)?,
-            words: Words::read(reader)?,
-            returns: parameters(reader)?,
-            path: IndexPath::read(reader)?,
-            wanted: Wanted::read(reader)?,
-        })
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        Self {
+            at: At::read(reader),
+            contract: Address(reader.array()),
+            selector: reader.array(),
+            parameters: parameters(reader),
+            words: Words::read(reader),
+            returns: parameters(reader),
+            path: IndexPath::read(reader),
+            wanted: Wanted::read(reader),
+        }
     }
 
     /// Whether the words are arguments of such a function, whatever the request has in their places, and
@@ -247,30 +261,34 @@ pub enum JsonTest<'a> {
     Flag(bool),
 }
 
-fn flag(reader: &mut Reader<'_>) -> Result<bool, FormError> {
-    match reader.u8()? {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(FormError::Kind(part("truth"), other)),
+#[inline(never)]
+pub(in crate::policy) fn flag(reader: &mut Reader<'_>) -> bool {
+    let byte = reader.u8();
+    if byte > 1 {
+        reader.fail(FormError::Kind(part("truth"), byte));
     }
+    byte == 1
 }
 
 impl<'a> JsonTest<'a> {
     #[inline(never)]
-    fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        match reader.u8()? {
+    fn read(reader: &mut Reader<'a>) -> Self {
+        match reader.u8() {
             0 => {
-                let (comparison, negative) = (Comparison::read(reader)?, flag(reader)?);
-                let (decimals, size) = (reader.u8()?, reader.amount()?);
+                let (comparison, negative) = (Comparison::read(reader), flag(reader));
+                let (decimals, size) = (reader.u8(), reader.amount());
                 let one_form = decimals == 0 || size.last_digit() != 0;
                 if decimals > MAX_DECIMALS || !one_form || negative && size == Amount::ZERO {
-                    return Err(FormError::Range(part("number")));
+                    reader.fail(FormError::Range(part("number")));
                 }
-                Ok(Self::Number { comparison, negative, size, decimals })
+                Self::Number { comparison, negative, size, decimals }
             }
-            1 => TextMatch::read(reader).map(Self::Text),
-            2 => flag(reader).map(Self::Flag),
-            other => Err(FormError::Kind(part("test of a document"), other)),
+            1 => Self::Text(TextMatch::read(reader)),
+            2 => Self::Flag(flag(reader)),
+            other => {
+                reader.fail(FormError::Kind(part("test of a document"), other));
+                Self::Flag(false)
+            }
         }
     }
 }
@@ -292,22 +310,27 @@ pub struct Json<'a> {
 
 impl<'a> Json<'a> {
     #[inline(never)]
-    pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, FormError> {
-        let url = reader.text("url")?;
+    pub(super) fn read(reader: &mut Reader<'a>) -> Self {
+        let url = reader.text("url");
         if !is_url(url) {
-            return Err(FormError::Range(part("url")));
+            reader.fail(FormError::Range(part("url")));
         }
-        let pointer = pointer(reader)?;
-        let time = if flag(reader)? { Some(self::pointer(reader)?) } else { None };
-        Ok(Self { url, pointer, time, max_age: age(reader)?, test: JsonTest::read(reader)? })
+        let pointer = pointer(reader);
+        let time = if flag(reader) { Some(self::pointer(reader)) } else { None };
+        Self { url, pointer, time, max_age: age(reader), test: JsonTest::read(reader) }
     }
 }
 
 /// The pointer to the whole document is empty.
-fn pointer<'a>(reader: &mut Reader<'a>) -> Result<&'a str, FormError> {
-    let text =
-        core::str::from_utf8(reader.short()?).map_err(|_| FormError::Text(part("pointer")))?;
-    is_pointer(text).then_some(text).ok_or(FormError::Range(part("pointer")))
+fn pointer<'a>(reader: &mut Reader<'a>) -> &'a str {
+    let Ok(text) = core::str::from_utf8(reader.short()) else {
+        reader.fail(FormError::Text(part("pointer")));
+        return "";
+    };
+    if !is_pointer(text) {
+        reader.fail(FormError::Range(part("pointer")));
+    }
+    text
 }
 
 /// Whether it is a JSON Pointer (RFC 6901).

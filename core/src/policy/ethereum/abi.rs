@@ -63,7 +63,7 @@ impl From<TypeError> for AbiError {
 
 /// The types of a function's parameters, one behind the other in the form of [`super::types`]: valid by
 /// construction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Types<'t>(&'t [u8]);
 
 impl<'t> Types<'t> {

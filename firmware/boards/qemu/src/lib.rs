@@ -27,6 +27,8 @@ use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::Person as _;
 use uart::{Noise, Uart};
 
+core::arch::global_asm!(include_str!("../../memmove.s"));
+
 /// Where a board's devices are.
 pub struct Map {
     /// The first UART; three more follow it.

@@ -24,6 +24,8 @@ use embassy_time::Instant;
 use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::{Clock, Person as _, Platform};
 
+core::arch::global_asm!(include_str!("../../memmove.s"));
+
 /// What the firmware asks of a board.
 struct Board;
 
