@@ -258,6 +258,11 @@ impl<L: DeviceLink> ChipGroup<L> {
         Ok(())
     }
 
+    /// What the device had said before its power failed.
+    pub fn hear_out(&mut self) {
+        while let Ok(true) = self.step() {}
+    }
+
     /// The device has no power any more; sessions that were under way come to nothing.
     pub fn disconnect(&mut self) -> Option<L> {
         self.wires.values_mut().for_each(Wire::drop_all);

@@ -205,6 +205,7 @@ fn power_cuts_lose_nothing_that_was_said() {
         let key = group.begin_key(Suite::EcdsaSecp256k1, 4, 2, &policy);
         let ended = group.finish_key(&key);
         let mut restart = |group: &mut ChipGroup<HostedDevice>| {
+            group.hear_out();
             flash.restore_power();
             drop(group.disconnect());
             noise += 1;

@@ -160,7 +160,7 @@ struct Wires {
     outward: VecDeque<u8>,
 }
 
-struct Line(Shared<Wires>);
+struct Line(Shared<Wires>, Flash);
 
 impl IoErrorType for Line {
     type Error = Infallible;
@@ -185,7 +185,10 @@ impl ReadReady for Line {
 
 impl Write for Line {
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        self.0.borrow_mut().outward.extend(bytes);
+        // Without power nothing is said, though the firmware still runs here.
+        if !self.1.is_off() {
+            self.0.borrow_mut().outward.extend(bytes);
+        }
         Ok(bytes.len())
     }
 
@@ -259,7 +262,7 @@ impl HostedDevice {
     pub fn start(flash: &Flash, noise: u64) -> Result<Self, Gone> {
         let (wires, desk, millis) = (Shared::default(), Shared::default(), Shared::default());
         let parts = Parts {
-            link: Line(Rc::clone(&wires)),
+            link: Line(Rc::clone(&wires), flash.clone()),
             flash: flash.clone(),
             noise: Seeded(ChaCha20Rng::seed_from_u64(noise)),
             person: Somebody(Rc::clone(&desk)),
@@ -290,7 +293,16 @@ impl HostedDevice {
         }
         *self.millis.borrow_mut() += 1;
         self.device.poll();
-        if self.flash.is_off() { Err(Gone) } else { Ok(()) }
+        if !self.flash.is_off() {
+            return Ok(());
+        }
+        // What was on the line before.
+        while let Some(frame) = self.heard() {
+            if let crate::chip::Frame::Said(said) = frame {
+                self.said.push_back(said);
+            }
+        }
+        Err(Gone)
     }
 
     /// What the device has said next, if anything.

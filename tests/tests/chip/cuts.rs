@@ -99,7 +99,7 @@ fn a_power_cut_loses_no_count() {
         let from = group.said.len();
         let begun = Instant::now();
         let ended = cut_within(&mut rng, longest, power, || group.sign(&request));
-        hear_out(&mut group);
+        group.hear_out();
         (cut, asked) = (cut + 1, asked + 1);
         let was_released = group.said.iter().skip(from).any(|(_, said)| is_nonce(said));
         released += usize::from(was_released);
@@ -155,7 +155,7 @@ fn a_nonce_leaves_after_it_is_counted() {
         let before = group.releases();
         let ended = sign(&mut group, &key, &format!("text {number}"));
         assert!(matches!(ended, Err(Failed::Gone)), "{ended:?}");
-        hear_out(&mut group);
+        group.hear_out();
         behind_a_nonce += usize::from(group.releases() > before);
         drop(group.disconnect());
         let mut chip = start(folder.path());
@@ -167,11 +167,6 @@ fn a_nonce_leaves_after_it_is_counted() {
     }
     println!("{behind_a_nonce} of {AT_A_MESSAGE} cuts behind a nonce");
     assert!(behind_a_nonce > 0, "the moments are no test");
-}
-
-/// What the chip has said before its power failed.
-fn hear_out(group: &mut Group) {
-    while let Ok(true) = group.step() {}
 }
 
 /// The first of what a signature says: from here on it counts.
