@@ -1,8 +1,9 @@
 //! A party on a chip, as a library that knows no hardware: a board brings a [`platform`], makes a
 //! [`device::Device`] and calls [`device::Device::poll`] for ever.
 //!
-//! It has no allocator (but for the feature `frost`), and no `unsafe`.
-#![cfg_attr(not(test), no_std)]
+//! It has no allocator (but for the feature `frost`), and no `unsafe`. The feature `hosted` brings a board in memory,
+//! to try it without hardware.
+#![cfg_attr(not(any(test, feature = "hosted")), no_std)]
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "frost")]
@@ -14,6 +15,8 @@ pub mod device;
 pub mod entropy;
 #[cfg(test)]
 mod flash_simulator;
+#[cfg(feature = "hosted")]
+pub mod hosted;
 pub mod journal;
 mod judge;
 mod keygen;

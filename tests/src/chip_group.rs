@@ -44,8 +44,9 @@ use wires::{Wire, Wires};
 
 pub use coordinate::{Failed, Signed};
 pub use frost::{List, Offered};
-pub use hosted::{Flash, HostedDevice};
+pub use hosted::HostedDevice;
 pub use link::DeviceLink;
+pub use quorate_firmware::hosted::Flash;
 pub use suites::Signature;
 
 /// When the host parties think that it is, first of all: Unix seconds.

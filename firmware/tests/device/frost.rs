@@ -195,7 +195,7 @@ fn after_a_rollback_nothing_is_signed_until_the_operator_accepts_it_and_old_nonc
     host.offers.take(id(ME), &offer).unwrap();
     let aggregator = Aggregator::new(host.key.public(), terms, &mut host.offers).unwrap();
     let list = aggregator.list_message(&mut vec![0; MAX_LIST]).unwrap().to_vec();
-    let before = world.flash.0.borrow().clone();
+    let before = world.flash.snapshot();
     show(&mut world, &list).expect("a share");
     let head: message::Head = {
         let mut found = None;
@@ -204,7 +204,7 @@ fn after_a_rollback_nothing_is_signed_until_the_operator_accepts_it_and_old_nonc
         }
         found.expect("the device has announced its head")
     };
-    *world.flash.0.borrow_mut() = before;
+    world.flash.restore(&before);
     world.node(id(2)).recall = Some(head.head);
     world.reboot();
     let second = request(1, Payload::Digest([2; 32]), 2);

@@ -8,7 +8,6 @@
     clippy::indexing_slicing
 )]
 
-mod board;
 #[cfg(feature = "frost")]
 mod frost;
 mod group;

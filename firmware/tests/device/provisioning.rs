@@ -3,11 +3,11 @@
 use quorate_core::device::frame;
 use quorate_core::device::link::{FrameFault, Refused, Request, ToDevice};
 use quorate_core::identity::Identity;
+use quorate_firmware::hosted::Samples;
 use quorate_firmware::platform::Button;
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::{RngCore as _, SeedableRng as _};
 
-use super::board::Samples;
 use super::node::id;
 use super::world::{PIN, Said, World};
 
@@ -33,7 +33,7 @@ fn a_device_comes_to_life_and_into_a_network() {
 
 #[test]
 fn nothing_is_done_before_hello_the_pin_and_the_network() {
-    let mut world = World::blank(Samples::good(1));
+    let mut world = World::blank(Samples::seeded(1));
     assert_eq!(world.ask(Request::Status), refused(Refused::HelloFirst));
     let newer = Request::Hello { min: 2, max: 9, entropy: [0; 32] };
     assert_eq!(world.ask(newer), refused(Refused::Version { min: 1, max: 1 }));
@@ -50,7 +50,7 @@ fn nothing_is_done_before_hello_the_pin_and_the_network() {
     );
     let soon = world.ask(Request::Unlock { pin: PIN });
     assert!(matches!(soon, Said::Refused(Refused::PinTooSoon { .. })), "{soon:?}");
-    world.ticks.0.set(60_000);
+    world.ticks.pass(60_000);
     assert_eq!(world.ask(Request::Unlock { pin: PIN }), Said::Done);
     assert_eq!(world.ask(Request::PeerUp(id(1))), refused(Refused::NotJoined));
     let relay = Request::Relay { from: id(1), bytes: &[0; 33] };
@@ -60,7 +60,7 @@ fn nothing_is_done_before_hello_the_pin_and_the_network() {
 
 #[test]
 fn a_network_is_joined_by_a_person_with_the_right_members() {
-    let mut world = World::blank(Samples::good(2));
+    let mut world = World::blank(Samples::seeded(2));
     world.hello();
     world.ask(Request::Initialize { pin: PIN });
     let Said::Hello(hello) = world.hello() else { panic!() };
@@ -90,12 +90,12 @@ fn a_network_is_joined_by_a_person_with_the_right_members() {
 fn nobody_answers_in_time_and_the_question_is_over() {
     let mut world = World::joined();
     let frame = ToDevice { id: 1000, request: Request::Wipe };
-    frame::encode_to(&frame, |bytes| world.line.inward.borrow_mut().extend(bytes));
+    frame::encode_to(&frame, |bytes| world.line.say(bytes));
     assert_eq!(world.listen(), []);
     assert!(world.screen().starts_with("ERASE EVERYTHING?"));
-    world.ticks.0.set(world.ticks.0.get() + 54_000);
+    world.ticks.pass(54_000);
     assert_eq!(world.listen(), []);
-    world.ticks.0.set(world.ticks.0.get() + 2_000);
+    world.ticks.pass(2_000);
     assert_eq!(world.listen(), [(1000, refused(Refused::Declined))]);
     assert!(world.screen().is_empty());
 }
@@ -114,7 +114,7 @@ fn a_wiped_device_is_blank() {
 
 #[test]
 fn a_stuck_source_of_randomness_makes_no_identity() {
-    let mut world = World::blank(Samples(None));
+    let mut world = World::blank(Samples::Stuck);
     world.hello();
     assert_eq!(world.ask(Request::Initialize { pin: PIN }), refused(Refused::Entropy));
     let Said::Hello(hello) = world.hello() else { panic!() };
@@ -152,7 +152,7 @@ fn ten_thousand_frames_of_garbage_are_refused_one_by_one_and_the_next_good_one_w
             // Out of order: its id is an old one.
             _ => {}
         }
-        world.line.inward.borrow_mut().extend(bytes);
+        world.line.say(&bytes);
         let said = loop {
             let said = world.listen();
             if !said.is_empty() {

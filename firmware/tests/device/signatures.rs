@@ -164,7 +164,7 @@ fn what_the_policy_denies_is_refused_with_the_rule() {
     forged[end] ^= 1;
     assert!(refused(&mut world, 4, &forged).starts_with("bad: "));
     // A day later it has expired, by the others' clocks.
-    world.ticks.0.set(world.ticks.0.get() + 86_400_000);
+    world.ticks.pass(86_400_000);
     assert_eq!(refused(&mut world, 5, &payment(1, TO, 1, 1)), "denied: expired");
     assert_eq!(world.status().log, (0, 0));
 }
@@ -189,7 +189,7 @@ fn a_limit_is_counted_by_the_device_itself_and_outlives_a_power_cut() {
     finish(&mut world, &key, session, &again);
     assert_eq!(world.status().log, (0, 10));
     // An hour later there is room.
-    world.ticks.0.set(world.ticks.0.get() + 3_000_000);
+    world.ticks.pass(3_000_000);
     assert_eq!(refused(&mut world, 13, &only_small), "denied: window");
 }
 
@@ -274,7 +274,7 @@ fn a_long_message_is_read_page_by_page_to_its_end() {
 #[test]
 fn a_device_that_was_put_back_is_shown_its_own_head_and_signs_nothing_until_readmitted() {
     let (mut world, key) = treasury();
-    let before = world.flash.0.borrow().clone();
+    let before = world.flash.snapshot();
     let request = payment(1, TO, ETHER, 1);
     let session = propose_signature(&mut world, 1, &request);
     let salt = accepted_salt(&mut world, &session);
@@ -282,7 +282,7 @@ fn a_device_that_was_put_back_is_shown_its_own_head_and_signs_nothing_until_read
     start(&mut world, session, salt, &hosts.nonces());
     let head: message::Head = expect(&mut world, kind::HEAD);
     // All flash as it was an hour ago; one peer has kept the head.
-    *world.flash.0.borrow_mut() = before;
+    world.flash.restore(&before);
     world.node(id(1)).recall = Some(head.head.clone());
     world.reboot();
     assert!(world.status().rolled_back);

@@ -6,9 +6,9 @@ use quorate_core::device::link::{
 };
 use quorate_core::party::PartyId;
 use quorate_firmware::device::{Device, Parts, Room};
+use quorate_firmware::hosted::{Board, Flash, Line, Panel, Samples, Ticks};
 use quorate_firmware::platform::Button;
 
-use super::board::{Board, Flash, Line, Panel, Samples, Ticks};
 use super::node::{NETWORK, Node, id};
 
 pub const PIN: &[u8] = b"123456";
@@ -60,8 +60,8 @@ fn boot(
 impl World {
     /// A blank device.
     pub fn blank(noise: Samples) -> Self {
-        let (line, flash) = (Line::default(), Flash::new());
-        let (panel, ticks) = (Panel::default(), Ticks::default());
+        let (flash, panel, ticks) = (Flash::default(), Panel::default(), Ticks::default());
+        let line = Line::new(&flash);
         let nodes = vec![Node::new(1, NOW), Node::new(2, NOW + 1), Node::new(3, NOW + 2)];
         let me = Member { party: id(ME), ..nodes[0].member() };
         Self {
@@ -81,7 +81,7 @@ impl World {
 
     /// A device in a network, unlocked, with channels to all.
     pub fn joined() -> Self {
-        let mut world = Self::blank(Samples::good(1));
+        let mut world = Self::blank(Samples::seeded(1));
         world.hello();
         assert_eq!(world.ask(Request::Initialize { pin: PIN }), Said::Done);
         let Said::Hello(hello) = world.hello() else { panic!() };
@@ -101,10 +101,8 @@ impl World {
 
     /// The power is cut, and comes back.
     pub fn reboot(&mut self) {
-        self.ticks.0.set(0);
-        self.line.inward.borrow_mut().clear();
-        self.line.outward.borrow_mut().clear();
-        let noise = Samples::good(u64::from(self.next) + 100);
+        (self.line, self.ticks) = (Line::new(&self.flash), Ticks::default());
+        let noise = Samples::seeded(u64::from(self.next) + 100);
         self.device = boot(&self.line, &self.flash, &self.panel, &self.ticks, noise);
         self.unlock();
     }
@@ -141,14 +139,14 @@ impl World {
     pub fn ask_person(&mut self, request: Request<'_>, button: Button) -> Said {
         let id = self.say(request);
         assert_eq!(self.answer_to(id), None);
-        self.panel.pressed.borrow_mut().push_back(button);
+        self.panel.press(button);
         self.answer_to(id).expect("an answer")
     }
 
     fn say(&mut self, request: Request<'_>) -> u32 {
         self.next += 1;
         let frame = ToDevice { id: self.next, request };
-        frame::encode_to(&frame, |bytes| self.line.inward.borrow_mut().extend(bytes));
+        frame::encode_to(&frame, |bytes| self.line.say(bytes));
         self.next
     }
 
@@ -163,7 +161,7 @@ impl World {
     /// All answers to requests; what is said unasked is put where it belongs.
     pub fn listen(&mut self) -> Vec<(u32, Said)> {
         self.device.poll();
-        let bytes = std::mem::take(&mut *self.line.outward.borrow_mut());
+        let bytes = self.line.hear_all();
         let (mut bytes, mut said) = (&bytes[..], Vec::new());
         while !bytes.is_empty() {
             let Some(content) = self.decoder.feed(&mut bytes) else { continue };
@@ -210,12 +208,12 @@ impl World {
     }
 
     pub fn press(&mut self, button: Button) {
-        self.panel.pressed.borrow_mut().push_back(button);
+        self.panel.press(button);
         self.pump();
     }
 
     pub fn pass(&mut self, millis: u64) {
-        self.ticks.0.set(self.ticks.0.get() + millis);
+        self.ticks.pass(millis);
         self.pump();
     }
 
@@ -229,6 +227,6 @@ impl World {
     }
 
     pub fn screen(&self) -> String {
-        self.panel.shown.borrow().clone()
+        self.panel.screen()
     }
 }
