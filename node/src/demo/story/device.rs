@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::BufRead as _;
 use std::path::Path;
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -53,10 +54,37 @@ pub(in crate::demo) fn tell(args: &DemoArgs, json: bool) -> Result<(), DemoError
 }
 
 impl Desk {
-    /// Reads the question that begins with `words`, from screen `from` on, and answers it.
-    fn answer(&self, from: usize, words: &str, yes: bool) -> Result<String, DemoError> {
+    /// Reads the question that begins with `words`, from screen `from` on, and answers it; and again, as often as it
+    /// comes while `running` is not done: when a session ends because some link broke, its coordinator begins another
+    /// for the same request, and the chip asks anew.
+    fn answer<T>(
+        &self,
+        mut from: usize,
+        words: &str,
+        yes: bool,
+        running: &ScopedJoinHandle<'_, T>,
+    ) -> Result<String, DemoError> {
+        loop {
+            let (text, next) = self.answer_once(from, words, yes)?;
+            from = next;
+            while self.chip.find(from, words).is_none() {
+                if running.is_finished() {
+                    return Ok(text);
+                }
+                thread::sleep(Duration::from_millis(10));
+            }
+        }
+    }
+
+    /// The question's text, and the number of the screen after its last page.
+    fn answer_once(
+        &self,
+        from: usize,
+        words: &str,
+        yes: bool,
+    ) -> Result<(String, usize), DemoError> {
         let pages = self.chip.read(from, words)?;
-        let text = pages.join("\n");
+        let (text, next) = (pages.join("\n"), self.chip.shown());
         if self.interactive {
             show(&pages);
             line("  y and enter: yes; n and enter: no");
@@ -66,7 +94,7 @@ impl Desk {
         } else {
             self.chip.press(yes);
         }
-        Ok(text)
+        Ok((text, next))
     }
 }
 
@@ -87,7 +115,7 @@ impl Story {
         let from = desk.chip.shown();
         thread::scope(|scope| {
             let running = scope.spawn(command);
-            let answered = desk.answer(from, words, yes);
+            let answered = desk.answer(from, words, yes, &running);
             let gone = || DemoError::Unexpected("a thread ended".to_owned());
             let done = running.join().map_err(|_| gone())?;
             // A command that failed says more than a screen that did not come.
@@ -245,7 +273,7 @@ impl Story {
             let cut = desk.chip.read(from, "SIGN?").map(|_| desk.chip.cut());
             let restarted = cut.and_then(|()| restart(desk, &folder, &firmware, port));
             // Its relay finds it again, and the coordinator asks again as long as it waits.
-            let answered = restarted.and_then(|()| desk.answer(0, "SIGN?", true));
+            let answered = restarted.and_then(|()| desk.answer(0, "SIGN?", true, &running));
             let gone = || DemoError::Unexpected("a thread ended".to_owned());
             let outcome = running.join().map_err(|_| gone())?;
             match (outcome, answered) {
