@@ -8,31 +8,21 @@ use core::str;
 
 use super::amount::Amount;
 
-/// A part of a policy, by its name for people. Builds without `std` have nobody to tell it to, and do not keep it:
-/// errors that fit into a register save a chip kilobytes.
+/// A part of a policy, by its name for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
-    #[cfg(feature = "std")]
     name: &'static str,
 }
 
 /// The part of this name.
 #[must_use]
 pub const fn part(name: &'static str) -> Part {
-    #[cfg(not(feature = "std"))]
-    let _ = name;
-    Part {
-        #[cfg(feature = "std")]
-        name,
-    }
+    Part { name }
 }
 
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        #[cfg(feature = "std")]
-        return f.write_str(self.name);
-        #[cfg(not(feature = "std"))]
-        f.write_str("a part")
+        f.write_str(self.name)
     }
 }
 

@@ -92,6 +92,6 @@ fn images_keep_their_budgets() {
         assert!(flash <= 205 << 10 && ram <= 22 << 10, "{machine:?}: {flash}, {ram}");
         let (flash, ram) = Image::of(machine, true).sizes();
         println!("{machine:?} with all: {flash} bytes of flash, {ram} of RAM without the stack");
-        assert!(flash <= 335 << 10 && ram <= 70 << 10, "{machine:?}: {flash}, {ram}");
+        assert!(flash <= 336 << 10 && ram <= 70 << 10, "{machine:?}: {flash}, {ram}");
     }
 }
