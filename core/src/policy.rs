@@ -35,7 +35,7 @@ pub use denial::{Asked, Denial, Gap, Reason, Source};
 use evaluate::Evaluation;
 pub use evaluate::{Trace, Truth};
 pub use fact::{Confirmation, Facts, Here, Question};
-use form::{FormError, Reader, part};
+use form::{FormError, Reader};
 use payload::{PayloadError, Subject};
 pub use rule::{Charge, Kinds, Limit, MAX_LIMITS, MAX_RULES, Measure, Rule, Scope, Strict};
 
@@ -76,7 +76,7 @@ impl<'a> Policy<'a> {
     /// [`FormError`] names the part.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FormError> {
         if bytes.len() > MAX_POLICY {
-            return Err(FormError::TooMany(part("bytes of a policy")));
+            return Err(FormError::TooMany("bytes of a policy"));
         }
         let (_, mut reader, count) = Self::parts(bytes)?;
         let mut conditions = 0;
@@ -85,7 +85,7 @@ impl<'a> Policy<'a> {
             rule.check(&mut conditions)?;
             // Two rules of one name would share counters unseen.
             if Self(bytes).rules().take(usize::from(index)).any(|other| other.name == rule.name) {
-                return Err(FormError::NotSorted(part("names of rules")));
+                return Err(FormError::NotSorted("names of rules"));
             }
         }
         reader.end()?;
@@ -102,9 +102,9 @@ impl<'a> Policy<'a> {
         let controllers = Controllers::read(&mut reader);
         let count = reader.u8();
         match reader.checked(count)? {
-            0 => Err(FormError::Empty(part("rules"))),
+            0 => Err(FormError::Empty("rules")),
             count if usize::from(count) <= MAX_RULES => Ok((controllers, reader, count)),
-            _ => Err(FormError::TooMany(part("rules"))),
+            _ => Err(FormError::TooMany("rules")),
         }
     }
 

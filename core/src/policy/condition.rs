@@ -5,7 +5,7 @@ mod facts;
 use super::delay::Delay;
 use super::ethereum::abi::Types;
 use super::fact::At;
-use super::form::{FormError, List, Reader, part};
+use super::form::{FormError, List, Reader};
 use super::matcher::{Bound, Kind, Test, TextMatch};
 
 pub(super) use facts::flag;
@@ -176,7 +176,7 @@ impl<'a> Conditions<'a> {
     fn read(reader: &mut Reader<'a>) -> Self {
         let count = reader.u8();
         if count == 0 {
-            reader.fail(FormError::Empty(part("conditions")));
+            reader.fail(FormError::Empty("conditions"));
         }
         let length = reader.u16();
         Self { count, bytes: reader.take(usize::from(length)) }
@@ -225,7 +225,7 @@ impl Schedule {
         let offset = reader.u16().cast_signed();
         let schedule = Self { days, from, to, offset };
         if !schedule.is_valid() {
-            reader.fail(FormError::Range(part("schedule")));
+            reader.fail(FormError::Range("schedule"));
         }
         schedule
     }
@@ -272,7 +272,7 @@ pub struct Argument<'a> {
 #[inline(never)]
 pub(super) fn parameters<'a>(reader: &mut Reader<'a>) -> Types<'a> {
     Types::parse(reader.short()).unwrap_or_else(|_| {
-        reader.fail(FormError::Range(part("a function's parameters")));
+        reader.fail(FormError::Range("a function's parameters"));
         Types::default()
     })
 }
@@ -282,10 +282,10 @@ pub(super) fn parameters<'a>(reader: &mut Reader<'a>) -> Types<'a> {
 fn steps(reader: &mut Reader<'_>) -> u8 {
     let count = reader.u8();
     if count == 0 {
-        reader.fail(FormError::Empty(part("path")));
+        reader.fail(FormError::Empty("path"));
     }
     if usize::from(count) > MAX_PATH {
-        reader.fail(FormError::TooMany(part("steps of a path")));
+        reader.fail(FormError::TooMany("steps of a path"));
     }
     count
 }
@@ -351,7 +351,7 @@ impl<'a> Step<'a> {
             0 => Self::Name(reader.text("field name")),
             1 => Self::Index(reader.u16()),
             other => {
-                reader.fail(FormError::Kind(part("step"), other));
+                reader.fail(FormError::Kind("step", other));
                 Self::Index(0)
             }
         }
@@ -364,7 +364,7 @@ impl Argument<'_> {
     fn check(&self) -> Result<(), FormError> {
         match Kind::at(&self.parameters, &self.path.steps()) {
             Some(kind) if kind == self.test.kind() => Ok(()),
-            _ => Err(FormError::Range(part("argument"))),
+            _ => Err(FormError::Range("argument")),
         }
     }
 }
@@ -420,7 +420,7 @@ impl<'a> Condition<'a> {
             kind::ELSEWHERE => Self::Elsewhere(Conditions::read(reader)),
             kind::CONFIRM => Self::Confirm,
             other => {
-                reader.fail(FormError::Kind(part("condition"), other));
+                reader.fail(FormError::Kind("condition", other));
                 // Nobody asks.
                 Self::Client(List::default())
             }
@@ -456,28 +456,28 @@ impl<'a> Condition<'a> {
     pub(super) fn check(&self, depth: usize, count: &mut usize) -> Result<(), FormError> {
         *count += 1;
         if *count > MAX_CONDITIONS {
-            return Err(FormError::TooMany(part("conditions")));
+            return Err(FormError::TooMany("conditions"));
         }
         match self {
-            Self::Not(inner) if inner.count != 1 => return Err(FormError::Range(part("not"))),
+            Self::Not(inner) if inner.count != 1 => return Err(FormError::Range("not")),
             Self::Elsewhere(inner) if inner.count != 1 => {
-                return Err(FormError::Range(part("elsewhere")));
+                return Err(FormError::Range("elsewhere"));
             }
             Self::AtLeast(least, inner) if *least == 0 || *least > inner.count => {
-                return Err(FormError::Range(part("at_least")));
+                return Err(FormError::Range("at_least"));
             }
             Self::Approvals { at_least, of }
                 if *at_least == 0 || usize::from(*at_least) > of.len() =>
             {
-                return Err(FormError::Range(part("at_least")));
+                return Err(FormError::Range("at_least"));
             }
             Self::Signatures { at_least, of }
                 if *at_least == 0 || usize::from(*at_least) > of.len() =>
             {
-                return Err(FormError::Range(part("at_least")));
+                return Err(FormError::Range("at_least"));
             }
             Self::Time { not_before, before } if not_before >= before => {
-                return Err(FormError::Range(part("time")));
+                return Err(FormError::Range("time"));
             }
             Self::Argument(argument) => argument.check()?,
             Self::Call(call) => call.check()?,
@@ -499,16 +499,16 @@ impl<'a> Condition<'a> {
     /// Whether what stands within may stand there.
     fn check_places(&self, inner: &Conditions<'a>) -> Result<(), FormError> {
         match self {
-            Self::Not(_) if self.waits() => Err(FormError::Misplaced(part("a delay within a not"))),
+            Self::Not(_) if self.waits() => Err(FormError::Misplaced("a delay within a not")),
             // It would hold because nobody looked, or because a person refused.
             Self::Not(_) if inner.any(&|one| matches!(one, Self::Elsewhere(_))) => {
-                Err(FormError::Misplaced(part("an elsewhere within a not")))
+                Err(FormError::Misplaced("an elsewhere within a not"))
             }
             Self::Not(_) if inner.any(&|one| matches!(one, Self::Confirm)) => {
-                Err(FormError::Misplaced(part("a confirmation within a not")))
+                Err(FormError::Misplaced("a confirmation within a not"))
             }
             Self::Elsewhere(_) if inner.any(&|one| !one.asks_the_world_alone()) => {
-                Err(FormError::Misplaced(part("what asks the world nothing, within an elsewhere,")))
+                Err(FormError::Misplaced("what asks the world nothing, within an elsewhere,"))
             }
             _ => Ok(()),
         }

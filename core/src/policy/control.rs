@@ -9,7 +9,7 @@ mod change;
 
 use core::fmt;
 
-use super::form::{FormError, List, Reader, part};
+use super::form::{FormError, List, Reader};
 use super::rule::MAX_WINDOW;
 use super::{Policy, hash_of};
 use crate::hash::Digest;
@@ -50,14 +50,14 @@ impl<'a> Controllers<'a> {
         let (freeze_at_least, delay) = (reader.u8(), reader.u32());
         let of: List<'a, 32> = reader.list("controllers");
         if of.len() > MAX_CONTROLLERS {
-            reader.fail(FormError::TooMany(part("controllers")));
+            reader.fail(FormError::TooMany("controllers"));
         }
         let most = of.len().min(MAX_SIGNATURES);
         if usize::from(at_least) > most || !(1..=at_least).contains(&freeze_at_least) {
-            reader.fail(FormError::Range(part("controllers")));
+            reader.fail(FormError::Range("controllers"));
         }
         if delay > MAX_DELAY {
-            reader.fail(FormError::Range(part("delay")));
+            reader.fail(FormError::Range("delay"));
         }
         Some(Self { at_least, freeze_at_least, delay, of })
     }

@@ -8,7 +8,7 @@
 //! rule, or a branch of an `any`, without such a delay may still allow it.
 
 use super::condition::Condition;
-use super::form::{FormError, List, Reader, part};
+use super::form::{FormError, List, Reader};
 use super::{Facts, MAX_EXPIRY, Policy, Read};
 use crate::request::{ClientKey, SignedRequest};
 
@@ -31,10 +31,10 @@ impl<'a> Delay<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Self {
         let (seconds, veto) = (reader.u32(), reader.list_or_none("vetoers"));
         if !(1..=MAX_DELAY).contains(&seconds) {
-            reader.fail(FormError::Range(part("delay")));
+            reader.fail(FormError::Range("delay"));
         }
         if veto.len() > MAX_VETOERS {
-            reader.fail(FormError::TooMany(part("vetoers")));
+            reader.fail(FormError::TooMany("vetoers"));
         }
         Self { seconds, veto }
     }

@@ -8,24 +8,6 @@ use core::str;
 
 use super::amount::Amount;
 
-/// A part of a policy, by its name for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Part {
-    name: &'static str,
-}
-
-/// The part of this name.
-#[must_use]
-pub const fn part(name: &'static str) -> Part {
-    Part { name }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
 /// Why bytes are no policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormError {
@@ -36,21 +18,21 @@ pub enum FormError {
     /// The form is of a version that this build does not read.
     Version(u8),
     /// This part has no kind of that number.
-    Kind(Part, u8),
+    Kind(&'static str, u8),
     /// This text is not UTF-8.
-    Text(Part),
+    Text(&'static str),
     /// This list, or text, is empty.
-    Empty(Part),
+    Empty(&'static str),
     /// This list names an entry twice, or is not in ascending order.
-    NotSorted(Part),
+    NotSorted(&'static str),
     /// There are more of these than a policy may have.
-    TooMany(Part),
+    TooMany(&'static str),
     /// This number is out of its range.
-    Range(Part),
+    Range(&'static str),
     /// Conditions within conditions, deeper than a policy may go.
     TooDeep,
     /// This part may not stand there.
-    Misplaced(Part),
+    Misplaced(&'static str),
 }
 
 impl fmt::Display for FormError {
@@ -173,10 +155,10 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, part: &'static str) -> &'a str {
         let bytes = self.short();
         if bytes.is_empty() {
-            self.fail(FormError::Empty(self::part(part)));
+            self.fail(FormError::Empty(part));
         }
         str::from_utf8(bytes).unwrap_or_else(|_| {
-            self.fail(FormError::Text(self::part(part)));
+            self.fail(FormError::Text(part));
             ""
         })
     }
@@ -184,7 +166,7 @@ impl<'a> Reader<'a> {
     pub(super) fn list<const W: usize>(&mut self, part: &'static str) -> List<'a, W> {
         let list = self.list_or_none(part);
         if list.is_empty() {
-            self.fail(FormError::Empty(self::part(part)));
+            self.fail(FormError::Empty(part));
         }
         list
     }
@@ -193,7 +175,7 @@ impl<'a> Reader<'a> {
         let count = usize::from(self.u16());
         let list = List(self.take(count * W));
         if !list.entries().is_sorted_by(|a, b| a < b) {
-            self.fail(FormError::NotSorted(self::part(part)));
+            self.fail(FormError::NotSorted(part));
         }
         list
     }

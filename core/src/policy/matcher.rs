@@ -7,7 +7,7 @@ use super::condition::flag;
 use super::ethereum::Address;
 use super::ethereum::abi::Types;
 use super::ethereum::types::{Elementary, Type};
-use super::form::{FormError, List, Reader, part};
+use super::form::{FormError, List, Reader};
 use super::payload::Value;
 
 /// How numbers are compared.
@@ -30,7 +30,7 @@ impl Comparison {
             1 => Self::AtLeast,
             2 => Self::Equals,
             other => {
-                reader.fail(FormError::Kind(part("comparison"), other));
+                reader.fail(FormError::Kind("comparison", other));
                 Self::AtMost
             }
         }
@@ -102,13 +102,13 @@ impl<'a> TextMatch<'a> {
             3 => TextTest::Contains,
             4 => TextTest::Pattern,
             other => {
-                reader.fail(FormError::Kind(part("text test"), other));
+                reader.fail(FormError::Kind("text test", other));
                 TextTest::Equals
             }
         };
         let text = reader.text("text");
         if test == TextTest::Pattern && !is_pattern(text.as_bytes()) {
-            reader.fail(FormError::Range(part("pattern")));
+            reader.fail(FormError::Range("pattern"));
         }
         Self { test, text }
     }
@@ -257,7 +257,7 @@ impl<'a> Test<'a> {
             4 => Self::Text(TextMatch::read(reader)),
             5 => Self::Bytes(reader.short()),
             other => {
-                reader.fail(FormError::Kind(part("test"), other));
+                reader.fail(FormError::Kind("test", other));
                 Self::Flag(false)
             }
         }

@@ -4,7 +4,7 @@ use super::amount::Amount;
 use super::condition::{Condition, IndexPath, parameters};
 use super::ethereum::abi::{self, Types};
 use super::ethereum::{Address, TransactionKind};
-use super::form::{FormError, List, Reader, part};
+use super::form::{FormError, List, Reader};
 use super::matcher::Kind;
 use super::payload::{Subject, Value};
 use crate::hash::Transcript;
@@ -213,7 +213,7 @@ impl<'a> Limit<'a> {
             0 => Scope::Rule,
             1 => Scope::Key,
             other => {
-                reader.fail(FormError::Kind(part("scope"), other));
+                reader.fail(FormError::Kind("scope", other));
                 Scope::Rule
             }
         };
@@ -228,7 +228,7 @@ impl<'a> Limit<'a> {
                 path: IndexPath::read(reader),
             },
             other => {
-                reader.fail(FormError::Kind(part("measure"), other));
+                reader.fail(FormError::Kind("measure", other));
                 Measure::Signatures
             }
         };
@@ -237,19 +237,19 @@ impl<'a> Limit<'a> {
             0 => Strict::No,
             1 => PartyId::new(reader.u16()).map_or_else(
                 || {
-                    reader.fail(FormError::Range(part("party")));
+                    reader.fail(FormError::Range("party"));
                     Strict::All
                 },
                 Strict::Party,
             ),
             2 => Strict::All,
             other => {
-                reader.fail(FormError::Kind(part("strictness"), other));
+                reader.fail(FormError::Kind("strictness", other));
                 Strict::All
             }
         };
         if !(1..=MAX_WINDOW).contains(&window) {
-            reader.fail(FormError::Range(part("window")));
+            reader.fail(FormError::Range("window"));
         }
         Self { scope, measure, window, max, strict }
     }
@@ -346,11 +346,11 @@ impl<'a> Rule<'a> {
         let name = reader.text("name");
         let kinds = Kinds::from_bits(reader.u16());
         if kinds.is_none() {
-            reader.fail(FormError::Range(part("payload kinds")));
+            reader.fail(FormError::Range("payload kinds"));
         }
         let limit_count = reader.u8();
         if usize::from(limit_count) > MAX_LIMITS {
-            reader.fail(FormError::TooMany(part("limits")));
+            reader.fail(FormError::TooMany("limits"));
         }
         let limits = reader.rest();
         for _ in 0..limit_count {
@@ -358,19 +358,19 @@ impl<'a> Rule<'a> {
         }
         let condition = Condition::read(&mut reader);
         reader.end()?;
-        let kinds = kinds.ok_or(FormError::Range(part("payload kinds")))?;
+        let kinds = kinds.ok_or(FormError::Range("payload kinds"))?;
         Ok(Self { name, kinds, condition, limits, limit_count })
     }
 
     pub(super) fn check(&self, conditions: &mut usize) -> Result<(), FormError> {
         if self.name.len() > MAX_NAME {
-            return Err(FormError::TooMany(part("bytes of a name")));
+            return Err(FormError::TooMany("bytes of a name"));
         }
         for limit in self.limits() {
             if let Measure::Argument { parameters, path, .. } = limit.measure
                 && Kind::at(&parameters, &path.steps()) != Some(Kind::Unsigned)
             {
-                return Err(FormError::Range(part("the measure's argument")));
+                return Err(FormError::Range("the measure's argument"));
             }
         }
         self.condition.check(1, conditions)

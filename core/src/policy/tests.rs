@@ -10,7 +10,7 @@ use ed25519_dalek::SigningKey;
 
 use super::condition::kind;
 use super::ethereum::{Address, UNSIGNED_OVERHEAD, UnsignedFields, unsigned_transaction};
-use super::form::{NoRoom, Writer, part};
+use super::form::{NoRoom, Writer};
 use super::*;
 use crate::request::{Derivation, KeyId, MAX_REQUEST, NetworkId, SignRequest};
 
@@ -325,27 +325,24 @@ fn what_has_no_meaning_is_refused() {
         let bytes = policy(&[rule("rule", Kinds::PLAIN, &[], &condition)]);
         Policy::parse(&bytes).err()
     };
-    assert_eq!(with(at_least(0, &[chain(1)])), Some(FormError::Range(part("at_least"))));
-    assert_eq!(with(at_least(2, &[chain(1)])), Some(FormError::Range(part("at_least"))));
-    assert_eq!(with(approvals(2, &[1])), Some(FormError::Range(part("at_least"))));
-    assert_eq!(
-        with(group(&[kind::NOT], &[chain(1), chain(2)])),
-        Some(FormError::Range(part("not")))
-    );
-    assert_eq!(with(all(&[])), Some(FormError::Empty(part("conditions"))));
-    assert_eq!(with(before(0)), Some(FormError::Range(part("time"))));
+    assert_eq!(with(at_least(0, &[chain(1)])), Some(FormError::Range("at_least")));
+    assert_eq!(with(at_least(2, &[chain(1)])), Some(FormError::Range("at_least")));
+    assert_eq!(with(approvals(2, &[1])), Some(FormError::Range("at_least")));
+    assert_eq!(with(group(&[kind::NOT], &[chain(1), chain(2)])), Some(FormError::Range("not")));
+    assert_eq!(with(all(&[])), Some(FormError::Empty("conditions")));
+    assert_eq!(with(before(0)), Some(FormError::Range("time")));
     let twice = listed(kind::CHAIN, &[[1; 8], [1; 8]]);
-    assert_eq!(with(twice), Some(FormError::NotSorted(part("chains"))));
-    assert_eq!(with(std::vec![0xee]), Some(FormError::Kind(part("condition"), 0xee)));
+    assert_eq!(with(twice), Some(FormError::NotSorted("chains")));
+    assert_eq!(with(std::vec![0xee]), Some(FormError::Kind("condition", 0xee)));
     let deep = |depth| (0..depth).fold(chain(1), |inner, _| not(inner));
     assert_eq!(with(deep(MAX_DEPTH - 1)), None);
     assert_eq!(with(deep(MAX_DEPTH)), Some(FormError::TooDeep));
     let many = std::vec![chain(1); 255];
     assert_eq!(with(all(&many)), None);
-    assert_eq!(with(all(&[all(&many), chain(1)])), Some(FormError::TooMany(part("conditions"))));
+    assert_eq!(with(all(&[all(&many), chain(1)])), Some(FormError::TooMany("conditions")));
     let rule = rule("same", Kinds::PLAIN, &[], &chain(1));
     let doubled = policy(&[rule.clone(), rule]);
-    assert_eq!(Policy::parse(&doubled), Err(FormError::NotSorted(part("names of rules"))));
+    assert_eq!(Policy::parse(&doubled), Err(FormError::NotSorted("names of rules")));
     assert_eq!(Policy::parse(&[2, 1]), Err(FormError::Version(2)));
 }
 

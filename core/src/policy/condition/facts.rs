@@ -4,7 +4,7 @@ use crate::policy::amount::Amount;
 use crate::policy::ethereum::Address;
 use crate::policy::ethereum::abi::{self, Types};
 use crate::policy::fact::At;
-use crate::policy::form::{FormError, Reader, part};
+use crate::policy::form::{FormError, Reader};
 use crate::policy::matcher::{Comparison, Kind, Test, TextMatch};
 
 use super::{IndexPath, parameters};
@@ -34,7 +34,7 @@ impl At {
 pub(super) fn age(reader: &mut Reader<'_>) -> u32 {
     let age = reader.u32();
     if !(1..=MAX_AGE).contains(&age) {
-        reader.fail(FormError::Range(part("age")));
+        reader.fail(FormError::Range("age"));
     }
     age
 }
@@ -58,7 +58,7 @@ impl Account {
             1 => Self::Key,
             2 => Self::Recipient,
             other => {
-                reader.fail(FormError::Kind(part("account"), other));
+                reader.fail(FormError::Kind("account", other));
                 Self::Key
             }
         }
@@ -87,7 +87,7 @@ impl Word {
             2 => Self::Recipient,
             3 => Self::Value,
             other => {
-                reader.fail(FormError::Kind(part("word"), other));
+                reader.fail(FormError::Kind("word", other));
                 Self::Key
             }
         }
@@ -114,7 +114,7 @@ impl<'a> Words<'a> {
     fn read(reader: &mut Reader<'a>) -> Self {
         let count = reader.u8();
         if usize::from(count) > MAX_WORDS {
-            reader.fail(FormError::TooMany(part("words of a call")));
+            reader.fail(FormError::TooMany("words of a call"));
         }
         let start = reader.rest();
         for _ in 0..count {
@@ -152,7 +152,7 @@ impl<'a> Wanted<'a> {
             1 => Self::Key,
             2 => Self::Signer,
             other => {
-                reader.fail(FormError::Kind(part("expectation"), other));
+                reader.fail(FormError::Kind("expectation", other));
                 Self::Signer
             }
         }
@@ -221,11 +221,11 @@ impl<'a> Call<'a> {
             let data = self.data(&mut |word| Some(fill(word)));
             let arguments = data.as_ref().and_then(|data| data.get(4..)).unwrap_or_default();
             abi::check(arguments, self.parameters)
-                .map_err(|_| FormError::Range(part("a call's arguments")))?;
+                .map_err(|_| FormError::Range("a call's arguments"))?;
         }
         match Kind::at(&self.returns, &self.path.steps()) {
             Some(kind) if kind == self.wanted.kind() => Ok(()),
-            _ => Err(FormError::Range(part("the returned value"))),
+            _ => Err(FormError::Range("the returned value")),
         }
     }
 
@@ -265,7 +265,7 @@ pub enum JsonTest<'a> {
 pub(in crate::policy) fn flag(reader: &mut Reader<'_>) -> bool {
     let byte = reader.u8();
     if byte > 1 {
-        reader.fail(FormError::Kind(part("truth"), byte));
+        reader.fail(FormError::Kind("truth", byte));
     }
     byte == 1
 }
@@ -279,14 +279,14 @@ impl<'a> JsonTest<'a> {
                 let (decimals, size) = (reader.u8(), reader.amount());
                 let one_form = decimals == 0 || size.last_digit() != 0;
                 if decimals > MAX_DECIMALS || !one_form || negative && size == Amount::ZERO {
-                    reader.fail(FormError::Range(part("number")));
+                    reader.fail(FormError::Range("number"));
                 }
                 Self::Number { comparison, negative, size, decimals }
             }
             1 => Self::Text(TextMatch::read(reader)),
             2 => Self::Flag(flag(reader)),
             other => {
-                reader.fail(FormError::Kind(part("test of a document"), other));
+                reader.fail(FormError::Kind("test of a document", other));
                 Self::Flag(false)
             }
         }
@@ -313,7 +313,7 @@ impl<'a> Json<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Self {
         let url = reader.text("url");
         if !is_url(url) {
-            reader.fail(FormError::Range(part("url")));
+            reader.fail(FormError::Range("url"));
         }
         let pointer = pointer(reader);
         let time = if flag(reader) { Some(self::pointer(reader)) } else { None };
@@ -324,11 +324,11 @@ impl<'a> Json<'a> {
 /// The pointer to the whole document is empty.
 fn pointer<'a>(reader: &mut Reader<'a>) -> &'a str {
     let Ok(text) = core::str::from_utf8(reader.short()) else {
-        reader.fail(FormError::Text(part("pointer")));
+        reader.fail(FormError::Text("pointer"));
         return "";
     };
     if !is_pointer(text) {
-        reader.fail(FormError::Range(part("pointer")));
+        reader.fail(FormError::Range("pointer"));
     }
     text
 }

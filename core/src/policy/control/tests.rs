@@ -6,7 +6,7 @@ use ed25519_dalek::SigningKey;
 
 use super::*;
 use crate::policy::condition::kind;
-use crate::policy::form::{Writer, part};
+use crate::policy::form::Writer;
 use crate::policy::{FORM, Kinds, MAX_POLICY};
 
 const NOW: u64 = 1_800_000_000;
@@ -330,14 +330,14 @@ fn the_controllers_of_a_policy_are_checked() {
     assert_eq!(Policy::parse(&policy_of(1, 0, 0, 0, &[])).unwrap().controllers(), None);
     let many: Vec<u8> = (1..=17).collect();
     for (at_least, freeze, delay, of, error) in [
-        (3, 1, 0, &[1, 2][..], FormError::Range(part("controllers"))),
-        (2, 0, 0, &[1, 2], FormError::Range(part("controllers"))),
-        (2, 3, 0, &[1, 2, 3], FormError::Range(part("controllers"))),
-        (9, 1, 0, &many[..9], FormError::Range(part("controllers"))),
-        (1, 1, 0, &many, FormError::TooMany(part("controllers"))),
-        (1, 1, 0, &[], FormError::Empty(part("controllers"))),
-        (1, 1, 0, &[1, 1], FormError::NotSorted(part("controllers"))),
-        (1, 1, MAX_DELAY + 1, &[1], FormError::Range(part("delay"))),
+        (3, 1, 0, &[1, 2][..], FormError::Range("controllers")),
+        (2, 0, 0, &[1, 2], FormError::Range("controllers")),
+        (2, 3, 0, &[1, 2, 3], FormError::Range("controllers")),
+        (9, 1, 0, &many[..9], FormError::Range("controllers")),
+        (1, 1, 0, &many, FormError::TooMany("controllers")),
+        (1, 1, 0, &[], FormError::Empty("controllers")),
+        (1, 1, 0, &[1, 1], FormError::NotSorted("controllers")),
+        (1, 1, MAX_DELAY + 1, &[1], FormError::Range("delay")),
     ] {
         let bytes = policy_of(1, at_least, freeze, delay, of);
         assert_eq!(Policy::parse(&bytes), Err(error));

@@ -148,16 +148,16 @@ fn a_request_may_expire_after_its_delay_and_no_later_than_a_day_after_it() {
 #[test]
 fn delays_out_of_range_or_within_a_not_are_refused() {
     let with = |condition: Vec<u8>| Policy::parse(&single(&condition)).err();
-    assert_eq!(with(delay(0, &[])), Some(FormError::Range(part("delay"))));
+    assert_eq!(with(delay(0, &[])), Some(FormError::Range("delay")));
     assert_eq!(with(delay(1, &[])), None);
     assert_eq!(with(delay(MAX_DELAY, &[1])), None);
-    assert_eq!(with(delay(MAX_DELAY + 1, &[])), Some(FormError::Range(part("delay"))));
+    assert_eq!(with(delay(MAX_DELAY + 1, &[])), Some(FormError::Range("delay")));
     let many: Vec<u8> = (1..=MAX_VETOERS as u8).collect();
     assert_eq!(with(delay(1, &many)), None);
     let many: Vec<u8> = (1..=MAX_VETOERS as u8 + 1).collect();
-    assert_eq!(with(delay(1, &many)), Some(FormError::TooMany(part("vetoers"))));
-    assert_eq!(with(delay(1, &[2, 2])), Some(FormError::NotSorted(part("vetoers"))));
-    let misplaced = Some(FormError::Misplaced(part("a delay within a not")));
+    assert_eq!(with(delay(1, &many)), Some(FormError::TooMany("vetoers")));
+    assert_eq!(with(delay(1, &[2, 2])), Some(FormError::NotSorted("vetoers")));
+    let misplaced = Some(FormError::Misplaced("a delay within a not"));
     assert_eq!(with(not(delay(1, &[]))), misplaced);
     assert_eq!(with(not(not(delay(1, &[])))), misplaced);
     assert_eq!(with(any(&[to(TO), not(all(&[to(TO), delay(1, &[])]))])), misplaced);

@@ -88,7 +88,7 @@ fn only_what_asks_the_world_is_checked_elsewhere() {
     assert_eq!(with(elsewhere(price())), None);
     assert_eq!(with(elsewhere(any(&[price(), not(block_age(1))]))), None);
     assert_eq!(with(elsewhere(at_least(1, &[price(), all(&[block_age(1)])]))), None);
-    let own = Some(FormError::Misplaced(part("what asks the world nothing, within an elsewhere,")));
+    let own = Some(FormError::Misplaced("what asks the world nothing, within an elsewhere,"));
     assert_eq!(with(elsewhere(chain(1))), own);
     assert_eq!(with(elsewhere(before(9))), own);
     assert_eq!(with(elsewhere(approvals(1, &[3]))), own);
@@ -96,14 +96,14 @@ fn only_what_asks_the_world_is_checked_elsewhere() {
     assert_eq!(with(elsewhere(elsewhere(price()))), own);
     assert_eq!(with(elsewhere(all(&[price(), not(any(&[price(), to(TO)]))]))), own);
     let two = group(&[kind::ELSEWHERE], &[price(), price()]);
-    assert_eq!(with(two), Some(FormError::Range(part("elsewhere"))));
+    assert_eq!(with(two), Some(FormError::Range("elsewhere")));
     let none = group(&[kind::ELSEWHERE], &[]);
-    assert_eq!(with(none), Some(FormError::Empty(part("conditions"))));
+    assert_eq!(with(none), Some(FormError::Empty("conditions")));
     // What would hold because nobody looked, or because somebody refused.
-    let turned = Some(FormError::Misplaced(part("an elsewhere within a not")));
+    let turned = Some(FormError::Misplaced("an elsewhere within a not"));
     assert_eq!(with(not(elsewhere(price()))), turned);
     assert_eq!(with(not(any(&[chain(1), all(&[elsewhere(price())])]))), turned);
-    let turned = Some(FormError::Misplaced(part("a confirmation within a not")));
+    let turned = Some(FormError::Misplaced("a confirmation within a not"));
     assert_eq!(with(not(confirm())), turned);
     assert_eq!(with(any(&[to(TO), not(all(&[chain(1), confirm()]))])), turned);
     assert_eq!(with(all(&[not(chain(2)), confirm(), elsewhere(price())])), None);

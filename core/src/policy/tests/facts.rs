@@ -7,7 +7,7 @@ use std::vec::Vec;
 
 use super::super::condition::{MAX_AGE, MAX_WORDS};
 use super::super::fact::{Answer, Answers, JsonValue, Question};
-use super::super::form::{FormError, part};
+use super::super::form::FormError;
 use super::super::*;
 use super::*;
 
@@ -212,7 +212,7 @@ fn signatures_of_accounts_count_once_each_and_only_of_the_set() {
     assert_eq!(code(signatures(2, &of), &with_both), None);
     assert_eq!(code(signatures(1, &[[0xff; 20]]), &with_both), Some("signatures"));
     let bytes = policy(&[rule("rule", Kinds::PLAIN, &[], &signatures(4, &of))]);
-    assert_eq!(Policy::parse(&bytes), Err(FormError::Range(part("at_least"))));
+    assert_eq!(Policy::parse(&bytes), Err(FormError::Range("at_least")));
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn what_has_no_meaning_is_refused() {
         let bytes = policy(&[rule("rule", Kinds::PLAIN, &[], &condition)]);
         Policy::parse(&bytes).err()
     };
-    let range = |name| Some(FormError::Range(part(name)));
+    let range = |name| Some(FormError::Range(name));
     let one = at_least_test(1);
     let word = |bytes: [u8; 32]| [&[0][..], &bytes].concat();
     // Words that are no arguments of the function: too few, too many, outside the type, a placeholder
@@ -438,7 +438,7 @@ fn what_has_no_meaning_is_refused() {
     let many = [&zero[..]; MAX_WORDS + 1];
     assert_eq!(
         with(call("(uint256[17])", &many, "(uint256)", &one)),
-        Some(FormError::TooMany(part("words of a call")))
+        Some(FormError::TooMany("words of a call"))
     );
     assert_eq!(with(call("(uint256[16])", &many[1..], "(uint256)", &one)), None);
     for returns in ["()", "(bool)", "(uint256[])", "((uint256,bool))"] {
@@ -447,10 +447,7 @@ fn what_has_no_meaning_is_refused() {
     for wanted in [[1u8], [2]] {
         assert_eq!(with(call("()", &[], "(uint256)", &wanted)), range("the returned value"));
     }
-    assert_eq!(
-        with(call("()", &[], "(uint256)", &[3])),
-        Some(FormError::Kind(part("expectation"), 3))
-    );
+    assert_eq!(with(call("()", &[], "(uint256)", &[3])), Some(FormError::Kind("expectation", 3)));
     assert_eq!(with(block_age(0)), range("age"));
     assert_eq!(with(block_age(MAX_AGE)), None);
     assert_eq!(with(block_age(MAX_AGE + 1)), range("age"));
