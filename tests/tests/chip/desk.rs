@@ -35,7 +35,12 @@ pub(super) fn start_with(folder: &Path, seed: u64) -> Emulator {
 
 /// A group of four around a new chip, which has joined and is there.
 pub(super) fn group(seed: u64, folder: &Path, options: Options) -> Group {
-    let mut group = Group::new(seed, 4);
+    group_of(4, seed, folder, options)
+}
+
+/// The same of so many parties.
+pub(super) fn group_of(parties: u8, seed: u64, folder: &Path, options: Options) -> Group {
+    let mut group = Group::new(seed, parties);
     let mut chip = Emulator::start(folder, options);
     group.pair(&mut chip, PIN).unwrap();
     group.connect(chip, PIN).unwrap();

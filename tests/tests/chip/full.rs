@@ -15,7 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 use serde_json::json;
 
-use super::desk::{Group, PIN, cut_within, group, policy, turn};
+use super::desk::{Group, PIN, cut_within, group, group_of, policy, turn};
 
 const FULL: Options =
     Options { machine: Machine::CortexM4, full: true, noise: quorate_tests::chip::Source::Random };
@@ -76,9 +76,9 @@ fn a_full_image_signs_with_frost_and_uses_no_nonce_twice() {
     let _turn = turn();
     let mut rng = ChaCha20Rng::seed_from_u64(seed() ^ 3);
     let folder = tempfile::tempdir().unwrap();
-    let mut group = group(61, folder.path(), FULL);
+    let mut group = group_of(7, 61, folder.path(), FULL);
     let policy = policy(&group, 100);
-    let key = group.make_key(Suite::SchnorrEd25519, 4, 2, &policy).unwrap();
+    let key = group.make_key(Suite::SchnorrEd25519, 7, 2, &policy).unwrap();
     let request = group.request(&key, Payload::Digest([7; 32]));
     assert_eq!(group.sign(&request).unwrap().quorum.len(), 3, "the stateless mode, with three");
 
