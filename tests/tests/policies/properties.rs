@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorate_core::policy::fact::{Answer, Answers, JsonValue, NoAnswers};
-use quorate_core::policy::form::{FormError, part};
+use quorate_core::policy::form::FormError;
 use quorate_core::policy::{
     Amount, Confirmation, Denial, Facts, MAX_POLICY, Policy, Question, Trace,
 };
@@ -432,6 +432,6 @@ fn altered_policies_are_refused_or_total() {
     assert!(read > 1_000 && refused > 1_000, "{read} read, {refused} refused");
     assert_eq!(
         Policy::parse(&vec![1; MAX_POLICY + 1]),
-        Err(FormError::TooMany(part("bytes of a policy")))
+        Err(FormError::TooMany("bytes of a policy"))
     );
 }
