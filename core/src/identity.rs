@@ -3,9 +3,10 @@
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-use crate::curve::PointBytes;
+use crate::curve::{PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::{Digest, Transcript};
 use crate::party::PartyId;
+use crate::schnorr;
 use crate::wire::{Bytes64, Read, Reader, Write, Writer};
 
 /// The public half of an identity key or of a session key.
@@ -16,6 +17,8 @@ pub enum Identity {
     /// P-256: the compressed point (SEC 1, 2.3.3). Signatures are ECDSA with SHA-256, r‖s, s in its
     /// lower half. Verified with the feature `p256-identity` only: without it none is valid.
     P256(PointBytes),
+    /// secp256k1 with the signatures of BIP-340: the x coordinate. A device's, which signs with one curve.
+    Secp256k1([u8; 32]),
 }
 
 impl Write for Identity {
@@ -29,15 +32,20 @@ impl Write for Identity {
                 to.variant(1);
                 bytes.write(to);
             }
+            Self::Secp256k1(bytes) => {
+                to.variant(2);
+                bytes.write(to);
+            }
         }
     }
 }
 
 impl Read<'_> for Identity {
     fn read(from: &mut Reader<'_>) -> Self {
-        match from.variant(2) {
+        match from.variant(3) {
             0 => Self::Ed25519(from.field()),
-            _ => Self::P256(from.field()),
+            1 => Self::P256(from.field()),
+            _ => Self::Secp256k1(from.field()),
         }
     }
 }
@@ -54,16 +62,28 @@ impl Identity {
         match self {
             Self::Ed25519(bytes) => verify_ed25519(bytes, message, signature),
             Self::P256(bytes) => verify_p256(&bytes.0, message, signature),
+            Self::Secp256k1(x) => schnorr::verify::<SchnorrSecp256k1>(x, message, signature),
         }
     }
 
-    /// The compressed point: 32 bytes of Ed25519, 33 of P-256.
+    /// The compressed point: 32 bytes of Ed25519, 33 of P-256; of secp256k1, the 32 bytes of x.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Ed25519(bytes) => bytes,
+            Self::Ed25519(bytes) | Self::Secp256k1(bytes) => bytes,
             Self::P256(bytes) => &bytes.0,
         }
+    }
+
+    /// Hashes the key behind its kind, whose code is that of the wire: no key of one kind is one of another.
+    #[must_use]
+    pub fn bind(&self, to: Transcript) -> Transcript {
+        let kind = match self {
+            Self::Ed25519(_) => 0,
+            Self::P256(_) => 1,
+            Self::Secp256k1(_) => 2,
+        };
+        to.bytes(&[kind]).bytes(self.as_bytes())
     }
 
     /// Whether the bytes are a point that a signature could be checked with.
@@ -72,6 +92,7 @@ impl Identity {
         match self {
             Self::Ed25519(bytes) => VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak()),
             Self::P256(bytes) => p256::PublicKey::from_sec1_bytes(&bytes.0).is_ok(),
+            Self::Secp256k1(x) => SchnorrSecp256k1::named(x).is_some(),
         }
     }
 }
@@ -138,6 +159,7 @@ impl core::fmt::Debug for Identity {
         f.write_str(match self {
             Self::Ed25519(_) => "ed25519:",
             Self::P256(_) => "p256:",
+            Self::Secp256k1(_) => "secp256k1:",
         })?;
         self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -153,13 +175,8 @@ pub fn session_key_digest(
     key: &Identity,
     session: &Digest,
 ) -> Digest {
-    Transcript::new("session-key")
-        .bytes(network)
-        .party(party)
-        .bytes(boot)
-        .bytes(key.as_bytes())
-        .bytes(session)
-        .finish()
+    let start = Transcript::new("session-key").bytes(network).party(party).bytes(boot);
+    key.bind(start).bytes(session).finish()
 }
 
 /// A party's session key of this boot, certified by its identity key for one session.
