@@ -34,8 +34,7 @@ impl SessionKey {
     #[must_use]
     #[inline(never)]
     pub fn new(secret: &SecretBytes) -> Self {
-        let (secret, name) =
-            named(SecretScalar::new(Curve::scalar_from_digest(secret.expose())));
+        let (secret, name) = named(SecretScalar::new(Curve::scalar_from_digest(secret.expose())));
         Self { secret, name }
     }
 

@@ -14,6 +14,12 @@ use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire::Bytes64;
 
+// As the boards have it.
+#[allow(unsafe_code, reason = "a program for a chip brings its own `memcpy`")]
+mod copies {
+    core::arch::global_asm!(include_str!("../../../firmware/boards/memory.s"), options(raw));
+}
+
 /// Chips serve groups of up to seven, with T = 3.
 pub(crate) const HOLDERS: usize = 7;
 /// C(6, 2).
