@@ -202,6 +202,10 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn endomorphism(point: &Self::Point) -> Self::Point {
         *point
     }
+    /// s·P, of public data: variable time where that is faster.
+    fn mul_public(point: &Self::Point, scalar: &Self::Scalar) -> Self::Point {
+        Self::mul(point, scalar)
+    }
     /// a·G + b·P, of public data: variable time where that is faster.
     fn combination(a: &Self::Scalar, point: &Self::Point, b: &Self::Scalar) -> Self::Point {
         Self::mul_base(a) + Self::mul(point, b)

@@ -1,7 +1,10 @@
 //! Identity keys: who a party is, for as long as its operator keeps the key.
 
-use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
+use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::scalar::Scalar;
+use ed25519_dalek::VerifyingKey;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha512};
 
 use crate::curve::{PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::{Digest, Transcript};
@@ -97,14 +100,35 @@ impl Identity {
     }
 }
 
+/// As `ed25519-dalek` verifies. Its steps are functions of their own, so that no chip's stack holds what two of
+/// them need.
 #[inline(never)]
 fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> bool {
-    let signature = Signature::from_bytes(&signature.0);
-    VerifyingKey::from_bytes(key).is_ok_and(|key| {
-        !key.is_weak()
-            && key.verify(message, &signature).is_ok()
-            && !has_small_order(signature.r_bytes())
-    })
+    let Some((r, s)) = signature.0.split_first_chunk::<32>() else { return false };
+    let s = s.first_chunk().and_then(|s| Scalar::from_canonical_bytes(*s).into());
+    let (Some(s), Some(minus_key)) = (s, minus_point(key)) else { return false };
+    let computed = nonce_of(&challenge(r, key, message), &minus_key, &s);
+    computed == *r && !has_small_order(r)
+}
+
+/// −A, unless its order is small.
+#[inline(never)]
+fn minus_point(key: &[u8; 32]) -> Option<EdwardsPoint> {
+    let point = CompressedEdwardsY(*key).decompress()?;
+    (!point.is_small_order()).then(|| -point)
+}
+
+/// H(R, A, M).
+#[inline(never)]
+fn challenge(r: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
+    let hash = Sha512::new().chain_update(r).chain_update(key).chain_update(message);
+    Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
+}
+
+/// s·B − c·A, encoded.
+#[inline(never)]
+fn nonce_of(challenge: &Scalar, minus_key: &EdwardsPoint, s: &Scalar) -> [u8; 32] {
+    EdwardsPoint::vartime_double_scalar_mul_basepoint(challenge, minus_key, s).compress().to_bytes()
 }
 
 #[cfg(feature = "p256-identity")]
@@ -208,10 +232,7 @@ impl SessionKeyCertificate {
 mod tests {
     use super::*;
     use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
-    use curve25519_dalek::edwards::EdwardsPoint;
-    use curve25519_dalek::scalar::Scalar;
-    use ed25519_dalek::{Signer as _, SigningKey};
-    use sha2::{Digest as _, Sha512};
+    use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _};
 
     fn strict(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
         VerifyingKey::from_bytes(key)

@@ -264,7 +264,7 @@ pub fn value_at<G: Group>(basis: &[Entry<G>], at: u16) -> (G::Point, i128) {
     let scaled = terms.map(|(point, weight)| match common {
         Some(common) => G::mul_small(&point, weight.scaled(common)),
         // Far-apart identifiers in a large group: no short common factor, so full scalars.
-        None => G::mul(&point, &weight.scalar::<G>()),
+        None => G::mul_public(&point, &weight.scalar::<G>()),
     });
     (scaled.reduce(|sum, term| sum + term).unwrap_or_default(), common.unwrap_or(1))
 }

@@ -75,6 +75,10 @@ impl Group for SchnorrSecp256k1 {
         Secp256k1::points_to_bytes(points, out);
     }
 
+    fn mul_public(point: &Point, scalar: &Scalar) -> Point {
+        Secp256k1::mul_public(point, scalar)
+    }
+
     fn combination(a: &Scalar, point: &Point, b: &Scalar) -> Point {
         Secp256k1::combination(a, point, b)
     }

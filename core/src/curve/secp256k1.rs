@@ -5,7 +5,7 @@ mod comb;
 use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use k256::ecdsa::{Signature, VerifyingKey};
 use k256::elliptic_curve::bigint::{Encoding as _, U512};
-use k256::elliptic_curve::ops::{LinearCombination as _, MulByGenerator as _, Reduce};
+use k256::elliptic_curve::ops::{MulByGenerator as _, Reduce};
 use k256::elliptic_curve::scalar::IsHigh as _;
 use k256::elliptic_curve::sec1::{FromEncodedPoint as _, ToEncodedPoint as _};
 use k256::elliptic_curve::{BatchNormalize, Field, PrimeField as _};
@@ -74,6 +74,12 @@ fn mul_base(scalar: &Scalar) -> ProjectivePoint {
     }
 }
 
+/// Of no more than two terms.
+#[inline(never)]
+fn sum_of_two(terms: &[(Scalar, ProjectivePoint)]) -> ProjectivePoint {
+    sum_of_products::<Secp256k1, 2>(terms.iter().copied()).unwrap_or_default()
+}
+
 impl Group for Secp256k1 {
     const SUITE: Suite = Suite::EcdsaSecp256k1;
     fn makes(suite: Suite) -> bool {
@@ -93,11 +99,12 @@ impl Group for Secp256k1 {
     }
 
     fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
-        let terms = [(*a, Self::generator()), (*b, *point)];
-        // The library's takes less stack, and is constant-time.
-        let sum = if cfg!(feature = "std") { sum_of_products::<Self, 2>(terms) } else { None };
-        let constant_time = || ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b);
-        sum.unwrap_or_else(constant_time)
+        // The library's would be constant-time, and takes five times the stack.
+        sum_of_two(&[(*a, Self::generator()), (*b, *point)])
+    }
+
+    fn mul_public(point: &ProjectivePoint, scalar: &Scalar) -> ProjectivePoint {
+        sum_of_two(&[(*scalar, *point)])
     }
 
     fn points_to_bytes(points: &[ProjectivePoint], out: &mut [Option<PointBytes>]) {

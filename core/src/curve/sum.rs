@@ -1,5 +1,7 @@
 //! Σ a·P over public data, with shared doublings (Straus) and signed digits: variable time.
 
+use core::ops::Range;
+
 use heapless::Vec;
 
 use super::Group;
@@ -12,18 +14,20 @@ const LARGEST: i8 = (1 << (WIDTH - 1)) - 1;
 const HALF: usize = 130;
 /// Of two halves, or of one whole factor.
 const PLACES: usize = 2 * HALF;
+/// Digits that a byte has room for: on a chip two.
+const IN_BYTE: usize = if cfg!(feature = "std") { 1 } else { 2 };
 
 /// P, 3P, 5P and so on.
 type Multiples<P> = [P; 1 << (WIDTH - 2)];
 
-struct Term<P> {
+struct Term<G: Group> {
     /// Of the factor; or of its two halves, if it has them, one behind the other.
-    digits: [i8; PLACES],
+    digits: [u8; PLACES / IN_BYTE],
     halved: bool,
-    multiples: Multiples<P>,
+    multiples: Multiples<G::Point>,
 }
 
-impl<P: Copy> Term<P> {
+impl<G: Group> Term<G> {
     /// How many digits are to be gone through.
     fn places(&self) -> usize {
         if self.halved { HALF } else { PLACES }
@@ -31,18 +35,73 @@ impl<P: Copy> Term<P> {
 
     /// The digits of one place, the second that of the other half.
     fn at(&self, place: usize) -> [i8; 2] {
-        let at = |place| self.digits.get(place).copied().unwrap_or_default();
+        let at = |place| digit::<IN_BYTE>(&self.digits, place);
         if self.halved { [at(place), at(HALF + place)] } else { [at(place), 0] }
     }
 
-    fn multiple(&self, digit: i8) -> Option<P> {
+    fn multiple(&self, digit: i8) -> Option<G::Point> {
         self.multiples.get(usize::from(digit.unsigned_abs() / 2)).copied()
+    }
+
+    #[inline(never)]
+    fn fill(&mut self, factor: &G::Scalar, point: &G::Point) {
+        let double = G::double(point);
+        let mut next = *point;
+        for multiple in &mut self.multiples {
+            *multiple = next;
+            next = next + double;
+        }
+        let bytes = G::scalar_to_bytes(factor);
+        // One of at most 128 bits is short enough as it is.
+        if bytes.iter().take(16).all(|byte| *byte == 0) {
+            self.halved = true;
+            self.put_digits(&bytes, false, 0..HALF);
+        } else if let Some([a, b]) = G::split(factor) {
+            self.halved = true;
+            self.put_half(&a, 0..HALF);
+            self.put_half(&b, HALF..PLACES);
+        } else {
+            self.put_digits(&bytes, false, 0..PLACES);
+        }
+    }
+
+    /// A half is short, or its negative is.
+    fn put_half(&mut self, factor: &G::Scalar, places: Range<usize>) {
+        let bytes = G::scalar_to_bytes(factor);
+        if bytes.first() == Some(&0) {
+            return self.put_digits(&bytes, false, places);
+        }
+        self.put_digits(&G::scalar_to_bytes(&-*factor), true, places);
+    }
+
+    #[inline(never)]
+    fn put_digits(&mut self, bytes: &[u8; 32], negative: bool, places: Range<usize>) {
+        digits(bytes, places.len(), |place, digit| {
+            let digit = if negative { -digit } else { digit };
+            put_digit::<IN_BYTE>(&mut self.digits, places.start + place, digit);
+        });
+    }
+}
+
+/// One of the digits, of which so many are in a byte, the first lowest.
+fn digit<const IN_BYTE: usize>(digits: &[u8], place: usize) -> i8 {
+    let (bits, at) = (8 / IN_BYTE, place % IN_BYTE);
+    let byte = digits.get(place / IN_BYTE).copied().unwrap_or_default();
+    // Its highest bit is its sign.
+    ((byte << (8 - bits * (at + 1))) as i8) >> (8 - bits)
+}
+
+/// It was 0.
+fn put_digit<const IN_BYTE: usize>(digits: &mut [u8], place: usize, digit: i8) {
+    let bits = 8 / IN_BYTE;
+    if let Some(byte) = digits.get_mut(place / IN_BYTE) {
+        *byte |= ((digit << (8 - bits)) as u8) >> (8 - bits * (place % IN_BYTE + 1));
     }
 }
 
 /// Σ a·P while it grows, in variable time: **for public data alone**. M bounds the terms; each takes some
-/// points and 260 bytes.
-pub(crate) struct Sum<G: Group, const M: usize>(Vec<Term<G::Point>, M>);
+/// points and the digits.
+pub(crate) struct Sum<G: Group, const M: usize>(Vec<Term<G>, M>);
 
 impl<G: Group, const M: usize> Sum<G, M> {
     pub(crate) fn new() -> Self {
@@ -51,63 +110,48 @@ impl<G: Group, const M: usize> Sum<G, M> {
 
     /// A term is large for a chip's stack: it passes through here alone, and is made where it stays.
     #[inline(never)]
-    fn begin(&mut self) -> Option<&mut Term<G::Point>> {
+    fn begin(&mut self) -> Option<&mut Term<G>> {
         let multiples = [G::Point::default(); 1 << (WIDTH - 2)];
-        self.0.push(Term { digits: [0; PLACES], halved: false, multiples }).ok()?;
+        let digits = [0; PLACES / IN_BYTE];
+        self.0.push(Term { digits, halved: false, multiples }).ok()?;
         self.0.last_mut()
     }
 
     /// One more term; `None` if there are too many.
-    #[inline(never)]
     pub(crate) fn add(&mut self, factor: &G::Scalar, point: &G::Point) -> Option<()> {
-        let term = self.begin()?;
-        let double = G::double(point);
-        let mut next = *point;
-        for multiple in &mut term.multiples {
-            *multiple = next;
-            next = next + double;
-        }
-        let bytes = G::scalar_to_bytes(factor);
-        // One of at most 128 bits is short enough as it is.
-        if bytes.iter().take(16).all(|byte| *byte == 0) {
-            term.halved = true;
-            digits(&bytes, &mut term.digits);
-        } else if let Some([a, b]) = G::split(factor) {
-            term.halved = true;
-            let (of_a, of_b) = term.digits.split_at_mut(HALF);
-            half::<G>(&a, of_a);
-            half::<G>(&b, of_b);
-        } else {
-            digits(&bytes, &mut term.digits);
-        }
+        self.begin()?.fill(factor, point);
         Some(())
     }
 
     /// The sum of all terms.
-    #[inline(never)]
     pub(crate) fn value(&self) -> Option<G::Point> {
-        let highest = self.0.iter().map(Term::places).max().unwrap_or_default();
-        let mut sum = G::Point::default();
-        // Before the first digit the sum is the identity: it need not be doubled.
-        let mut begun = false;
-        for place in (0..highest).rev() {
-            if begun {
-                sum = G::double(&sum);
-            }
-            for term in self.0.iter().filter(|term| place < term.places()) {
-                for (digit, other) in term.at(place).into_iter().zip([false, true]) {
-                    if digit == 0 {
-                        continue;
-                    }
-                    let multiple = term.multiple(digit)?;
-                    let multiple = if other { G::endomorphism(&multiple) } else { multiple };
-                    sum = sum + if digit > 0 { multiple } else { -multiple };
-                    begun = true;
+        value(&self.0)
+    }
+}
+
+#[inline(never)]
+fn value<G: Group>(terms: &[Term<G>]) -> Option<G::Point> {
+    let highest = terms.iter().map(Term::places).max().unwrap_or_default();
+    let mut sum = G::Point::default();
+    // Before the first digit the sum is the identity: it need not be doubled.
+    let mut begun = false;
+    for place in (0..highest).rev() {
+        if begun {
+            sum = G::double(&sum);
+        }
+        for term in terms.iter().filter(|term| place < term.places()) {
+            for (digit, other) in term.at(place).into_iter().zip([false, true]) {
+                if digit == 0 {
+                    continue;
                 }
+                let multiple = term.multiple(digit)?;
+                let multiple = if other { G::endomorphism(&multiple) } else { multiple };
+                sum = sum + if digit > 0 { multiple } else { -multiple };
+                begun = true;
             }
         }
-        Some(sum)
     }
+    Some(sum)
 }
 
 /// Σ a·P over `terms`, likewise; `None` if there are more than M.
@@ -121,19 +165,9 @@ pub(crate) fn sum_of_products<G: Group, const M: usize>(
     sum.value()
 }
 
-/// A half is short, or its negative is.
-fn half<G: Group>(factor: &G::Scalar, out: &mut [i8]) {
-    let bytes = G::scalar_to_bytes(factor);
-    if bytes.first() == Some(&0) {
-        return digits(&bytes, out);
-    }
-    digits(&G::scalar_to_bytes(&-*factor), out);
-    out.iter_mut().for_each(|digit| *digit = -*digit);
-}
-
 /// The number in 32 big-endian bytes is Σ digit·2^place; every digit is 0, or odd and at most
-/// [`LARGEST`] in magnitude. `out` is zero, and long enough.
-fn digits(bytes: &[u8; 32], out: &mut [i8]) {
+/// [`LARGEST`] in magnitude. Those that are not 0 go to `put`; there are enough `places`.
+fn digits(bytes: &[u8; 32], places: usize, mut put: impl FnMut(usize, i8)) {
     let mut low_first = [0; 35];
     low_first.iter_mut().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
     // So many bits from `place` on; there are none behind the last.
@@ -142,14 +176,14 @@ fn digits(bytes: &[u8; 32], out: &mut [i8]) {
         (pair.copied().map_or(0, u16::from_le_bytes) >> (place % 8)) as i8 & ((1 << WIDTH) - 1)
     };
     let (mut place, mut carry) = (0, 0);
-    while let Some(digit) = out.get_mut(place) {
+    while place < places {
         let word = bits(place) + carry;
         if word & 1 == 0 {
             place += 1;
             continue;
         }
         carry = i8::from(word > LARGEST);
-        *digit = word - (carry << WIDTH);
+        put(place, word - (carry << WIDTH));
         place += WIDTH;
     }
 }
@@ -170,7 +204,7 @@ mod tests {
         }));
         for bytes in numbers {
             let mut digits = [0; PLACES];
-            super::digits(&bytes, &mut digits);
+            super::digits(&bytes, PLACES, |place, digit| digits[place] = digit);
             assert!(digits.iter().all(|d| *d == 0 || (d & 1 == 1 && d.abs() <= LARGEST)));
             // Adding up from below, byte by byte, with a carry that is never lost.
             let mut carry = 0i64;
@@ -182,6 +216,26 @@ mod tests {
             assert_eq!(carry + i64::from(digits[256]), 0);
             assert_eq!(digits[257..], [0; PLACES - 257]);
         }
+    }
+
+    #[test]
+    fn digits_are_found_as_they_were_put() {
+        fn packed<const IN_BYTE: usize>(largest: i8) {
+            let mut bytes = [0; PLACES];
+            let expected = |place: usize| {
+                let digit = (place as i8).wrapping_mul(37) % (largest + 1);
+                if digit & 1 == 0 { 0 } else { digit }
+            };
+            for place in (0..PLACES).filter(|place| expected(*place) != 0) {
+                put_digit::<IN_BYTE>(&mut bytes, place, expected(place));
+            }
+            assert!((0..PLACES).all(|place| digit::<IN_BYTE>(&bytes, place) == expected(place)));
+            assert!(bytes[PLACES.div_ceil(IN_BYTE)..].iter().all(|byte| *byte == 0));
+            let both = [largest, -largest];
+            assert!(both.iter().all(|digit| (0..PLACES).any(|place| expected(place) == *digit)));
+        }
+        packed::<1>(15);
+        packed::<2>(7);
     }
 
     fn every_sum<G: Group>() {

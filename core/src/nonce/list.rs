@@ -134,7 +134,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
             1 => sum,
             _ => {
                 let inverse = G::invert(&G::scalar_from_integer(common));
-                G::mul(&sum, &inverse.ok_or(Abort::Degenerate)?)
+                G::mul_public(&sum, &inverse.ok_or(Abort::Degenerate)?)
             }
         };
         Ok(G::clear_cofactor(&value))

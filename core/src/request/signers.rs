@@ -3,12 +3,13 @@
 //! Whoever holds an account signs a fixed text that names the request (EIP-191), so that a person sees
 //! what it is, and another key's policy can tell it by a pattern.
 
-use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
-
 use super::{ApproveError, RequestError, SignedRequest};
+use crate::curve::{EcdsaGroup as _, Group, PointBytes, Secp256k1 as C};
 use crate::hash::Digest;
 use crate::policy::ethereum::{self, Address, message};
 use crate::wire;
+
+type Scalar = <C as Group>::Scalar;
 
 /// A request carries so many signatures of accounts.
 pub const MAX_SIGNATURES: usize = 4;
@@ -40,16 +41,20 @@ fn recovered(digest: &Digest, signature: &[u8; SIGNATURE]) -> Option<Address> {
         28 => true,
         _ => return None,
     };
-    let signature = Signature::from_slice(numbers).ok()?;
+    let (r, s) = numbers.split_first_chunk()?;
+    let (r_scalar, s) = (C::scalar_from_bytes(r)?, C::scalar_from_bytes(s.first_chunk()?)?);
     // The other s would be a second signature of the same.
-    if signature.normalize_s().is_some() {
+    if s == Scalar::default() || C::is_high(&s) {
         return None;
     }
-    let id = RecoveryId::new(odd, false);
-    let key = VerifyingKey::recover_from_prehash(digest, &signature, id).ok()?;
-    let point = key.to_encoded_point(false);
-    let coordinates = point.as_bytes().split_first()?.1.try_into().ok()?;
-    Some(ethereum::address(coordinates))
+    let mut nonce = PointBytes([if odd { 3 } else { 2 }; 33]);
+    nonce.0.iter_mut().skip(1).zip(r).for_each(|(to, from)| *to = *from);
+    let (nonce, inverse) = (C::point_from_bytes(&nonce)?, C::invert(&r_scalar)?);
+    // (s·R − h·G)/r, as SEC 1, 4.1.6, for an R whose x is below the order.
+    let h = C::scalar_from_digest(digest);
+    let point = C::combination(&-(h * inverse), &nonce, &(s * inverse));
+    let coordinates = C::coordinates(&point)?.0;
+    Some(ethereum::address(&coordinates))
 }
 
 fn entries(signatures: &[u8]) -> impl Iterator<Item = (Address, &[u8; SIGNATURE])> {
@@ -128,6 +133,7 @@ mod tests {
         ClientKey, Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest,
     };
     use ed25519_dalek::SigningKey;
+    use k256::ecdsa::Signature;
     use std::vec::Vec;
 
     fn request() -> Vec<u8> {

@@ -41,6 +41,7 @@ impl From<Result<(), Refused>> for Outcome {
 }
 
 impl<P: Platform> Device<'_, P> {
+    #[inline(never)]
     pub(super) fn read(&mut self) {
         for _ in 0..PIECES {
             if !matches!(self.engine.link.read_ready(), Ok(true)) {
@@ -68,16 +69,32 @@ impl<P: Platform> Device<'_, P> {
 }
 
 impl<P: Platform> Engine<'_, P> {
-    /// The content of a frame is at the start of `buffer`, which is free for use once it was read.
+    /// The content of a frame is at the start of `buffer`, which is free for use once it was read. All that
+    /// other parties say is handled above this frame: it holds nothing of what was read.
     #[inline(never)]
     fn handle_frame(&mut self, buffer: &mut [u8], length: usize) {
         let content = buffer.get(..length).unwrap_or_default();
-        let fault = Refused::Frame(FrameFault::Malformed);
-        if length > MAX_FRAME {
-            return self.answer(0, Answer::Refused(Refused::Frame(FrameFault::TooLong)));
+        // What is sealed is opened in place, where it lies: at the end of the frame.
+        if let Some((id, from, start)) = self.take_request(content) {
+            match self.relay(from, buffer, start..length) {
+                Ok(()) => self.answer(id, Answer::Done),
+                Err(refused) => self.answer(id, Answer::Refused(refused)),
+            }
+        }
+    }
+
+    /// Answers the host's own requests. Of another party's frame it gives the id, the party, and where the
+    /// frame begins.
+    #[inline(never)]
+    fn take_request(&mut self, content: &[u8]) -> Option<(u32, PartyId, usize)> {
+        let fault = |fault| Answer::Refused(Refused::Frame(fault));
+        if content.len() > MAX_FRAME {
+            self.answer(0, fault(FrameFault::TooLong));
+            return None;
         }
         let Ok(ToDevice { id, request }) = frame::read::<ToDevice<'_>>(content) else {
-            return self.answer(0, Answer::Refused(fault));
+            self.answer(0, fault(FrameFault::Malformed));
+            return None;
         };
         let outcome = match (&request, self.greeted) {
             (Request::Hello { min, max, entropy }, _) => self.hello(id, (*min, *max), entropy),
@@ -86,10 +103,8 @@ impl<P: Platform> Engine<'_, P> {
             _ => {
                 self.greeted = Some(id);
                 match request {
-                    // What is sealed is opened in place, where it lies: at the end of the frame.
                     Request::Relay { from, bytes } => {
-                        let start = length.saturating_sub(bytes.len());
-                        self.relay(from, buffer, start..length).into()
+                        return Some((id, from, content.len().saturating_sub(bytes.len())));
                     }
                     request => self.request(id, request),
                 }
@@ -102,6 +117,7 @@ impl<P: Platform> Engine<'_, P> {
             Outcome::Status(status) => self.answer(id, Answer::Status(status)),
             Outcome::Later => {}
         }
+        None
     }
 
     #[inline(never)]
@@ -148,6 +164,7 @@ impl<P: Platform> Engine<'_, P> {
     }
 
     /// Sends an answer; a host that is gone does not hear it.
+    #[inline(never)]
     pub(crate) fn answer(&mut self, id: u32, answer: Answer<'_>) {
         put(&mut self.link, id, answer);
     }

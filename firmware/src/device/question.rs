@@ -94,6 +94,7 @@ impl<P: Platform> Engine<'_, P> {
         self.answer(id, done.map_or_else(Answer::Refused, |()| Answer::Done));
     }
 
+    #[inline(never)]
     pub(super) fn tick(&mut self) {
         self.watch_person();
         let now = self.known.millis();

@@ -53,8 +53,19 @@ impl quorate_firmware::platform::Platform for Board {
 }
 
 /// Runs the firmware.
-#[expect(clippy::panic, reason = "a board that cannot start says so, and starts again")]
 pub fn run(map: &Map) -> ! {
+    let mut device = start(map);
+    loop {
+        device.note_stack(image::stack_used());
+        device.poll();
+        clock::sleep();
+    }
+}
+
+/// A function of its own: what only the start needs would lie below all else for ever.
+#[inline(never)]
+#[expect(clippy::panic, reason = "a board that cannot start says so, and starts again")]
+fn start(map: &Map) -> Device<'static, Board> {
     let uart = |number: usize| map.uarts + 0x1000 * number;
     #[cfg(feature = "full")]
     heap::start();
@@ -73,13 +84,9 @@ pub fn run(map: &Map) -> ! {
     link.set_wakes(true);
     let parts = Parts { link, flash, noise, person, clock, firmware: image::digest() };
     let Some(room) = room() else { panic!("a board has one device") };
-    let Ok(mut device) = Device::<Board>::new(parts, room) else {
-        panic!("the flash does not work")
-    };
-    loop {
-        device.note_stack(image::stack_used());
-        device.poll();
-        clock::sleep();
+    match Device::new(parts, room) {
+        Ok(device) => device,
+        Err(_) => panic!("the flash does not work"),
     }
 }
 

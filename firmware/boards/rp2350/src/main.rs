@@ -46,9 +46,21 @@ impl Clock for Since {
     }
 }
 
-#[allow(clippy::panic, reason = "a board that cannot start starts again")]
 #[cortex_m_rt::entry]
 fn main() -> ! {
+    let mut device = start();
+    loop {
+        device.poll();
+        device.note_stack(image::stack_used());
+        // Until USB has something, or a tick.
+        cortex_m::asm::wfe();
+    }
+}
+
+/// A function of its own: what only the start needs would lie below all else for ever.
+#[inline(never)]
+#[allow(clippy::panic, reason = "a board that cannot start starts again")]
+fn start() -> Device<'static, Board> {
     let chip = embassy_rp::init(embassy_rp::config::Config::default());
     let link = link::Usb::start(chip.USB);
     let flash = flash::Store::new(chip.FLASH);
@@ -61,14 +73,9 @@ fn main() -> ! {
     person.show("Quorate");
     let parts = Parts { link, flash, noise, person, clock: Since, firmware: image::digest() };
     let Some(room) = room() else { panic!("a board has one device") };
-    let Ok(mut device) = Device::<Board>::new(parts, room) else {
-        panic!("the flash does not work")
-    };
-    loop {
-        device.poll();
-        device.note_stack(image::stack_used());
-        // Until USB has something, or a tick.
-        cortex_m::asm::wfe();
+    match Device::new(parts, room) {
+        Ok(device) => device,
+        Err(_) => panic!("the flash does not work"),
     }
 }
 
