@@ -1,6 +1,7 @@
 //! Identity keys: who a party is, for as long as its operator keeps the key.
 
-use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
+pub(crate) mod ed25519;
+
 use serde::{Deserialize, Serialize};
 
 use crate::curve::PointBytes;
@@ -52,7 +53,10 @@ impl Identity {
     #[inline(never)]
     pub fn verify(&self, message: &[u8], signature: &Bytes64) -> bool {
         match self {
-            Self::Ed25519(bytes) => verify_ed25519(bytes, message, signature),
+            Self::Ed25519(bytes) => {
+                ed25519::verify(bytes, message, signature)
+                    && signature.0.first_chunk().is_some_and(|nonce| !has_small_order(nonce))
+            }
             Self::P256(bytes) => verify_p256(&bytes.0, message, signature),
         }
     }
@@ -70,20 +74,10 @@ impl Identity {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         match self {
-            Self::Ed25519(bytes) => VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak()),
+            Self::Ed25519(bytes) => ed25519::point(bytes).is_some(),
             Self::P256(bytes) => p256::PublicKey::from_sec1_bytes(&bytes.0).is_ok(),
         }
     }
-}
-
-#[inline(never)]
-fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> bool {
-    let signature = Signature::from_bytes(&signature.0);
-    VerifyingKey::from_bytes(key).is_ok_and(|key| {
-        !key.is_weak()
-            && key.verify(message, &signature).is_ok()
-            && !has_small_order(signature.r_bytes())
-    })
 }
 
 #[cfg(feature = "p256-identity")]
@@ -193,7 +187,7 @@ mod tests {
     use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
     use curve25519_dalek::edwards::EdwardsPoint;
     use curve25519_dalek::scalar::Scalar;
-    use ed25519_dalek::{Signer as _, SigningKey};
+    use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
     use sha2::{Digest as _, Sha512};
 
     fn strict(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {

@@ -1,22 +1,21 @@
 //! A session key in memory, for parties that need nothing else.
 
-use ed25519_dalek::{Signer as _, SigningKey};
-
 use super::{Peer, SessionSigner};
 use crate::hash::Digest;
 use crate::identity::Identity;
+use crate::identity::ed25519::KeyPair;
 use crate::party::PartyId;
 use crate::secret::SecretBytes;
 use crate::wire::Bytes64;
 
 /// An Ed25519 session key, made anew at every boot and never stored. It wipes itself.
-pub struct SessionKey(SigningKey);
+pub struct SessionKey(KeyPair);
 
 impl SessionKey {
     /// The key of 32 random bytes.
     #[must_use]
     pub fn new(secret: &SecretBytes) -> Self {
-        Self(SigningKey::from_bytes(secret.expose()))
+        Self(KeyPair::of(secret))
     }
 
     /// `party` as the others see it, if this is its key.
@@ -28,13 +27,13 @@ impl SessionKey {
     /// Its public half.
     #[must_use]
     pub fn identity(&self) -> Identity {
-        Identity::Ed25519(self.0.verifying_key().to_bytes())
+        Identity::Ed25519(*self.0.public())
     }
 }
 
 impl SessionSigner for SessionKey {
     fn sign(&self, digest: &Digest) -> Bytes64 {
-        Bytes64(self.0.sign(digest).to_bytes())
+        self.0.sign(digest)
     }
 }
 
