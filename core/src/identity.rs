@@ -1,10 +1,8 @@
 //! Identity keys: who a party is, for as long as its operator keeps the key.
 
-use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
-use curve25519_dalek::scalar::Scalar;
-use ed25519_dalek::VerifyingKey;
+mod ed25519;
+
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha512};
 
 use crate::curve::{PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::{Digest, Transcript};
@@ -63,7 +61,10 @@ impl Identity {
     #[inline(never)]
     pub fn verify(&self, message: &[u8], signature: &Bytes64) -> bool {
         match self {
-            Self::Ed25519(bytes) => verify_ed25519(bytes, message, signature),
+            Self::Ed25519(bytes) => {
+                ed25519::verify(bytes, message, signature)
+                    && signature.0.first_chunk().is_some_and(|nonce| !has_small_order(nonce))
+            }
             Self::P256(bytes) => verify_p256(&bytes.0, message, signature),
             Self::Secp256k1(x) => schnorr::verify::<SchnorrSecp256k1>(x, message, signature),
         }
@@ -93,42 +94,11 @@ impl Identity {
     #[must_use]
     pub fn is_valid(&self) -> bool {
         match self {
-            Self::Ed25519(bytes) => VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak()),
+            Self::Ed25519(bytes) => ed25519::point(bytes).is_some(),
             Self::P256(bytes) => p256::PublicKey::from_sec1_bytes(&bytes.0).is_ok(),
             Self::Secp256k1(x) => SchnorrSecp256k1::named(x).is_some(),
         }
     }
-}
-
-/// As `ed25519-dalek` verifies. Its steps are functions of their own, so that no chip's stack holds what two of
-/// them need.
-#[inline(never)]
-fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> bool {
-    let Some((r, s)) = signature.0.split_first_chunk::<32>() else { return false };
-    let s = s.first_chunk().and_then(|s| Scalar::from_canonical_bytes(*s).into());
-    let (Some(s), Some(minus_key)) = (s, minus_point(key)) else { return false };
-    let computed = nonce_of(&challenge(r, key, message), &minus_key, &s);
-    computed == *r && !has_small_order(r)
-}
-
-/// −A, unless its order is small.
-#[inline(never)]
-fn minus_point(key: &[u8; 32]) -> Option<EdwardsPoint> {
-    let point = CompressedEdwardsY(*key).decompress()?;
-    (!point.is_small_order()).then(|| -point)
-}
-
-/// H(R, A, M).
-#[inline(never)]
-fn challenge(r: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
-    let hash = Sha512::new().chain_update(r).chain_update(key).chain_update(message);
-    Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
-}
-
-/// s·B − c·A, encoded.
-#[inline(never)]
-fn nonce_of(challenge: &Scalar, minus_key: &EdwardsPoint, s: &Scalar) -> [u8; 32] {
-    EdwardsPoint::vartime_double_scalar_mul_basepoint(challenge, minus_key, s).compress().to_bytes()
 }
 
 #[cfg(feature = "p256-identity")]
@@ -232,7 +202,10 @@ impl SessionKeyCertificate {
 mod tests {
     use super::*;
     use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
-    use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _};
+    use curve25519_dalek::edwards::EdwardsPoint;
+    use curve25519_dalek::scalar::Scalar;
+    use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+    use sha2::{Digest as _, Sha512};
 
     fn strict(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
         VerifyingKey::from_bytes(key)
