@@ -28,7 +28,7 @@ use crate::session::{Abort, Fault, Header, Refusal};
 use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 use deal::Dealing;
-use message::{Echo, OpenTree, Signed, Told, Views};
+use message::{Dealt, Echo, OpenTree, Signed, Told, Views};
 
 pub use early::Early;
 pub use evidence::{Evidence, NotProven};
@@ -400,7 +400,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             (None, self.write_open(buffer)?)
         } else if let Some(to) = outbox.deals.iter().next() {
             outbox.deals = outbox.deals.without(to);
-            (Some(to), self.write_deal(to, signer, buffer)?)
+            (Some(to), self.write_deal(to, buffer)?)
         } else if core::mem::take(&mut outbox.echo) {
             (None, self.write_echo(signer, buffer)?)
         } else if core::mem::take(&mut outbox.accuse) {
@@ -454,16 +454,16 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     #[inline(never)]
-    fn write_deal<'b>(
-        &self,
-        to: PartyId,
-        signer: &impl SessionSigner,
-        buffer: &'b mut [u8],
-    ) -> Result<&'b [u8], NoRoom> {
+    fn write_deal<'b>(&self, to: PartyId, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        let slot = self.slot(self.me).ok_or(NoRoom)?;
+        let signature = slot.deal.ok_or(NoRoom)?.signature;
+        let digests = &slot.open.as_ref().ok_or(NoRoom)?.receivers;
+        let receivers = self.terms.holders.parties().without(self.me).iter();
+        let others = receivers.zip(digests).filter(|(other, _)| *other != to);
         let deal = self.own.deal::<K>(&self.terms, to, &self.transcript);
-        let (header, digest) = (self.header(3, self.me, Some(to)), message::body_digest(&deal));
-        let signed = Signed::new(header, &deal, &digest, signer);
-        wire::write(&signed, buffer).map(|bytes| &*bytes)
+        let body = Dealt::<N, _> { deal, others: others.map(|(_, digest)| *digest).collect() };
+        let header = self.header(3, self.me, Some(to));
+        wire::write(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
     }
 
     #[inline(never)]

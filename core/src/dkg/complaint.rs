@@ -17,7 +17,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     pub(super) fn take_complaint(&mut self, accuser: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
         let fits = |complaint: &Complaint<N, Lent<'_>>| match complaint {
             Complaint::Echo(_) => true,
-            Complaint::BadDeal { deal, .. } => deal.deal.sets.fits::<K>(),
+            Complaint::BadDeal { deal, .. } => deal.dealt.deal.sets.fits::<K>(),
         };
         let message = read::<Complaint<N, Lent<'_>>>(bytes).filter(|m| fits(&m.body));
         let Some(message) = message else { return self.malformed(accuser) };
@@ -72,7 +72,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         accuser: PartyId,
         dealer: PartyId,
         open: &SignedOpen<N>,
-        deal: &SignedDeal<Lent<'_>>,
+        deal: &SignedDeal<N, Lent<'_>>,
     ) -> bool {
         let mine = self.slot(dealer).and_then(|slot| slot.seen.open);
         // One that is not signed shows nothing.
@@ -169,8 +169,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             self.fail(Abort::Culprit(from, Fault::Equivocation));
             return;
         }
-        let to = (round == 3).then_some(self.me);
-        let evidence = Evidence::Equivocation { from, round, to, first, second };
+        let evidence = Evidence::Equivocation { from, round, first, second };
         self.convict(from, Fault::Equivocation, evidence);
     }
 }
