@@ -158,7 +158,8 @@ pub fn resigned(mut bytes: Vec<u8>, place: usize, holders: Holders, key: &Sessio
         }
         _ => hash("dkg-body", &bytes[head.len()..end]),
     };
-    let digest = Transcript::new("dkg-msg").bytes(&hash("dkg-header", &to_all)).bytes(&body).finish();
+    let digest =
+        Transcript::new("dkg-msg").bytes(&hash("dkg-header", &to_all)).bytes(&body).finish();
     bytes[end..].copy_from_slice(&key.sign(&digest).0);
     bytes
 }
