@@ -1,14 +1,13 @@
 //! Identity keys: who a party is, for as long as its operator keeps the key.
 
-use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
-use curve25519_dalek::scalar::Scalar;
-use ed25519_dalek::VerifyingKey;
-use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha512};
+mod ed25519;
 
-use crate::curve::PointBytes;
+use serde::{Deserialize, Serialize};
+
+use crate::curve::{PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::{Digest, Transcript};
 use crate::party::PartyId;
+use crate::schnorr;
 use crate::wire::{Bytes64, Read, Reader, Write, Writer};
 
 /// The public half of an identity key or of a session key.
@@ -19,6 +18,8 @@ pub enum Identity {
     /// P-256: the compressed point (SEC 1, 2.3.3). Signatures are ECDSA with SHA-256, r‖s, s in its
     /// lower half. Verified with the feature `p256-identity` only: without it none is valid.
     P256(PointBytes),
+    /// secp256k1 with the signatures of BIP-340: the x coordinate. A device's, which signs with one curve.
+    Secp256k1([u8; 32]),
 }
 
 impl Write for Identity {
@@ -32,15 +33,20 @@ impl Write for Identity {
                 to.variant(1);
                 bytes.write(to);
             }
+            Self::Secp256k1(bytes) => {
+                to.variant(2);
+                bytes.write(to);
+            }
         }
     }
 }
 
 impl Read<'_> for Identity {
     fn read(from: &mut Reader<'_>) -> Self {
-        match from.variant(2) {
+        match from.variant(3) {
             0 => Self::Ed25519(from.field()),
-            _ => Self::P256(from.field()),
+            1 => Self::P256(from.field()),
+            _ => Self::Secp256k1(from.field()),
         }
     }
 }
@@ -55,59 +61,44 @@ impl Identity {
     #[inline(never)]
     pub fn verify(&self, message: &[u8], signature: &Bytes64) -> bool {
         match self {
-            Self::Ed25519(bytes) => verify_ed25519(bytes, message, signature),
+            Self::Ed25519(bytes) => {
+                ed25519::verify(bytes, message, signature)
+                    && signature.0.first_chunk().is_some_and(|nonce| !has_small_order(nonce))
+            }
             Self::P256(bytes) => verify_p256(&bytes.0, message, signature),
+            Self::Secp256k1(x) => schnorr::verify::<SchnorrSecp256k1>(x, message, signature),
         }
     }
 
-    /// The compressed point: 32 bytes of Ed25519, 33 of P-256.
+    /// The compressed point: 32 bytes of Ed25519, 33 of P-256; of secp256k1, the 32 bytes of x.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Ed25519(bytes) => bytes,
+            Self::Ed25519(bytes) | Self::Secp256k1(bytes) => bytes,
             Self::P256(bytes) => &bytes.0,
         }
+    }
+
+    /// Hashes the key behind its kind, whose code is that of the wire: no key of one kind is one of another.
+    #[must_use]
+    pub fn bind(&self, to: Transcript) -> Transcript {
+        let kind = match self {
+            Self::Ed25519(_) => 0,
+            Self::P256(_) => 1,
+            Self::Secp256k1(_) => 2,
+        };
+        to.bytes(&[kind]).bytes(self.as_bytes())
     }
 
     /// Whether the bytes are a point that a signature could be checked with.
     #[must_use]
     pub fn is_valid(&self) -> bool {
         match self {
-            Self::Ed25519(bytes) => VerifyingKey::from_bytes(bytes).is_ok_and(|key| !key.is_weak()),
+            Self::Ed25519(bytes) => ed25519::point(bytes).is_some(),
             Self::P256(bytes) => p256::PublicKey::from_sec1_bytes(&bytes.0).is_ok(),
+            Self::Secp256k1(x) => SchnorrSecp256k1::named(x).is_some(),
         }
     }
-}
-
-/// As `ed25519-dalek` verifies. Its steps are functions of their own, so that no chip's stack holds what two of
-/// them need.
-#[inline(never)]
-fn verify_ed25519(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> bool {
-    let Some((r, s)) = signature.0.split_first_chunk::<32>() else { return false };
-    let s = s.first_chunk().and_then(|s| Scalar::from_canonical_bytes(*s).into());
-    let (Some(s), Some(minus_key)) = (s, minus_point(key)) else { return false };
-    let computed = nonce_of(&challenge(r, key, message), &minus_key, &s);
-    computed == *r && !has_small_order(r)
-}
-
-/// −A, unless its order is small.
-#[inline(never)]
-fn minus_point(key: &[u8; 32]) -> Option<EdwardsPoint> {
-    let point = CompressedEdwardsY(*key).decompress()?;
-    (!point.is_small_order()).then(|| -point)
-}
-
-/// H(R, A, M).
-#[inline(never)]
-fn challenge(r: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
-    let hash = Sha512::new().chain_update(r).chain_update(key).chain_update(message);
-    Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
-}
-
-/// s·B − c·A, encoded.
-#[inline(never)]
-fn nonce_of(challenge: &Scalar, minus_key: &EdwardsPoint, s: &Scalar) -> [u8; 32] {
-    EdwardsPoint::vartime_double_scalar_mul_basepoint(challenge, minus_key, s).compress().to_bytes()
 }
 
 #[cfg(feature = "p256-identity")]
@@ -162,6 +153,7 @@ impl core::fmt::Debug for Identity {
         f.write_str(match self {
             Self::Ed25519(_) => "ed25519:",
             Self::P256(_) => "p256:",
+            Self::Secp256k1(_) => "secp256k1:",
         })?;
         self.as_bytes().iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
@@ -177,13 +169,8 @@ pub fn session_key_digest(
     key: &Identity,
     session: &Digest,
 ) -> Digest {
-    Transcript::new("session-key")
-        .bytes(network)
-        .party(party)
-        .bytes(boot)
-        .bytes(key.as_bytes())
-        .bytes(session)
-        .finish()
+    let start = Transcript::new("session-key").bytes(network).party(party).bytes(boot);
+    key.bind(start).bytes(session).finish()
 }
 
 /// A party's session key of this boot, certified by its identity key for one session.
@@ -215,7 +202,10 @@ impl SessionKeyCertificate {
 mod tests {
     use super::*;
     use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
-    use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _};
+    use curve25519_dalek::edwards::EdwardsPoint;
+    use curve25519_dalek::scalar::Scalar;
+    use ed25519_dalek::{Signature, Signer as _, SigningKey, Verifier as _, VerifyingKey};
+    use sha2::{Digest as _, Sha512};
 
     fn strict(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
         VerifyingKey::from_bytes(key)

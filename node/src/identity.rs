@@ -40,7 +40,7 @@ impl std::fmt::Display for IdentityError {
         match self {
             Self::Randomness => f.write_str("the operating system gives no randomness"),
             Self::Text => f.write_str(
-                "not an identity: `ed25519:` and 64 hexadecimal digits, or `p256:` and 66 are expected",
+                "not an identity: `ed25519:` and 64 hexadecimal digits, `p256:` and 66, or a device's `secp256k1:` and 64 are expected",
             ),
             Self::Hsm(error) => write!(f, "the identity key cannot sign: {error}"),
             Self::Signature => f.write_str("the HSM's answer is no signature by the identity key"),
@@ -148,6 +148,11 @@ const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
     0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
+/// The DER prefix of a secp256k1 SubjectPublicKeyInfo with the compressed point of even y (RFC 5480, SEC 2).
+const SECP256K1_SPKI: [u8; 24] = [
+    0x30, 0x36, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b,
+    0x81, 0x04, 0x00, 0x0a, 0x03, 0x22, 0x00, 0x02,
+];
 
 impl IdentityPublic {
     /// As the core knows it.
@@ -156,7 +161,7 @@ impl IdentityPublic {
         self.0
     }
 
-    /// The compressed point.
+    /// The compressed point; of secp256k1, its x.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
@@ -167,6 +172,7 @@ impl IdentityPublic {
     pub fn to_spki(&self) -> Vec<u8> {
         match &self.0 {
             Identity::Ed25519(bytes) => [ED25519_SPKI.as_slice(), bytes].concat(),
+            Identity::Secp256k1(x) => [SECP256K1_SPKI.as_slice(), x].concat(),
             Identity::P256(bytes) => {
                 use p256::elliptic_curve::sec1::ToEncodedPoint as _;
                 // It was found to be a point when it came in.
@@ -178,7 +184,7 @@ impl IdentityPublic {
         }
     }
 
-    /// From SubjectPublicKeyInfo, DER.
+    /// From SubjectPublicKeyInfo, DER, of a key that TLS can have: not a device's.
     #[must_use]
     pub fn from_spki(der: &[u8]) -> Option<Self> {
         if let Some(bytes) = der.strip_prefix(&ED25519_SPKI) {
@@ -204,6 +210,12 @@ impl PartialOrd for IdentityPublic {
 impl Ord for IdentityPublic {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl From<Identity> for IdentityPublic {
+    fn from(key: Identity) -> Self {
+        Self(key)
     }
 }
 
@@ -235,6 +247,7 @@ impl FromStr for IdentityPublic {
         let bytes = hex::decode(digits).map_err(|_| IdentityError::Text)?;
         let key = match kind {
             "ed25519" => bytes.try_into().ok().map(Identity::Ed25519),
+            "secp256k1" => bytes.try_into().ok().map(Identity::Secp256k1),
             "p256" => bytes.try_into().ok().map(|bytes| Identity::P256(PointBytes(bytes))),
             _ => None,
         };
@@ -308,9 +321,15 @@ mod tests {
             assert_eq!(public.to_string().parse::<IdentityPublic>(), Ok(public));
             assert_eq!(IdentityPublic::from_spki(&public.to_spki()), Some(public));
         }
+        // The generator's x, and one that no point has.
+        let device = "secp256k1:79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+        let public = device.parse::<IdentityPublic>().unwrap();
+        assert_eq!(public.to_string(), device);
+        assert_eq!(IdentityPublic::from_spki(&public.to_spki()), None);
+        let no_point = format!("secp256k1:{}05", "00".repeat(31));
         let off_the_curve = format!("p256:02{}", "ff".repeat(32));
         let small_order = format!("ed25519:01{}", "00".repeat(31));
-        for text in ["", "ed25519:00", &off_the_curve, &small_order, "p384:00"] {
+        for text in ["", "ed25519:00", &off_the_curve, &small_order, &no_point, "p384:00"] {
             assert_eq!(text.parse::<IdentityPublic>(), Err(IdentityError::Text), "{text}");
         }
     }

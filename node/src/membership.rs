@@ -125,8 +125,10 @@ impl Membership {
                 Some("the id is there twice")
             } else if !keys.insert(member.identity) {
                 Some("the identity is there twice")
-            } else if member.relay.is_some_and(|_| !is_ed25519(&member.identity)) {
-                Some("the identity of a device is an Ed25519 key")
+            } else if member.relay.is_some() != is_of_a_device(&member.identity) {
+                Some("a device has a secp256k1 identity and a relay, and who is none has neither")
+            } else if member.relay.as_ref().is_some_and(is_of_a_device) {
+                Some("the relay's identity is a device's: it is that of the node beside it")
             } else if member.relay.is_some_and(|relay| !keys.insert(relay)) {
                 Some(
                     "the relay's identity is there twice: each device has a relay of its own, with a key of its own",
@@ -190,7 +192,7 @@ impl Membership {
             Transcript::new("membership").bytes(&self.network).u16(self.members.len() as u16);
         self.members
             .iter()
-            .fold(start, |t, m| t.u16(m.id).bytes(m.name.as_bytes()).bytes(m.identity.as_bytes()))
+            .fold(start, |t, m| m.identity.key().bind(t.u16(m.id).bytes(m.name.as_bytes())))
             .finish()
     }
 
@@ -243,8 +245,9 @@ impl Membership {
     }
 }
 
-fn is_ed25519(identity: &IdentityPublic) -> bool {
-    matches!(identity.key(), quorate_core::identity::Identity::Ed25519(_))
+/// A device signs with secp256k1 alone, and TLS with anything but that.
+fn is_of_a_device(identity: &IdentityPublic) -> bool {
+    matches!(identity.key(), quorate_core::identity::Identity::Secp256k1(_))
 }
 
 #[cfg(test)]
@@ -256,6 +259,15 @@ mod tests {
         let identity = IdentityKey::from_secret(&[id as u8; 32]).public();
         let address = format!("127.0.0.1:70{id:02}");
         Member { id, name: format!("p{id}"), identity, address, relay: None }
+    }
+
+    fn key_of_device(id: u16) -> IdentityPublic {
+        use quorate_core::{dkg::SessionKey, secret::SecretBytes};
+        SessionKey::new(&SecretBytes::new([id as u8; 32])).identity().into()
+    }
+
+    fn device(id: u16, relay: Option<IdentityPublic>) -> Member {
+        Member { identity: key_of_device(id), relay, ..member(id) }
     }
 
     #[test]
@@ -280,24 +292,35 @@ mod tests {
         let relay = |seed: u8| Some(IdentityKey::from_secret(&[seed; 32]).public());
         let group = |relays: [Option<IdentityPublic>; 2]| {
             let [one, two] = relays;
-            let members =
-                vec![Member { relay: one, ..member(1) }, Member { relay: two, ..member(2) }];
-            Membership::with_random_network(members)
+            let with = |id, relay: Option<_>| match relay {
+                Some(_) => device(id, relay),
+                None => member(id),
+            };
+            Membership::with_random_network(vec![with(1, one), with(2, two)])
         };
         let good = group([None, relay(9)]).unwrap();
         assert_eq!(Membership::parse(&good.to_toml().unwrap()).unwrap(), good);
         assert_eq!(good.party_of_link(&relay(9).unwrap()), Some(2));
         // The device's own key opens no link: its relay does.
-        assert_eq!(good.party_of_link(&member(2).identity), None);
+        assert_eq!(good.party_of_link(&device(2, None).identity), None);
         assert_eq!(good.party_of_link(&member(1).identity), Some(1));
         assert!(good.is_device(2) && !good.is_device(1));
-        for relays in [[None, relay(1)], [None, relay(2)], [relay(2), None], [relay(9), relay(9)]] {
+        for relays in [[None, relay(1)], [relay(2), None], [relay(9), relay(9)]] {
             assert!(matches!(group(relays), Err(MembershipError::Party { id: 2, .. })));
         }
         let p256 = "p256:036b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c296";
-        let device = Member { identity: p256.parse().unwrap(), relay: relay(9), ..member(2) };
-        let wrong = Membership::with_random_network(vec![member(1), device]).unwrap_err();
-        assert!(wrong.to_string().contains("Ed25519"), "{wrong}");
+        for (identity, relay) in [
+            (p256.parse().unwrap(), relay(9)),
+            (member(2).identity, relay(9)),
+            (key_of_device(2), None),
+        ] {
+            let wrong = Member { identity, relay, ..member(2) };
+            let wrong = Membership::with_random_network(vec![member(1), wrong]).unwrap_err();
+            assert!(wrong.to_string().contains("secp256k1"), "{wrong}");
+        }
+        let wrong = device(2, Some(key_of_device(3)));
+        let wrong = Membership::with_random_network(vec![member(1), wrong]).unwrap_err();
+        assert!(wrong.to_string().contains("relay's identity"), "{wrong}");
     }
 
     #[test]

@@ -39,6 +39,7 @@ const SPKI = {
 
 function isSigned(message, signature, by = identity) {
   const [kind, point] = by.split(":");
+  if (!(kind in SPKI)) fail(`a key of a kind that is not known here: ${by}`);
   const der = Buffer.from(SPKI[kind] + point, "hex");
   const key = createPublicKey({ key: der, format: "der", type: "spki" });
   if (kind === "ed25519") return verify(null, message, key, signature);
@@ -76,13 +77,15 @@ const countersigned = end.countersigned.map((one) => {
   if (!isHeadSigned(seen)) fail(`the head that party ${one.witness} saw is not signed`);
   if (hashes.get(seen.number) !== seen.hash) fail(`party ${one.witness} saw another entry ${seen.number}`);
   const session = hash(Buffer.from("audit-head-session"), network);
-  const certified = [number(one.witness, 2), hex(one.boot), hex(one.session_key), session];
+  const [kind, point] = one.session_key.split(":");
+  const code = number(["ed25519", "p256", "secp256k1"].indexOf(kind), 1);
+  const certified = [number(one.witness, 2), hex(one.boot), code, hex(point), session];
   const certificate = hash(Buffer.from("session-key"), network, ...certified);
   if (!isSigned(certificate, hex(one.certificate), one.identity)) fail("a session key is not certified");
   const fields = [number(seen.party, 2), number(seen.generation, 4), number(seen.number, 8), hex(seen.hash)];
   fields.push(number(seen.time, 8), number(one.witness, 2), hex(one.boot), number(one.time, 8));
   const given = hash(Buffer.from("countersigned-head"), network, ...fields);
-  if (!isSigned(given, hex(one.signature), `ed25519:${one.session_key}`)) fail("a countersignature is wrong");
+  if (!isSigned(given, hex(one.signature), one.session_key)) fail("a countersignature is wrong");
   return { party: one.witness, identity: one.identity, entry: seen.number };
 });
 console.log(JSON.stringify({ entries: lines.length, party: head.party, signed: head.number, countersigned }));

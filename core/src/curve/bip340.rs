@@ -2,8 +2,10 @@
 //! no transcript of an ECDSA key is one of a Schnorr key, with the hashes of BIP-340 and BIP-341.
 
 use sha2::{Digest as _, Sha256};
+use zeroize::Zeroize as _;
 
 use super::{Group, PointBytes, SchnorrGroup, Secp256k1, Suite};
+use crate::secret::SecretBytes;
 
 /// secp256k1 for BIP-340.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,17 @@ impl Group for SchnorrSecp256k1 {
 
     fn combination(a: &Scalar, point: &Point, b: &Scalar) -> Point {
         Secp256k1::combination(a, point, b)
+    }
+}
+
+impl SchnorrSecp256k1 {
+    /// The tagged hash of BIP-340 over secrets, for the one who signs alone.
+    pub(crate) fn secret_hash(tag: &str, parts: [&[u8]; 3]) -> SecretBytes {
+        let hash = parts.iter().fold(tagged(tag), |hash, part| hash.chain_update(part));
+        let mut digest = hash.finalize().into();
+        let secret = SecretBytes::new(digest);
+        digest.zeroize();
+        secret
     }
 }
 

@@ -7,12 +7,15 @@
 //! two honest parties two different R under one k_i. So R is 8·(the value at 0), in which such parts
 //! vanish, and its secret is 8·k: [`Group::clear_cofactor`].
 
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
 use curve25519_dalek::traits::IsIdentity as _;
 use sha2::{Digest as _, Sha512};
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
+use super::sum::sum_of_products;
 use super::{Group, PointBytes, SchnorrGroup, Suite};
 
 /// The prime-order group of Ed25519 (RFC 8032).
@@ -58,8 +61,26 @@ fn on_curve(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
 /// Whether (ℓ−1)·P = −P for the subgroup's order ℓ: so ℓ·P = O. dalek's own check takes the time of a
 /// secret factor; these points are public.
 fn in_subgroup(point: &EdwardsPoint) -> bool {
-    let (minus_one, zero) = (-Scalar::ONE, Scalar::ZERO);
-    EdwardsPoint::vartime_double_scalar_mul_basepoint(&minus_one, point, &zero) == -point
+    let (minus_one, zero) = (Scalar::ZERO - Scalar::ONE, Scalar::ZERO);
+    Ed25519::combination(&zero, point, &minus_one) == -point
+}
+
+impl Ed25519 {
+    /// A number of 256 bits modulo the order. dalek's own function for it is one more multiplication in a chip's
+    /// flash; that of 512 bits is needed in any case.
+    pub(crate) fn reduced(bytes: &[u8; 32]) -> Scalar {
+        let mut wide = [0; 64];
+        wide.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let scalar = Scalar::from_bytes_mod_order_wide(&wide);
+        wide.zeroize();
+        scalar
+    }
+}
+
+/// A number below the order. It may be secret, and is compared in constant time.
+fn canonical(bytes: &[u8; 32]) -> Option<Scalar> {
+    let scalar = Ed25519::reduced(bytes);
+    bool::from(scalar.as_bytes().ct_eq(bytes)).then_some(scalar)
 }
 
 /// In the subgroup besides.
@@ -73,7 +94,12 @@ impl Group for Ed25519 {
     type Point = EdwardsPoint;
 
     fn mul_base(scalar: &Scalar) -> EdwardsPoint {
-        EdwardsPoint::mul_base(scalar)
+        // The table, which FROST's crate brings onto a chip too, would take 30 KB there.
+        if cfg!(feature = "std") {
+            EdwardsPoint::mul_base(scalar)
+        } else {
+            ED25519_BASEPOINT_POINT * scalar
+        }
     }
 
     fn mul(point: &EdwardsPoint, scalar: &Scalar) -> EdwardsPoint {
@@ -96,7 +122,7 @@ impl Group for Ed25519 {
     }
 
     fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
-        Scalar::from_canonical_bytes(reversed(*bytes)).into()
+        canonical(&reversed(*bytes))
     }
 
     fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
@@ -108,7 +134,7 @@ impl Group for Ed25519 {
     }
 
     fn scalar_from_digest(bytes: &[u8; 32]) -> Scalar {
-        Scalar::from_bytes_mod_order(reversed(*bytes))
+        Self::reduced(&reversed(*bytes))
     }
 
     fn point_to_bytes(point: &EdwardsPoint) -> Option<PointBytes> {
@@ -123,6 +149,11 @@ impl Group for Ed25519 {
     }
 
     fn combination(a: &Scalar, point: &EdwardsPoint, b: &Scalar) -> EdwardsPoint {
+        // Again FROST's crate would bring a table onto a chip, of 8 KB.
+        if cfg!(all(feature = "frost", not(feature = "std"))) {
+            let terms = [(*a, ED25519_BASEPOINT_POINT), (*b, *point)];
+            return sum_of_products::<Self, 2>(terms).unwrap_or_default();
+        }
         EdwardsPoint::vartime_double_scalar_mul_basepoint(b, point, a)
     }
 
@@ -159,7 +190,7 @@ impl SchnorrGroup for Ed25519 {
     }
 
     fn response_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
-        Scalar::from_canonical_bytes(*bytes).into()
+        canonical(bytes)
     }
 }
 
@@ -249,5 +280,17 @@ mod tests {
         let mut signed = identity.compress().to_bytes();
         signed[31] |= 0x80;
         assert_eq!(Ed25519::named(&signed), None);
+    }
+
+    #[test]
+    fn a_number_is_reduced_as_dalek_reduces_it() {
+        for byte in 0..=255 {
+            let (bytes, expected) = ([byte; 32], Scalar::from_bytes_mod_order([byte; 32]));
+            assert_eq!(Ed25519::reduced(&bytes), expected);
+            assert_eq!(canonical(&bytes), Option::from(Scalar::from_canonical_bytes(bytes)));
+        }
+        let mut order = (Scalar::ZERO - Scalar::ONE).to_bytes();
+        order[0] += 1;
+        assert_eq!(canonical(&order), None);
     }
 }

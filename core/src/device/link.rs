@@ -445,5 +445,5 @@ impl Write for FrameFault {
 pub fn membership_digest(network: &[u8; 16], party: PartyId, members: &[Member]) -> Digest {
     use crate::hash::Transcript;
     let start = Transcript::new("device-members").bytes(network).party(party);
-    members.iter().fold(start, |t, m| t.party(m.party).bytes(m.identity.as_bytes())).finish()
+    members.iter().fold(start, |t, m| m.identity.bind(t.party(m.party))).finish()
 }

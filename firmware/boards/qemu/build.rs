@@ -42,8 +42,11 @@ fn main() {
          _stack_start = ORIGIN(STACK) + LENGTH(STACK);\n_stack_end = ORIGIN(STACK);\n"
     );
     let folder = PathBuf::from(variable("OUT_DIR"));
-    if let Err(error) = fs::write(folder.join("memory.x"), memory) {
-        panic!("memory.x cannot be written: {error}");
+    // Handlers of interrupts have no names here: none is ever called.
+    for (name, text) in [("memory.x", memory.as_str()), ("device.x", "")] {
+        if let Err(error) = fs::write(folder.join(name), text) {
+            panic!("{name} cannot be written: {error}");
+        }
     }
     println!("cargo:rustc-link-search={}", folder.display());
     println!("cargo:rustc-link-arg-bins=-Tlink.x");

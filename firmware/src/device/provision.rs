@@ -187,7 +187,7 @@ impl<P: Platform> Engine<'_, P> {
         let ordered = members.is_sorted_by(|a, b| a.party < b.party);
         let mine = members.iter().find(|member| member.party == candidate.me);
         let good = |member: &Member| match member.identity {
-            Identity::Ed25519(_) => member.identity.is_valid(),
+            Identity::Ed25519(_) | Identity::Secp256k1(_) => member.identity.is_valid(),
             Identity::P256(_) => cfg!(feature = "p256-identity") && member.identity.is_valid(),
         };
         let fits = (2..=MAX_MEMBERS).contains(&members.len());

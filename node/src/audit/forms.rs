@@ -1,6 +1,5 @@
 //! The log as JSON: pages of the API, and lines of an export.
 
-use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
 use quorate_core::wire::Bytes64;
 use serde::{Deserialize, Serialize};
@@ -129,8 +128,8 @@ pub struct CountersignedForm {
     pub time: u64,
     /// 16 bytes, hexadecimal: random per start of the peer.
     pub boot: String,
-    /// The peer's session key of that start: Ed25519, hexadecimal.
-    pub session_key: String,
+    /// The peer's session key of that start, in the text form of an identity.
+    pub session_key: IdentityPublic,
     /// By the peer's identity key, on its session key: hexadecimal.
     pub certificate: String,
     /// By the session key: hexadecimal.
@@ -148,7 +147,7 @@ impl CountersignedForm {
             identity: *identity,
             time: given.time,
             boot: hex::encode(given.certificate.boot),
-            session_key: hex::encode(given.certificate.key.as_bytes()),
+            session_key: given.certificate.key.into(),
             certificate: hex::encode(given.certificate.signature.0),
             signature: hex::encode(given.signature.0),
         }
@@ -160,7 +159,7 @@ impl CountersignedForm {
         let certificate = SessionKeyCertificate {
             party: PartyId::new(self.witness)?,
             boot: bytes(&self.boot)?,
-            key: Identity::Ed25519(bytes(&self.session_key)?),
+            key: self.session_key.key(),
             signature: Bytes64(bytes(&self.certificate)?),
         };
         let (head, _) = self.head.read()?;

@@ -5,10 +5,20 @@ use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use heapless::Vec;
 use quorate_core::curve::{Group, Suite};
-use quorate_core::dkg::{Dkg, Output, Peer, SessionKey, SessionSigner as _};
+use ed25519_dalek::{Signer as _, SigningKey};
+use quorate_core::dkg::{Dkg, Output, Peer, SessionKey, SessionSigner};
+use quorate_core::hash::Digest;
+use quorate_core::identity::Identity;
 use quorate_core::key::{Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord};
 use quorate_core::party::{Holders, PartyId, PartySet};
 use quorate_core::secret::{HedgedRng, SecretBytes};
+use quorate_core::wire::Bytes64;
+
+// As the boards have it.
+#[allow(unsafe_code, reason = "a program for a chip brings its own `memcpy`")]
+mod copies {
+    core::arch::global_asm!(include_str!("../../../firmware/boards/memory.s"), options(raw));
+}
 
 /// Chips serve groups of up to seven, with T = 3.
 pub(crate) const HOLDERS: usize = 7;
@@ -61,12 +71,45 @@ impl Meter {
     }
 }
 
+/// What a party signs with: the first is a device, the others are servers.
+pub(crate) enum PartyKey {
+    Device(SessionKey),
+    Server(SigningKey),
+}
+
+impl PartyKey {
+    fn of(id: PartyId) -> Self {
+        let secret = [id.number() as u8; 32];
+        if id == party(1) {
+            Self::Device(SessionKey::new(&SecretBytes::new(secret)))
+        } else {
+            Self::Server(SigningKey::from_bytes(&secret))
+        }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        match self {
+            Self::Device(key) => key.identity(),
+            Self::Server(key) => Identity::Ed25519(key.verifying_key().to_bytes()),
+        }
+    }
+}
+
+impl SessionSigner for PartyKey {
+    fn sign(&self, digest: &Digest) -> Bytes64 {
+        match self {
+            Self::Device(key) => key.sign(digest),
+            Self::Server(key) => Bytes64(key.sign(digest).to_bytes()),
+        }
+    }
+}
+
 /// All that a key generation leaves.
 pub(crate) struct Made {
     pub(crate) public: Public,
     pub(crate) records: Vec<Record, HOLDERS>,
     pub(crate) words: Vec<Confirmed, HOLDERS>,
-    pub(crate) signers: Vec<SessionKey, HOLDERS>,
+    pub(crate) signers: Vec<PartyKey, HOLDERS>,
 }
 
 pub(crate) fn party(number: usize) -> PartyId {
@@ -83,12 +126,9 @@ pub(crate) fn terms(suite: Suite, n: u8, threshold: u8) -> KeyTerms {
 pub(crate) fn generate<G: Group>(n: u8, threshold: u8, meter: &mut Meter) -> Made {
     let terms = terms(G::SUITE, n, threshold);
     let parties = terms.holders.parties();
-    let signers: Vec<SessionKey, HOLDERS> = parties
-        .iter()
-        .map(|id| SessionKey::new(&SecretBytes::new([id.number() as u8; 32])))
-        .collect();
-    let peers: Vec<Peer, HOLDERS> =
-        parties.iter().zip(&signers).map(|(id, signer)| signer.peer(id)).collect();
+    let signers: Vec<PartyKey, HOLDERS> = parties.iter().map(PartyKey::of).collect();
+    let peer = |(party, key): (PartyId, &PartyKey)| Peer { party, session_key: key.identity() };
+    let peers: Vec<Peer, HOLDERS> = parties.iter().zip(&signers).map(peer).collect();
     // A run stays where it begins, as on a chip.
     let mut runs: Vec<Option<Run<G>>, HOLDERS> = (0..n).map(|_| None).collect();
     for ((id, signer), run) in parties.iter().zip(&signers).zip(&mut runs) {
@@ -128,7 +168,7 @@ enum Next {
 #[inline(never)]
 fn step<G: Group>(
     runs: &mut [Option<Run<G>>],
-    signers: &[SessionKey],
+    signers: &[PartyKey],
     me: usize,
     made: &mut Option<(Public, Record)>,
     buffer: &mut [u8],

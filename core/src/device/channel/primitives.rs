@@ -2,6 +2,7 @@
 //! Its own adapters need an operating system's randomness, and some of its buffers would not be wiped.
 
 use chacha20poly1305::{AeadInPlace as _, ChaCha20Poly1305, Key, KeyInit as _, Nonce, Tag};
+use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::montgomery::MontgomeryPoint;
 use hmac::{Hmac, Mac as _};
 use noise_protocol::{Cipher, DH, Hash, U8Array};
@@ -53,7 +54,12 @@ impl DH for X25519 {
     }
 
     fn pubkey(key: &Wiped) -> [u8; 32] {
-        MontgomeryPoint::mul_base_clamped(key.0).to_bytes()
+        // On a chip without the table of this point's multiples, which takes 30 KB: FROST's crate would bring it.
+        if cfg!(feature = "std") {
+            MontgomeryPoint::mul_base_clamped(key.0).to_bytes()
+        } else {
+            ED25519_BASEPOINT_POINT.mul_clamped(key.0).to_montgomery().to_bytes()
+        }
     }
 
     /// A point of small order, which makes the secret everybody's, is refused.

@@ -27,7 +27,19 @@ use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::Person as _;
 use uart::{Noise, Uart};
 
-core::arch::global_asm!(include_str!("../../memmove.s"));
+core::arch::global_asm!(include_str!("../../memory.s"), options(raw));
+
+unsafe extern "C" {
+    fn DefaultHandler();
+}
+
+/// Where handlers of interrupts stand. Interrupts stay off, and so it ends with the first of them: a place for
+/// each that a core may have takes 1 to 2 KB.
+// SAFETY: of all that is in this section, the linker's script asks for one vector or more; this is one.
+#[unsafe(link_section = ".vector_table.interrupts")]
+// SAFETY: the name that the linker's script asks for, and cortex-m-rt leaves to us with its feature `device`.
+#[unsafe(no_mangle)]
+pub static __INTERRUPTS: [unsafe extern "C" fn(); 1] = [DefaultHandler];
 
 /// Where a board's devices are.
 pub struct Map {
