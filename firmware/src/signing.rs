@@ -238,9 +238,11 @@ impl<P: Platform> Engine<'_, P> {
 
     #[inline(never)]
     pub(crate) fn handle_sign_start(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
-        let begun = self.read_start(from, inbox.body())?;
+        let begun = self.read_start(from, inbox.body());
         // It may have ended here meanwhile.
-        let Some((slot, StartSign { quorum, salts, .. })) = &begun else { return Some(()) };
+        let Some((slot, StartSign { quorum, salts, .. })) = begun.as_ref()? else {
+            return Some(());
+        };
         if let Err(reason) = self.start(*slot, *quorum, salts, inbox.buffer) {
             self.reject(*slot, reason);
         }
