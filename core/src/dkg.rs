@@ -18,7 +18,7 @@ mod session_key;
 use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
 
-use crate::curve::Group;
+use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
 use crate::key::{KeyTerms, PublicKey, ShareRecord};
@@ -28,7 +28,7 @@ use crate::session::{Abort, Fault, Header, Refusal};
 use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 
 use deal::Dealing;
-use message::{Echo, OpenTree, Signed, Told, Views};
+use message::{Dealt, Echo, OpenTree, Signed, Told, Views};
 
 pub use early::Early;
 pub use evidence::{Evidence, NotProven};
@@ -163,8 +163,8 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     complete: bool,
     /// ζ_ij, and what has been added up for each r_A, of the same dealers.
     record: ShareRecord<N, K>,
-    /// The key's public side, once it is made.
-    made: Option<PublicKey<N>>,
+    /// ΣΦ, encoded, once the key is made: what else its public side has is here anyway.
+    made: Option<Vec<PointBytes, N>>,
     /// Who says that it and whom saw different broadcasts.
     dispute: Option<(PartyId, PartyId)>,
     evidence: Option<Evidence<N, Kept<K>>>,
@@ -251,7 +251,20 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let mut sums = Vec::new();
         let own = Dealing::random(&terms, me, rng, &mut sums).ok_or(StartError::TooLarge)?;
         *place = None;
-        // Empty lists are not moved, so that nothing large passes through the stack.
+        Self::put(place, terms, session, me, peers, (own, sums))?.say_commit(signer);
+        Ok(())
+    }
+
+    /// Apart, since what passes through here is large for a chip's stack. Empty lists are not moved.
+    #[inline(never)]
+    fn put<'p>(
+        place: &'p mut Option<Self>,
+        terms: KeyTerms,
+        session: Digest,
+        me: PartyId,
+        peers: &[Peer],
+        (own, sums): (Dealing<G, N>, Vec<G::Point, N>),
+    ) -> Result<&'p mut Self, StartError> {
         let dkg = place.insert(Self {
             terms,
             session,
@@ -274,8 +287,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         for peer in peers {
             dkg.slots.push(Slot::new(peer)).map_err(|_| StartError::TooLarge)?;
         }
-        dkg.say_commit(signer);
-        Ok(())
+        Ok(dkg)
     }
 
     fn header(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
@@ -400,7 +412,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             (None, self.write_open(buffer)?)
         } else if let Some(to) = outbox.deals.iter().next() {
             outbox.deals = outbox.deals.without(to);
-            (Some(to), self.write_deal(to, signer, buffer)?)
+            (Some(to), self.write_deal(to, buffer)?)
         } else if core::mem::take(&mut outbox.echo) {
             (None, self.write_echo(signer, buffer)?)
         } else if core::mem::take(&mut outbox.accuse) {
@@ -454,16 +466,16 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     #[inline(never)]
-    fn write_deal<'b>(
-        &self,
-        to: PartyId,
-        signer: &impl SessionSigner,
-        buffer: &'b mut [u8],
-    ) -> Result<&'b [u8], NoRoom> {
+    fn write_deal<'b>(&self, to: PartyId, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        let slot = self.slot(self.me).ok_or(NoRoom)?;
+        let signature = slot.deal.ok_or(NoRoom)?.signature;
+        let digests = &slot.open.as_ref().ok_or(NoRoom)?.receivers;
+        let receivers = self.terms.holders.parties().without(self.me).iter();
+        let others = receivers.zip(digests).filter(|(other, _)| *other != to);
         let deal = self.own.deal::<K>(&self.terms, to, &self.transcript);
-        let (header, digest) = (self.header(3, self.me, Some(to)), message::body_digest(&deal));
-        let signed = Signed::new(header, &deal, &digest, signer);
-        wire::write(&signed, buffer).map(|bytes| &*bytes)
+        let body = Dealt::<N, _> { deal, others: others.map(|(_, digest)| *digest).collect() };
+        let header = self.header(3, self.me, Some(to));
+        wire::write(&Signed { header, body, signature }, buffer).map(|bytes| &*bytes)
     }
 
     #[inline(never)]
@@ -496,7 +508,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     #[must_use]
     #[inline(never)]
     pub fn take_key(&mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
-        let public = self.made.take()?;
+        let (terms, transcript) = (self.terms, self.transcript);
+        let public = PublicKey { terms, transcript, commitment: self.made.take()? };
         self.share = SecretScalar::new(G::Scalar::default());
         let mut taken = empty_record(&self.terms);
         core::mem::swap(&mut taken.share, &mut self.record.share);

@@ -280,7 +280,7 @@ fn an_early_complaint_does_not_frame_those_who_have_not_heard_everybody() {
             let mine: Forged<Commit> = parse(&packet.bytes);
             let mut seen = vec![(None, None); 4];
             let signature = mine.signature;
-            seen[2].0 = Some(Seen { body: mine.body.digest(corrupt()), signature });
+            seen[2].0 = Some(Seen { body: mine.body.digest(&mine.header), signature });
             let header = quorate_core::session::Header { round: 0, ..mine.header };
             let complaint = Complaint::Echo { with: id(1), seen };
             let bytes = bytes_of(&signed(header, complaint));

@@ -40,7 +40,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     fn read_complaint(bytes: &[u8]) -> Option<Signed<Complaint<N, Lent<'_>>>> {
         let mut message = read::<Complaint<N, Lent<'_>>>(bytes);
         if let Some(Complaint::BadDeal { deal, .. }) = message.as_ref().map(|message| &message.body)
-            && !deal.deal.sets.fits::<K>()
+            && !deal.dealt.deal.sets.fits::<K>()
         {
             message = None;
         }
@@ -89,7 +89,18 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         bytes: &[u8],
         (culprit, fault): (PartyId, Fault),
     ) {
-        let Some(message) = Self::read_complaint(bytes) else { return };
+        if let Some(message) = Self::read_complaint(bytes) {
+            self.convict_on(accuser, message, (culprit, fault));
+        }
+    }
+
+    #[inline(never)]
+    fn convict_on(
+        &mut self,
+        accuser: PartyId,
+        message: Signed<Complaint<N, Lent<'_>>>,
+        (culprit, fault): (PartyId, Fault),
+    ) {
         let (complaint, signature) = (message.body.keep(), message.signature);
         let evidence = Evidence::Complaint { accuser, complaint, signature };
         self.convict(culprit, fault, evidence);
@@ -106,7 +117,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         accuser: PartyId,
         dealer: PartyId,
         open: &SignedOpen<N>,
-        deal: &SignedDeal<Lent<'_>>,
+        deal: &SignedDeal<N, Lent<'_>>,
     ) -> bool {
         let mine = self.slot(dealer).and_then(|slot| slot.seen.open);
         // One that is not signed shows nothing.
@@ -210,8 +221,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 
     #[inline(never)]
     fn convict_of_both(&mut self, round: u8, from: PartyId, first: Seen, second: Seen) {
-        let to = (round == 3).then_some(self.me);
-        let evidence = Evidence::Equivocation { from, round, to, first, second };
+        let evidence = Evidence::Equivocation { from, round, first, second };
         self.convict(from, Fault::Equivocation, evidence);
     }
 }

@@ -21,14 +21,12 @@ use crate::wire::{self, Bytes64, DecodeError, NoRoom};
 /// message that it can carry has been published in a complaint, and its run is dead.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Evidence<const N: usize, C> {
-    /// Two different bodies for one round, to all or to one party.
+    /// Two different bodies for one round, or lists of bodies.
     Equivocation {
         /// Who signed both.
         from: PartyId,
         /// In this round; 0 is a complaint.
         round: u8,
-        /// To whom, if not to all.
-        to: Option<PartyId>,
         /// One of the two.
         first: Seen,
         /// The other.
@@ -117,9 +115,9 @@ impl<const N: usize, C: Contributions> Evidence<N, C> {
     ) -> Verdict {
         let court = Court { terms, session, key_of };
         match self {
-            Self::Equivocation { from, round, to, first, second } => {
-                court.signed(*round, *from, *to, first)?;
-                court.signed(*round, *from, *to, second)?;
+            Self::Equivocation { from, round, first, second } => {
+                court.signed(*round, *from, first)?;
+                court.signed(*round, *from, second)?;
                 if first.body == second.body {
                     return Err(NotProven::NoFault);
                 }
@@ -127,7 +125,7 @@ impl<const N: usize, C: Contributions> Evidence<N, C> {
             }
             Self::BadOpen { dealer, commit, signature, open } => {
                 let seen = Seen { body: body_digest(commit), signature: *signature };
-                court.signed(1, *dealer, None, &seen)?;
+                court.signed(1, *dealer, &seen)?;
                 court.opened(*dealer, open)?;
                 let context = terms.context();
                 match check::open::<G, N>(terms, &context, *dealer, commit, &open.tree) {
@@ -149,7 +147,7 @@ impl<const N: usize, C: Contributions> Evidence<N, C> {
             }
             Self::Complaint { accuser, complaint, signature } => {
                 let seen = Seen { body: body_digest(complaint), signature: *signature };
-                court.signed(0, *accuser, None, &seen)?;
+                court.signed(0, *accuser, &seen)?;
                 court.complaint::<G, N, C>(*accuser, complaint)
             }
         }
@@ -188,16 +186,10 @@ pub(super) struct Court<'a, F> {
 impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     /// Whether `from` signed what is `seen`, in this session and round.
     #[inline(never)]
-    pub(super) fn signed(
-        &self,
-        round: u8,
-        from: PartyId,
-        to: Option<PartyId>,
-        seen: &Seen,
-    ) -> Result<(), NotProven> {
+    pub(super) fn signed(&self, round: u8, from: PartyId, seen: &Seen) -> Result<(), NotProven> {
         let holder = self.terms.holders.parties().contains(from);
         let key = (self.key_of)(from).filter(|_| holder).ok_or(NotProven::Stranger(from))?;
-        match seen.is_signed(&header(self.terms, self.session, round, from, to), &key) {
+        match seen.is_signed(&header(self.terms, self.session, round, from, None), &key) {
             true => Ok(()),
             false => Err(NotProven::Signature(from)),
         }
@@ -210,7 +202,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
         open: &SignedOpen<N>,
     ) -> Result<(), NotProven> {
         let seen = Seen { body: open.tree.digest(), signature: open.signature };
-        self.signed(2, dealer, None, &seen)
+        self.signed(2, dealer, &seen)
     }
 
     /// The verdict on a complaint that `accuser` has signed. An echo that is sound convicts nobody.
@@ -243,12 +235,13 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
         accuser: PartyId,
         dealer: PartyId,
         open: &SignedOpen<N>,
-        deal: &SignedDeal<C>,
+        deal: &SignedDeal<N, C>,
     ) -> bool {
-        let seen = Seen { body: body_digest(&deal.deal), signature: deal.signature };
+        let Some(body) = deal.dealt.digest(self.terms, dealer, accuser) else { return false };
+        let seen = Seen { body, signature: deal.signature };
         dealer != accuser
             && self.opened(dealer, open).is_ok()
-            && self.signed(3, dealer, Some(accuser), &seen).is_ok()
+            && self.signed(3, dealer, &seen).is_ok()
     }
 
     /// Whether the accuser has the dealers' signatures on all that it claims to have seen.
@@ -256,7 +249,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     fn echo_is_sound<const N: usize>(&self, accuser: PartyId, echo: &Echo<N>) -> bool {
         let holders = self.terms.holders.parties();
         let signed = |round, dealer, seen: Option<Seen>| {
-            seen.is_none_or(|seen| self.signed(round, dealer, None, &seen).is_ok())
+            seen.is_none_or(|seen| self.signed(round, dealer, &seen).is_ok())
         };
         let sound = |(dealer, views): (PartyId, &Views)| {
             signed(1, dealer, views.commit) && signed(2, dealer, views.open)
@@ -274,7 +267,7 @@ fn judge_deal<G: Group, const N: usize, C: Contributions>(
     dealer: PartyId,
     accuser: PartyId,
     open: &SignedOpen<N>,
-    deal: &SignedDeal<C>,
+    deal: &SignedDeal<N, C>,
 ) -> Result<(), Fault> {
     // No honest dealer signs such an R2, whatever followed.
     if open.tree.opening.coefficients.len() != terms.holders.threshold() {
@@ -282,5 +275,5 @@ fn judge_deal<G: Group, const N: usize, C: Contributions>(
     }
     let promised = check::promised::<G, N>(&open.tree, accuser).ok_or(Fault::InvalidPoint)?;
     let fits = |share: &SecretScalar<G>| G::mul_base(share.expose()) == promised;
-    check::deal::<G, N, C>(terms, dealer, &open.tree, fits, accuser, &deal.deal).map(drop)
+    check::deal::<G, N, C>(terms, dealer, &open.tree, fits, accuser, &deal.dealt.deal).map(drop)
 }

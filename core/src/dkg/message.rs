@@ -1,5 +1,5 @@
 //! The messages of a key generation. All are signed by the sender's session key over header and body,
-//! so that they can serve as evidence.
+//! so that they can serve as evidence; of R3, one signature serves all receivers.
 
 use heapless::Vec;
 use serde::{Deserialize, Serialize, Serializer};
@@ -266,6 +266,31 @@ impl Deal<Lent<'_>> {
     }
 }
 
+/// R3 as it is sent: one signature of its dealer covers those to all receivers.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Dealt<const N: usize, C> {
+    pub(super) deal: Deal<C>,
+    /// The digests of the dealer's R3 to all others, in the order of the receivers. They tell nothing: each is of
+    /// a share and of blindings.
+    pub(super) others: Vec<Digest, N>,
+}
+
+impl<const N: usize, C: Contributions> Dealt<N, C> {
+    /// What the signature covers, or `None` if there are not as many digests as there must be.
+    pub(super) fn digest(&self, terms: &KeyTerms, dealer: PartyId, to: PartyId) -> Option<Digest> {
+        let receivers = terms.holders.parties().without(dealer);
+        let (before, after) = self.others.split_at_checked(receivers.position(to)?)?;
+        let own = body_digest(&self.deal);
+        (self.others.len() + 1 == receivers.len())
+            .then(|| deals_digest(before.iter().chain([&own]).chain(after)))
+    }
+}
+
+/// H("dkg-deals", the digests of a dealer's R3, in the order of their receivers).
+pub(super) fn deals_digest<'a>(digests: impl Iterator<Item = &'a Digest>) -> Digest {
+    digests.fold(Transcript::new("dkg-deals"), |t, digest| t.bytes(digest)).finish()
+}
+
 /// The header of a message of a key generation.
 pub(super) fn header(
     terms: &KeyTerms,
@@ -291,7 +316,7 @@ pub(super) fn signed_digest(header: &Header, body: &Digest) -> Digest {
     Transcript::new("dkg-msg").bytes(&hash_of("dkg-header", header)).bytes(body).finish()
 }
 
-/// H("dkg-body", SHA-256(encoding)): what the signature covers of every body but R2's.
+/// H("dkg-body", SHA-256(encoding)): what the signature covers of R1 and of complaints, and of one R3 in the list.
 pub(super) fn body_digest(body: &dyn Write) -> Digest {
     hash_of("dkg-body", body)
 }
@@ -312,7 +337,7 @@ pub(super) struct Signed<B> {
 }
 
 impl<B> Signed<B> {
-    /// Signs `body`, whose digest is `digest`.
+    /// Signs `body`, which goes to all and whose digest is `digest`.
     pub(super) fn new(
         header: Header,
         body: B,
@@ -367,9 +392,17 @@ pub struct SignedOpen<const N: usize> {
 
 /// R3 with the dealer's signature. It is private no more: its run has failed.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct SignedDeal<C> {
-    pub(super) deal: Deal<C>,
+pub struct SignedDeal<const N: usize, C> {
+    pub(super) dealt: Dealt<N, C>,
     pub(super) signature: Bytes64,
+}
+
+impl<const N: usize> SignedDeal<N, Lent<'_>> {
+    /// A copy that outlives the frame.
+    pub(super) fn keep<const K: usize>(self) -> SignedDeal<N, Kept<K>> {
+        let Dealt { deal, others } = self.dealt;
+        SignedDeal { dealt: Dealt { deal: deal.keep(), others }, signature: self.signature }
+    }
 }
 
 read_fields!(Commit { nonce, commitment });
@@ -387,7 +420,8 @@ read_fields!(Views { commit, open });
 write_fields!(Views { commit, open });
 read_fields!(['de, const N: usize] 'de Echo<N> { with, seen });
 read_fields!(['de, const N: usize] 'de SignedOpen<N> { tree, signature });
-read_fields!(['de, C: Read<'de>] 'de SignedDeal<C> { deal, signature });
+read_fields!(['de, const N: usize, C: Read<'de>] 'de Dealt<N, C> { deal, others });
+read_fields!(['de, const N: usize, C: Read<'de>] 'de SignedDeal<N, C> { dealt, signature });
 
 write_fields!([const N: usize] Opening<N> { sid, coefficients, blind, proof_nonce, proof });
 write_fields!([const N: usize] OpenTree<N> { opening, pairs, sets, receivers });
@@ -395,7 +429,8 @@ write_fields!([C: Write] Deal<C> { transcript, share, pair, sets });
 write_fields!([B: Write] Signed<B> { header, body, signature });
 write_fields!([const N: usize] Echo<N> { with, seen });
 write_fields!([const N: usize] SignedOpen<N> { tree, signature });
-write_fields!([C: Write] SignedDeal<C> { deal, signature });
+write_fields!([const N: usize, C: Write] Dealt<N, C> { deal, others });
+write_fields!([const N: usize, C: Write] SignedDeal<N, C> { dealt, signature });
 
 impl Write for Lent<'_> {
     fn write(&self, to: &mut Writer<'_>) {
@@ -477,7 +512,7 @@ pub(super) const fn open_length(holders: usize) -> usize {
 /// Of a [`Complaint`] without its frame.
 pub(super) const fn complaint_length(holders: usize, nonce_keys: usize) -> usize {
     let echo = 1 + 1 + COUNT + holders * 2 * (1 + 32 + 64);
-    let deal = 32 + 32 + 64 + COUNT + 64 * nonce_keys;
+    let deal = 32 + 32 + 64 + (COUNT + 64 * nonce_keys) + (COUNT + 32 * holders);
     longer(echo, 1 + 1 + open_length(holders) + deal + 64)
 }
 
@@ -508,7 +543,7 @@ pub enum Complaint<const N: usize, C> {
         /// What it promised to all.
         open: SignedOpen<N>,
         /// What it sent to the accuser.
-        deal: SignedDeal<C>,
+        deal: SignedDeal<N, C>,
     },
 }
 
@@ -517,8 +552,8 @@ impl<const N: usize> Complaint<N, Lent<'_>> {
     pub(super) fn keep<const K: usize>(self) -> Complaint<N, Kept<K>> {
         match self {
             Self::Echo(echo) => Complaint::Echo(echo),
-            Self::BadDeal { dealer, open, deal: SignedDeal { deal, signature } } => {
-                let deal = SignedDeal { deal: deal.keep(), signature };
+            Self::BadDeal { dealer, open, deal } => {
+                let deal = deal.keep();
                 Complaint::BadDeal { dealer, open, deal }
             }
         }
@@ -537,13 +572,13 @@ mod tests {
 
     #[test]
     fn messages_are_read_as_serde_reads_them() {
-        crate::wire::agree!(Signed<Commit>, Signed<Open<'_, 3>>, Signed<Deal<Lent<'_>>>);
+        crate::wire::agree!(Signed<Commit>, Signed<Open<'_, 3>>, Signed<Dealt<3, Lent<'_>>>);
         crate::wire::agree!(Signed<Complaint<3, Lent<'_>>>, Complaint<3, Lent<'_>>, Echo<3>);
     }
 
     #[test]
     fn messages_are_written_as_serde_writes_them() {
-        crate::wire::written!(Signed<Commit>, OpenTree<3>, Signed<Deal<Lent<'_>>>);
+        crate::wire::written!(Signed<Commit>, OpenTree<3>, Signed<Dealt<3, Lent<'_>>>);
         crate::wire::written!(Signed<Complaint<3, Lent<'_>>>, Complaint<3, Lent<'_>>, Echo<3>);
         let echo = Echo { with: PartyId::new(2).unwrap(), seen: Vec::new() };
         let (told, complaint) =

@@ -6,13 +6,12 @@ use heapless::Vec;
 use super::check;
 use super::evidence::Evidence;
 use super::message::{
-    Commit, Complaint, Deal, Lent, Open, OpenTree, Seen, Signed, SignedDeal, SignedOpen,
-    body_digest, read, signed_digest,
+    Commit, Complaint, Deal, Dealt, Kept, Lent, Open, OpenTree, Seen, Signed, SignedDeal,
+    SignedOpen, body_digest, deals_digest, read, signed_digest,
 };
 use super::{Dkg, Phase, SessionSigner, Slot};
 use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
-use crate::key::PublicKey;
 use crate::party::PartyId;
 use crate::secret::{SecretBytes, SecretScalar};
 use crate::session::{Abort, Fault, Refusal};
@@ -31,7 +30,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
         let opened = self.slots.iter().all(|slot| slot.open.is_some());
         if opened && matches!(self.phase, Phase::Open | Phase::Blame) {
-            self.finish_open();
+            self.finish_open(signer);
         }
         let me = self.me;
         let dealt = |slot: &Slot<G, N>| slot.deal.is_some() || slot.peer.party == me;
@@ -265,7 +264,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 
     #[inline(never)]
-    fn finish_open(&mut self) {
+    fn finish_open(&mut self, signer: &impl SessionSigner) {
         if self.phase == Phase::Open {
             self.check_opens(None);
         }
@@ -281,12 +280,12 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if self.phase != Phase::Open {
             return;
         }
-        self.begin_deals(&sid);
+        self.begin_deals(&sid, signer);
     }
 
     /// R2 of all is there and right.
     #[inline(never)]
-    fn begin_deals(&mut self, sid: &Digest) {
+    fn begin_deals(&mut self, sid: &Digest, signer: &impl SessionSigner) {
         let me = self.me;
         self.transcript = self.opening_binding(sid);
         self.phase = Phase::Deal;
@@ -297,6 +296,22 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         self.record.nonce_keys =
             holders.nonce_sets_of(me).map(|set| self.own.set_value(set)).collect();
         self.outbox.deals = others;
+        self.sign_deals(signer);
+    }
+
+    /// R3 to each is made twice, here for its digest: all of them at once would take much room. The digests take
+    /// the place of the own D_j: R2 has been put out, and was right.
+    #[inline(never)]
+    fn sign_deals(&mut self, signer: &impl SessionSigner) {
+        let (me, terms) = (self.me, self.terms);
+        let receivers = terms.holders.parties().without(me);
+        let digest = |to| body_digest(&self.own.deal::<K>(&terms, to, &self.transcript));
+        let digests: Vec<Digest, N> = receivers.iter().map(digest).collect();
+        let seen = self.signed(3, deals_digest(digests.iter()), signer);
+        if let Some(slot) = self.slot_mut(me) {
+            slot.deal = Some(seen);
+            slot.open.iter_mut().for_each(|tree| tree.receivers.clone_from(&digests));
+        }
     }
 
     #[inline(never)]
@@ -347,11 +362,14 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             Phase::Blame | Phase::Over => return Ok(()),
             Phase::Deal => {}
         }
-        let message = read::<Deal<Lent<'_>>>(bytes).filter(|m| m.body.sets.fits::<K>());
-        let Some(message) = message else { return self.malformed(from) };
-        let Signed { body: deal, signature, .. } = message;
-        let seen = Seen { body: body_digest(&deal), signature };
         let (terms, me) = (self.terms, self.me);
+        let message = read::<Dealt<N, Lent<'_>>>(bytes);
+        let message = message.filter(|m| m.body.deal.sets.fits::<K>());
+        let Some(Signed { body: dealt, signature, .. }) = message else {
+            return self.malformed(from);
+        };
+        let Some(body) = dealt.digest(&terms, from, me) else { return self.malformed(from) };
+        let (seen, deal) = (Seen { body, signature }, &dealt.deal);
         let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
         if let Some(first) = slot.deal {
             if first.body == seen.body {
@@ -374,10 +392,10 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             complete = self.completes(from, share);
             complete || G::mul_base(share.expose()) == slot.promised
         };
-        match check::deal::<G, N, _>(&terms, from, tree, fits, me, &deal) {
+        match check::deal::<G, N, _>(&terms, from, tree, fits, me, deal) {
             Ok(share) => {
                 self.complete = complete;
-                self.fold(from, &share, &deal);
+                self.fold(from, &share, deal);
                 if let Some(slot) = self.slot_mut(from) {
                     slot.deal = Some(seen);
                 }
@@ -431,9 +449,28 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Complains to all about a bad R3, with the message itself, which is read once more.
     #[inline(never)]
     fn accuse(&mut self, dealer: PartyId, fault: Fault, bytes: &[u8]) {
-        let Some(Signed { body, signature, .. }) = read::<Deal<Lent<'_>>>(bytes) else { return };
-        let deal = SignedDeal { deal: body.keep(), signature };
-        let Some(open) = self.slot(dealer).and_then(Slot::signed_open) else { return };
+        let open = self.slot(dealer).and_then(Slot::signed_open);
+        let deal = Self::kept_deal(bytes);
+        if let (Some(open), Some(deal)) = (open, deal) {
+            self.accuse_with(dealer, fault, open, deal);
+        }
+    }
+
+    #[inline(never)]
+    fn kept_deal(bytes: &[u8]) -> Option<SignedDeal<N, Kept<K>>> {
+        let Signed { body: dealt, signature, .. } = read::<Dealt<N, Lent<'_>>>(bytes)?;
+        Some(SignedDeal { dealt, signature }.keep())
+    }
+
+    /// With nothing on a chip's stack but the evidence.
+    #[inline(never)]
+    fn accuse_with(
+        &mut self,
+        dealer: PartyId,
+        fault: Fault,
+        open: SignedOpen<N>,
+        deal: SignedDeal<N, Kept<K>>,
+    ) {
         let complaint = Complaint::BadDeal { dealer, open, deal };
         let evidence =
             Evidence::Complaint { accuser: self.me, complaint, signature: Bytes64([0; 64]) };
@@ -471,8 +508,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         for (set, key) in sets.zip(self.record.nonce_keys.iter_mut()) {
             *key = Transcript::new("prss").bytes(&sid).set(set).bytes(key.expose()).secret();
         }
-        let (terms, transcript) = (self.terms, self.transcript);
-        self.made = Some(PublicKey { terms, transcript, commitment });
+        self.made = Some(commitment);
         self.phase = Phase::Over;
         self.outbox.persist = true;
     }
@@ -486,7 +522,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Whether `from` signed what is `seen`.
     pub(super) fn verify(&self, round: u8, from: PartyId, seen: &Seen) -> Result<(), Refusal> {
         let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
-        let header = self.header(round, from, (round == 3).then_some(self.me));
+        let header = self.header(round, from, None);
         match seen.is_signed(&header, &slot.peer.session_key) {
             true => Ok(()),
             false => Err(Refusal::Signature(from)),
@@ -495,8 +531,10 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
 }
 
 impl<G: Group, const N: usize> Slot<G, N> {
+    /// R2 for others to see, as it was signed: of the own one, nothing more once its place serves R3.
     pub(super) fn signed_open(&self) -> Option<SignedOpen<N>> {
-        let signature = self.seen.open?.signature;
-        Some(SignedOpen { tree: self.open.clone()?, signature })
+        let Seen { body, signature } = self.seen.open?;
+        let tree = self.open.as_ref().filter(|tree| tree.digest() == body)?.clone();
+        Some(SignedOpen { tree, signature })
     }
 }

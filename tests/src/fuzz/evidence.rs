@@ -62,7 +62,7 @@ fn changed<B: Body + Clone>(message: &Forged<B>, change: impl FnOnce(&mut B)) ->
 }
 
 fn seen<B: Body>(message: &Forged<B>) -> Seen {
-    let (body, signature) = (message.body.digest(message.header.from), message.signature);
+    let (body, signature) = (message.body.digest(&message.header), message.signature);
     Seen { body, signature }
 }
 
@@ -76,7 +76,7 @@ fn all() -> Option<Seeds> {
     let terms = terms(PartySet::first(HOLDERS), 2, 1).ok()?;
     let mut network = Network::new(1, Weather::default());
     generate(&terms, 1, &mut network, &mut |packet| vec![packet]);
-    let (liar, accuser, nobody) = (corrupt(), id(3), None::<PartyId>);
+    let (liar, accuser) = (corrupt(), id(3));
     let tree = |open: &Forged<Open>| -> (OpenTree, Bytes64) {
         (OpenTree::of(terms.holders, open.header.from, &open.body), open.signature)
     };
@@ -85,9 +85,9 @@ fn all() -> Option<Seeds> {
     let open: Forged<Open> = sent(&network, liar, accuser, 2)?;
     let deal: Forged<Deal> = sent(&network, liar, accuser, 3)?;
     let other_commit = changed(&commit, |body| body.nonce = [9; 32]);
-    let two_commits = (liar, 1u8, nobody, seen(&commit), seen(&other_commit));
+    let two_commits = (liar, 1u8, seen(&commit), seen(&other_commit));
     let bad_deal = changed(&deal, |body| body.share = [9; 32]);
-    let two_deals = (liar, 3u8, Some(accuser), seen(&deal), seen(&bad_deal));
+    let two_deals = (liar, 3u8, seen(&deal), seen(&bad_deal));
     let unproven = changed(&open, |body| body.proof = [9; 32]);
     let bad_open = (liar, &commit.body, commit.signature, tree(&unproven));
 

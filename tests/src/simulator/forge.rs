@@ -104,6 +104,28 @@ pub struct Deal {
     /// Opens c_iA.
     #[serde(with = "string")]
     pub sets: Vec<Opening>,
+    /// The digests of the dealer's R3 to all others.
+    pub others: Vec<Digest>,
+}
+
+impl Deal {
+    /// The digest of this one, as it stands in the list for all others.
+    #[must_use]
+    pub fn own_digest(&self) -> Digest {
+        let mut bytes = bytes_of(self);
+        let list = bytes_of(&self.others).len();
+        bytes.truncate(bytes.len() - list);
+        Transcript::new("dkg-body").bytes(&Sha256::digest(bytes)).finish()
+    }
+
+    /// The digest of the list, as the signature of `dealer` covers it.
+    #[must_use]
+    pub fn list_digest(&self, holders: Holders, dealer: PartyId, to: PartyId) -> Digest {
+        let place = holders.parties().without(dealer).position(to).unwrap_or_default();
+        let mut list = self.others.clone();
+        list.insert(place.min(list.len()), self.own_digest());
+        list.iter().fold(Transcript::new("dkg-deals"), |t, digest| t.bytes(digest)).finish()
+    }
 }
 
 /// One dealer's broadcast as somebody saw it.
@@ -253,19 +275,24 @@ pub(super) fn remember_holders(holders: Holders) {
 
 /// The body of a message of a key generation.
 pub trait Body: Serialize + DeserializeOwned {
-    /// Its hash, as the signature of `from` covers it.
-    fn digest(&self, _from: PartyId) -> Digest {
+    /// Its hash behind `header`, as the sender's signature covers it.
+    fn digest(&self, _header: &Header) -> Digest {
         hash_of("dkg-body", self)
     }
 }
 
 impl Body for Commit {}
-impl Body for Deal {}
 impl Body for Complaint {}
 impl Body for Open {
-    fn digest(&self, from: PartyId) -> Digest {
-        let tree = |holders| OpenTree::of(holders, from, self).digest();
+    fn digest(&self, header: &Header) -> Digest {
+        let tree = |holders| OpenTree::of(holders, header.from, self).digest();
         HOLDERS.get().map(tree).unwrap_or_default()
+    }
+}
+impl Body for Deal {
+    fn digest(&self, header: &Header) -> Digest {
+        let list = |(holders, to)| self.list_digest(holders, header.from, to);
+        HOLDERS.get().zip(header.to).map(list).unwrap_or_default()
     }
 }
 
@@ -273,16 +300,17 @@ fn hash_of<T: Serialize>(tag: &str, value: &T) -> Digest {
     Transcript::new(tag).bytes(&Sha256::digest(bytes_of(value))).finish()
 }
 
-/// What the sender of a message signs.
+/// What the sender of a message signs: of R3 too, it is for all.
 #[must_use]
 pub fn signed_digest(header: &Header, body: &Digest) -> Digest {
-    Transcript::new("dkg-msg").bytes(&hash_of("dkg-header", header)).bytes(body).finish()
+    let header = Header { to: None, ..*header };
+    Transcript::new("dkg-msg").bytes(&hash_of("dkg-header", &header)).bytes(body).finish()
 }
 
 /// A message signed by the session key of `header.from`.
 #[must_use]
 pub fn signed<B: Body>(header: Header, body: B) -> Forged<B> {
-    let digest = signed_digest(&header, &body.digest(header.from));
+    let digest = signed_digest(&header, &body.digest(&header));
     let signature = session_key(header.from).sign(&digest);
     Forged { header, body, signature }
 }

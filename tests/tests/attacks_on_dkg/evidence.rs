@@ -207,7 +207,10 @@ fn the_same_message_twice_is_no_equivocation() {
     run(1, &mut |packet| {
         if is(&packet, 1, COMMIT) {
             let commit: Forged<Commit> = parse(&packet.bytes);
-            shown = Some(Seen { body: commit.body.digest(id(1)), signature: commit.signature });
+            shown = Some(Seen {
+                body: commit.body.digest(&commit.header),
+                signature: commit.signature,
+            });
         }
         vec![packet]
     });

@@ -9,7 +9,7 @@ use quorate_core::session::Header;
 use quorate_core::wire::{self, Bytes64};
 use quorate_node::message::{PeerMessage, SessionKeyCertificate};
 use quorate_node::service::{MAX_NONCE_KEYS, MAX_PARTIES};
-use quorate_tests::simulator::forge::{Forged, Open, OpenTree, parse};
+use quorate_tests::simulator::forge::{Deal, Forged, Open, OpenTree, parse};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use sha2::Digest as _;
@@ -137,13 +137,14 @@ impl Generation {
 }
 
 /// The same message with one byte of its body changed, signed again by its sender: `place` counts from
-/// the start of the body. R2 is hashed by receiver, among `holders`.
+/// the start of the body. R2 is hashed by receiver and R3 in a list, among `holders`.
 pub fn resigned(mut bytes: Vec<u8>, place: usize, holders: Holders, key: &SessionKey) -> Vec<u8> {
     let hash =
         |tag: &str, bytes: &[u8]| Transcript::new(tag).bytes(&sha2::Sha256::digest(bytes)).finish();
-    let mut head = Vec::new();
+    let (mut head, mut to_all) = (Vec::new(), Vec::new());
     let header = Header::peek(&bytes).unwrap();
     wire::encode_to(&header, |part| head.extend_from_slice(part));
+    wire::encode_to(&Header { to: None, ..header }, |part| to_all.extend_from_slice(part));
     let end = bytes.len() - 64;
     bytes[head.len() + place] ^= 1;
     let body = match header.round {
@@ -151,9 +152,14 @@ pub fn resigned(mut bytes: Vec<u8>, place: usize, holders: Holders, key: &Sessio
             let open: Forged<Open> = parse(&bytes);
             OpenTree::of(holders, header.from, &open.body).digest()
         }
+        3 => {
+            let deal: Forged<Deal> = parse(&bytes);
+            deal.body.list_digest(holders, header.from, header.to.unwrap())
+        }
         _ => hash("dkg-body", &bytes[head.len()..end]),
     };
-    let digest = Transcript::new("dkg-msg").bytes(&hash("dkg-header", &head)).bytes(&body).finish();
+    let digest =
+        Transcript::new("dkg-msg").bytes(&hash("dkg-header", &to_all)).bytes(&body).finish();
     bytes[end..].copy_from_slice(&key.sign(&digest).0);
     bytes
 }
