@@ -21,7 +21,7 @@ pub use bip340::SchnorrSecp256k1;
 pub use ed25519::Ed25519;
 pub use p256::P256;
 pub use secp256k1::Secp256k1;
-pub(crate) use sum::{Sum, sum_of_products};
+pub(crate) use sum::Sum;
 
 use crate::wire::{Bytes64, Read, Reader, Write, Writer};
 

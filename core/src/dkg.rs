@@ -18,7 +18,7 @@ mod session_key;
 use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
 
-use crate::curve::Group;
+use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
 use crate::identity::Identity;
 use crate::key::{KeyTerms, PublicKey, ShareRecord};
@@ -163,8 +163,8 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     complete: bool,
     /// ζ_ij, and what has been added up for each r_A, of the same dealers.
     record: ShareRecord<N, K>,
-    /// The key's public side, once it is made.
-    made: Option<PublicKey<N>>,
+    /// ΣΦ, encoded, once the key is made: what else its public side has is here anyway.
+    made: Option<Vec<PointBytes, N>>,
     /// Who says that it and whom saw different broadcasts.
     dispute: Option<(PartyId, PartyId)>,
     evidence: Option<Evidence<N, Kept<K>>>,
@@ -251,7 +251,20 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let mut sums = Vec::new();
         let own = Dealing::random(&terms, me, rng, &mut sums).ok_or(StartError::TooLarge)?;
         *place = None;
-        // Empty lists are not moved, so that nothing large passes through the stack.
+        Self::put(place, terms, session, me, peers, (own, sums))?.say_commit(signer);
+        Ok(())
+    }
+
+    /// Apart, since what passes through here is large for a chip's stack. Empty lists are not moved.
+    #[inline(never)]
+    fn put<'p>(
+        place: &'p mut Option<Self>,
+        terms: KeyTerms,
+        session: Digest,
+        me: PartyId,
+        peers: &[Peer],
+        (own, sums): (Dealing<G, N>, Vec<G::Point, N>),
+    ) -> Result<&'p mut Self, StartError> {
         let dkg = place.insert(Self {
             terms,
             session,
@@ -274,8 +287,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         for peer in peers {
             dkg.slots.push(Slot::new(peer)).map_err(|_| StartError::TooLarge)?;
         }
-        dkg.say_commit(signer);
-        Ok(())
+        Ok(dkg)
     }
 
     fn header(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
@@ -496,7 +508,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     #[must_use]
     #[inline(never)]
     pub fn take_key(&mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
-        let public = self.made.take()?;
+        let (terms, transcript) = (self.terms, self.transcript);
+        let public = PublicKey { terms, transcript, commitment: self.made.take()? };
         self.share = SecretScalar::new(G::Scalar::default());
         let mut taken = empty_record(&self.terms);
         core::mem::swap(&mut taken.share, &mut self.record.share);

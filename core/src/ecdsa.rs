@@ -118,7 +118,6 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
     ///
     /// # Errors
     /// [`SignError`] names the broken rule.
-    #[inline(never)]
     pub fn guarded<const N: usize, const K: usize>(
         key: &OpenedKey<G, N, K>,
         terms: SignTerms,
@@ -126,8 +125,47 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
         own_salt: &Salt,
         guard: Guard,
     ) -> Result<Self, SignError> {
+        let mut place = None;
+        Self::guarded_in(&mut place, key, terms, salts, own_salt, guard)?;
+        place.ok_or(SignError::ComputationFault)
+    }
+
+    /// [`Self::guarded`] in the place where the session is to stay: on its way there, copies of it would take a
+    /// chip's stack. After an error there is none.
+    ///
+    /// # Errors
+    /// [`SignError`] names the broken rule.
+    #[inline(never)]
+    pub fn guarded_in<const N: usize, const K: usize>(
+        place: &mut Option<Self>,
+        key: &OpenedKey<G, N, K>,
+        terms: SignTerms,
+        salts: &[(PartyId, Salt)],
+        own_salt: &Salt,
+        guard: Guard,
+    ) -> Result<(), SignError> {
         // The second copy of all that was asked for; what is hit before is the caller's.
         let asked = core::hint::black_box(terms);
+        let begun = Self::begin(place, key, &terms, salts, own_salt, guard);
+        let begun = match (begun, guard) {
+            (Ok(signer), Guard::Recompute) => signer.is_asked(key, &terms, &asked, salts),
+            (begun, _) => begun.map(|_| ()),
+        };
+        if begun.is_err() {
+            *place = None;
+        }
+        begun
+    }
+
+    #[inline(never)]
+    fn begin<'p, const N: usize, const K: usize>(
+        place: &'p mut Option<Self>,
+        key: &OpenedKey<G, N, K>,
+        terms: &SignTerms,
+        salts: &[(PartyId, Salt)],
+        own_salt: &Salt,
+        guard: Guard,
+    ) -> Result<&'p mut Self, SignError> {
         let rho = nonce::salt_digest(salts);
         terms.check::<G>(&key.terms().holders)?;
         nonce::check_member::<S>(&terms.quorum, key.party(), salts, own_salt)?;
@@ -135,23 +173,28 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
         let derived = root.derive(&terms.derivation).map_err(SignError::Derivation)?;
         let session = terms.inputs((key.context(), key.terms()), &root, &derived, &rho);
         let scheme = Ecdsa { digest: terms.digest, derived };
-        let signer = Self::start(key, scheme, session, (terms.quorum, terms.coordinator), guard)?;
-        if guard == Guard::Recompute {
-            // D0 once more, from the second copy and from the key; and the session keeps what was asked for.
-            let (quorum, coordinator) = signer.parties();
-            let digest = signer.scheme.digest;
-            let kept = SignTerms { quorum, coordinator, digest, ..terms };
-            let again = key.extended().derive(&asked.derivation).map_err(SignError::Derivation)?;
-            let (inputs, rho) = ((key.context(), key.terms()), nonce::salt_digest(salts));
-            let session = asked.inputs(inputs, &key.extended(), &again, &rho);
-            let same = kept == asked
-                && session == *signer.session()
-                && *signer.scheme.derived.tweak() == *again.tweak();
-            if !same || !signer.is_sealed() {
-                return Err(SignError::ComputationFault);
-            }
-        }
-        Ok(signer)
+        Self::start(place, key, scheme, session, (terms.quorum, terms.coordinator), guard)
+    }
+
+    /// D0 once more, from the second copy and from the key; and the session keeps what was asked for.
+    #[inline(never)]
+    fn is_asked<const N: usize, const K: usize>(
+        &self,
+        key: &OpenedKey<G, N, K>,
+        terms: &SignTerms,
+        asked: &SignTerms,
+        salts: &[(PartyId, Salt)],
+    ) -> Result<(), SignError> {
+        let (quorum, coordinator) = self.parties();
+        let digest = self.scheme.digest;
+        let kept = SignTerms { quorum, coordinator, digest, ..*terms };
+        let again = key.extended().derive(&asked.derivation).map_err(SignError::Derivation)?;
+        let (inputs, rho) = ((key.context(), key.terms()), nonce::salt_digest(salts));
+        let session = asked.inputs(inputs, &key.extended(), &again, &rho);
+        let same = kept == *asked
+            && session == *self.session()
+            && *self.scheme.derived.tweak() == *again.tweak();
+        if same && self.is_sealed() { Ok(()) } else { Err(SignError::ComputationFault) }
     }
 }
 

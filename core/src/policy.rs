@@ -171,8 +171,8 @@ impl<'a> Policy<'a> {
         let (mut allowed, mut furthest) = (false, None);
         for rule in self.rules().filter(|rule| rule.kinds.contains(read.kind)) {
             match self.ask(&rule, request, &read, facts, watch) {
-                Ok(grant) => {
-                    watch(Trace::Allowed(grant));
+                Ok(granted) => {
+                    watch(granted);
                     allowed = true;
                 }
                 Err((held, reason)) if furthest.is_none_or(|before| held >= before) => {
@@ -250,7 +250,8 @@ impl<'a> Policy<'a> {
         Ok(())
     }
 
-    /// How many of the rule's conditions held, and why it does not allow the request.
+    /// The step that says what the rule allows; or how many of its conditions held, and why it does not allow the
+    /// request.
     #[inline(never)]
     fn ask(
         &self,
@@ -259,7 +260,7 @@ impl<'a> Policy<'a> {
         read: &Read<'_>,
         facts: &Facts<'_>,
         watch: &mut dyn FnMut(Trace<'a>),
-    ) -> Result<Grant<'a>, (usize, Reason<'a>)> {
+    ) -> Result<Trace<'a>, (usize, Reason<'a>)> {
         watch(Trace::Rule(*rule));
         let subject = read.subject.as_ref();
         let (trace, missing) = (&mut *watch, &mut |_: &Question<'_>| {});
@@ -274,7 +275,7 @@ impl<'a> Policy<'a> {
         let charges = rule.charges(subject).ok_or((held, Reason::Measure))?;
         let base = [Measure::Signatures, Measure::Spend, Measure::Value].iter();
         let base = base.filter_map(|measure| Some((measure.series(None), measure.of(subject)?)));
-        Ok(Grant { rule: rule.name, charges, base: base.collect() })
+        Ok(Trace::Allowed(Grant { rule: rule.name, charges, base: base.collect() }))
     }
 }
 

@@ -139,7 +139,6 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M
     ///
     /// # Errors
     /// [`SignError`] names the broken rule.
-    #[inline(never)]
     pub fn guarded<const N: usize, const K: usize>(
         key: &OpenedKey<G, N, K>,
         terms: SignTerms<M>,
@@ -147,9 +146,48 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M
         own_salt: &Salt,
         guard: Guard,
     ) -> Result<Self, SignError> {
+        let mut place = None;
+        Self::guarded_in(&mut place, key, terms, salts, own_salt, guard)?;
+        place.ok_or(SignError::ComputationFault)
+    }
+
+    /// [`Self::guarded`] in the place where the session is to stay: on its way there, copies of it would take a
+    /// chip's stack. After an error there is none.
+    ///
+    /// # Errors
+    /// [`SignError`] names the broken rule.
+    #[inline(never)]
+    pub fn guarded_in<const N: usize, const K: usize>(
+        place: &mut Option<Self>,
+        key: &OpenedKey<G, N, K>,
+        terms: SignTerms<M>,
+        salts: &[(PartyId, Salt)],
+        own_salt: &Salt,
+        guard: Guard,
+    ) -> Result<(), SignError> {
         let SignTerms { quorum, coordinator, derivation, tweak, .. } = terms;
         // The second copy of all that was asked for, and the hash of the rest; what is hit before is the caller's.
         let asked = core::hint::black_box((quorum, coordinator, derivation, tweak));
+        let begun = Self::begin(place, key, terms, salts, own_salt, guard);
+        let begun = match (begun, guard) {
+            (Ok(signer), Guard::Recompute) => signer.is_asked(key, &asked, salts),
+            (begun, _) => begun.map(|_| ()),
+        };
+        if begun.is_err() {
+            *place = None;
+        }
+        begun
+    }
+
+    #[inline(never)]
+    fn begin<'p, const N: usize, const K: usize>(
+        place: &'p mut Option<Self>,
+        key: &OpenedKey<G, N, K>,
+        terms: SignTerms<M>,
+        salts: &[(PartyId, Salt)],
+        own_salt: &Salt,
+        guard: Guard,
+    ) -> Result<&'p mut Self, SignError> {
         let digests = terms.digests(salts);
         terms.check(&key.terms().holders)?;
         nonce::check_member::<S>(&terms.quorum, key.party(), salts, own_salt)?;
@@ -158,23 +196,27 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M
         let session = terms.inputs((key.context(), key.terms(), group_key), &target, &digests);
         let (quorum, coordinator) = (terms.quorum, terms.coordinator);
         let scheme = Schnorr { message: terms.message, target };
-        let signer = Self::start(key, scheme, session, (quorum, coordinator), guard)?;
-        if guard == Guard::Recompute {
-            // D0 once more, from the second copy and from the key; and the session keeps what was asked for.
-            let (quorum, coordinator, derivation, tweak) = asked;
-            let target = Target::derived(&key.extended(), &derivation, &tweak)?;
-            let message = signer.scheme.message.as_ref();
-            let kept = SignTerms { quorum, coordinator, derivation, tweak, message };
-            let inputs = (key.context(), key.terms(), key.group_key_bytes());
-            let session = kept.inputs(inputs, &target, &kept.digests(salts));
-            let same = signer.parties() == (quorum, coordinator)
-                && signer.scheme.target.is_like(&target)
-                && session == *signer.session();
-            if !same || !signer.is_sealed() {
-                return Err(SignError::ComputationFault);
-            }
-        }
-        Ok(signer)
+        Self::start(place, key, scheme, session, (quorum, coordinator), guard)
+    }
+
+    /// D0 once more, from the second copy and from the key; and the session keeps what was asked for.
+    #[inline(never)]
+    fn is_asked<const N: usize, const K: usize>(
+        &self,
+        key: &OpenedKey<G, N, K>,
+        asked: &(PartySet, PartyId, Derivation, Tweak),
+        salts: &[(PartyId, Salt)],
+    ) -> Result<(), SignError> {
+        let (quorum, coordinator, derivation, tweak) = *asked;
+        let target = Target::derived(&key.extended(), &derivation, &tweak)?;
+        let message = self.scheme.message.as_ref();
+        let kept = SignTerms { quorum, coordinator, derivation, tweak, message };
+        let inputs = (key.context(), key.terms(), key.group_key_bytes());
+        let session = kept.inputs(inputs, &target, &kept.digests(salts));
+        let same = self.parties() == (quorum, coordinator)
+            && self.scheme.target.is_like(&target)
+            && session == *self.session();
+        if same && self.is_sealed() { Ok(()) } else { Err(SignError::ComputationFault) }
     }
 }
 

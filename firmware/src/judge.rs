@@ -79,6 +79,7 @@ pub(crate) fn can_judge(policy: &Policy<'_>) -> bool {
 
 impl<P: Platform> Known<'_, P> {
     /// Parses the client's bytes, and finds the key and the time.
+    #[inline(never)]
     pub(crate) fn read_request(
         &mut self,
         request: &SignedRequest<'_>,
@@ -115,6 +116,7 @@ impl<P: Platform> Known<'_, P> {
     }
 
     /// Asks the key's policy, and looks whether the limits have room, or takes it.
+    #[inline(never)]
     pub(crate) fn judge(
         &mut self,
         request: &SignedRequest<'_>,
@@ -141,6 +143,9 @@ impl<P: Platform> Known<'_, P> {
     }
 
     /// The same, with what the person has said, or would.
+    ///
+    /// The first rule that has room is the one that counts. Counting takes as much of the stack as judging: it comes
+    /// after it, and if a rule has no room, the request is judged once more for the next.
     #[inline(never)]
     fn judge_as(
         &mut self,
@@ -155,63 +160,105 @@ impl<P: Platform> Known<'_, P> {
             rule: "strict",
             message: "a strict limit of the policy does not admit the quorum",
         });
-        let judged = policy.judge(request, &facts, &mut |step| {
-            // The first rule that has room is the one that counts.
-            if let Trace::Allowed(grant) = step
-                && room.is_err()
-            {
-                room = self.charge(reading, &grant, count).unwrap_or(room);
+        let mut charges = Charges::new();
+        for place in 0.. {
+            match charges_of(policy, request, (&facts, reading, count), place, &mut charges)? {
+                Granted::Counts => room = self.charge(reading, &charges, count),
+                Granted::NotThisQuorum => {}
+                Granted::NoMore => break,
             }
-        });
-        let digest = judged.map_err(|denial| Rejection::Denied {
-            rule: denial.code(),
-            message: "the policy denies it on the device",
-        })?;
-        room?;
-        if digest == reading.digest { Ok(()) } else { Err(Rejection::Fault) }
+            if room.is_ok() {
+                break;
+            }
+        }
+        room
     }
 
-    /// Whether one rule's limits have room; nothing if they do not admit the quorum.
+    /// Whether one rule's limits have room.
+    #[inline(never)]
     fn charge(
         &mut self,
         reading: &Reading,
-        grant: &Grant<'_>,
+        charges: &Charges,
         count: Count,
-    ) -> Option<Result<(), Rejection<'static>>> {
-        if let Count::Release(quorum) = count {
-            let holders = reading.holders.parties();
-            if !grant.charges.iter().all(|charge| charge.strict.admits(&quorum, &holders)) {
-                return None;
-            }
-        }
-        let limits = grant.charges.iter().map(|charge| journal::Charge {
-            series: charge.series,
-            amount: charge.amount,
-            window: Some((charge.window, charge.max)),
-        });
-        let base = grant.base.iter().map(|(series, amount)| journal::Charge {
-            series: *series,
-            amount: *amount,
-            window: None,
-        });
-        let charges: heapless::Vec<journal::Charge, MAX_CHARGES> = limits.chain(base).collect();
+    ) -> Result<(), Rejection<'static>> {
         let Reading { hash, expires, key, now, .. } = *reading;
-        let release = Release { request: hash, key, at: now, expires, charges: &charges };
+        let release = Release { request: hash, key, at: now, expires, charges };
         let done = match count {
             Count::Look => self.store.check_release(&release).map(|_| ()),
             Count::Release(_) => self.store.release(&release).map(|_| ()),
         };
-        Some(done.map_err(|error| match error {
+        done.map_err(|error| match error {
             ReleaseError::OverLimit { .. } => WINDOW,
             ReleaseError::Conflict => Rejection::BadRequest("the request was signed otherwise"),
             ReleaseError::Unsupported => Rejection::BadRequest("more limits than a device counts"),
             ReleaseError::Store(_) => Rejection::Fault,
-        }))
+        })
     }
 
     /// The public record of a key.
+    #[inline(never)]
     pub(crate) fn load_public(&mut self, number: u8, buffer: &mut [u8]) -> Option<Public> {
         let found = self.store.load(Slot::Key(number, Part::Public), buffer).ok()??;
         wire::read(found).ok()
     }
+}
+
+type Charges = heapless::Vec<journal::Charge, MAX_CHARGES>;
+
+/// What there is of a rule that allows a request.
+enum Granted {
+    Counts,
+    /// Its limits do not admit the quorum.
+    NotThisQuorum,
+    /// So many rules do not allow it.
+    NoMore,
+}
+
+/// What the rule in this place, of those that allow the request, counts.
+#[inline(never)]
+fn charges_of(
+    policy: &Policy<'_>,
+    request: &SignedRequest<'_>,
+    (facts, reading, count): (&Facts<'_>, &Reading, Count),
+    place: usize,
+    out: &mut Charges,
+) -> Result<Granted, Rejection<'static>> {
+    let (mut found, mut granted) = (0, Granted::NoMore);
+    let judged = policy.judge(request, facts, &mut |step| {
+        if let Trace::Allowed(grant) = step {
+            if found == place {
+                let admitted = is_admitted(&grant, reading, count);
+                granted = if admitted { Granted::Counts } else { Granted::NotThisQuorum };
+                put_charges(&grant, out);
+            }
+            found += 1;
+        }
+    });
+    let digest = judged.map_err(|denial| Rejection::Denied {
+        rule: denial.code(),
+        message: "the policy denies it on the device",
+    })?;
+    if digest == reading.digest { Ok(granted) } else { Err(Rejection::Fault) }
+}
+
+fn is_admitted(grant: &Grant<'_>, reading: &Reading, count: Count) -> bool {
+    let Count::Release(quorum) = count else { return true };
+    let holders = reading.holders.parties();
+    grant.charges.iter().all(|charge| charge.strict.admits(&quorum, &holders))
+}
+
+fn put_charges(grant: &Grant<'_>, out: &mut Charges) {
+    let limits = grant.charges.iter().map(|charge| journal::Charge {
+        series: charge.series,
+        amount: charge.amount,
+        window: Some((charge.window, charge.max)),
+    });
+    let base = grant.base.iter().map(|(series, amount)| journal::Charge {
+        series: *series,
+        amount: *amount,
+        window: None,
+    });
+    out.clear();
+    out.extend(limits.chain(base));
 }

@@ -9,6 +9,7 @@ use quorate_core::curve::Suite;
 use quorate_core::device::link::Event;
 use quorate_core::dkg::{Output, Peer};
 use quorate_core::hash::Digest;
+use quorate_core::identity::SessionKeyCertificate;
 use quorate_core::key::{Confirmation, KeyTerms, PublicKey, ShareRecord};
 use quorate_core::party::PartyId;
 use quorate_core::policy::Policy;
@@ -238,7 +239,18 @@ impl<P: Platform> Engine<'_, P> {
 
     #[inline(never)]
     pub(crate) fn handle_key_start(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
-        let (session, peers) = self.checked_peers(from, inbox.body())?;
+        let start = self.read_key_start(from, inbox.body());
+        self.check_peers(start.as_ref()?)?;
+        self.start_run(start.as_ref()?)?;
+        self.drive(inbox.buffer);
+        Some(())
+    }
+
+    #[inline(never)]
+    fn start_run(&mut self, start: &StartKey) -> Option<()> {
+        let peer = |c: &SessionKeyCertificate| Peer { party: c.party, session_key: c.key };
+        let peers: Vec<Peer, MAX_HOLDERS> = start.peers.iter().map(peer).collect();
+        let session = start.session;
         let mut rng = self.rng(&session)?;
         let (Work::Key(generation), Some(open), Some(network)) =
             (&mut *self.work, &*self.open, &*self.known.network)
@@ -250,38 +262,33 @@ impl<P: Platform> Engine<'_, P> {
         let started = Run::start(stage, terms, session, network.me, &peers, key, &mut rng);
         if started.is_none() {
             self.end_generation();
-            return None;
         }
-        self.drive(inbox.buffer);
-        Some(())
+        started
+    }
+
+    #[inline(never)]
+    fn read_key_start(&mut self, from: PartyId, body: &[u8]) -> Option<StartKey> {
+        let start: StartKey = message::read(body).ok()?;
+        let Work::Key(generation) = &*self.work else { return None };
+        let expected = generation.session == start.session
+            && generation.coordinator == from
+            && matches!(generation.stage, Stage::Accepted);
+        expected.then_some(start)
     }
 
     /// Session keys count only with their identity key's signature for this session.
     #[inline(never)]
-    fn checked_peers(
-        &mut self,
-        from: PartyId,
-        body: &[u8],
-    ) -> Option<(Digest, Vec<Peer, MAX_HOLDERS>)> {
-        let StartKey { session, peers } = message::read(body).ok()?;
-        let Work::Key(generation) = &*self.work else { return None };
-        if generation.session != session
-            || generation.coordinator != from
-            || !matches!(generation.stage, Stage::Accepted)
-        {
-            return None;
-        }
+    fn check_peers(&mut self, StartKey { session, peers }: &StartKey) -> Option<()> {
         let network = self.known.network.as_ref()?;
         let certified = peers.iter().all(|c| {
             let identity = network.identity_of(c.party);
-            identity.is_some_and(|identity| c.is_signed_by(&identity, &network.id, &session))
+            identity.is_some_and(|identity| c.is_signed_by(&identity, &network.id, session))
         });
         if !certified {
             self.end_generation();
             return None;
         }
-        let peers = peers.iter().map(|c| Peer { party: c.party, session_key: c.key }).collect();
-        Some((session, peers))
+        Some(())
     }
 
     #[inline(never)]

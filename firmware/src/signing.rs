@@ -85,14 +85,14 @@ impl<P: Platform> Engine<'_, P> {
             return Some(());
         };
         self.put(slot, from, session, request);
-        let answer = match self.judge_slot(slot, inbox.buffer, Count::Look) {
-            Ok((Verdict::Ask, _)) if self.question.is_some() => Err(Rejection::Busy),
-            Ok((Verdict::Ask, _)) => {
+        let answer = match self.judge_slot(slot, inbox.buffer, Count::Look, &mut None) {
+            Ok(Verdict::Ask) if self.question.is_some() => Err(Rejection::Busy),
+            Ok(Verdict::Ask) => {
                 self.send(from, &Asking { session, seconds: PATIENCE });
                 self.ask(About::Sign(slot));
                 return Some(());
             }
-            Ok((Verdict::Allowed, _)) => self.accept(slot),
+            Ok(Verdict::Allowed) => self.accept(slot),
             Err(reason) => Err(reason),
         };
         if let Err(reason) = answer {
@@ -180,19 +180,23 @@ impl<P: Platform> Engine<'_, P> {
     }
 
     /// Judges what is in a slot: at first with all signatures, and later whether it is what they were for.
+    #[inline(never)]
     fn judge_slot(
         &mut self,
         slot: usize,
         buffer: &mut [u8],
         count: Count,
-    ) -> Result<(Verdict, Reading), Rejection<'static>> {
+        reading: &mut Option<Reading>,
+    ) -> Result<Verdict, Rejection<'static>> {
         let Work::Sign(slots) = &*self.work else { return Err(Rejection::Fault) };
         let signing = slots.get(slot).and_then(Option::as_ref).ok_or(Rejection::Fault)?;
         let checked = (!matches!(signing.stage, Stage::Asking)).then_some(&signing.hash);
         let request = (signing.request.as_slice(), checked);
-        let judged = judge_bytes(&mut self.known, request, signing.confirmation, buffer, count)?;
-        self.signing(slot).ok_or(Rejection::Fault)?.hash = judged.1.hash;
-        Ok(judged)
+        let said = signing.confirmation;
+        let verdict = judge_bytes(&mut self.known, request, said, buffer, count, reading)?;
+        let hash = reading.as_ref().ok_or(Rejection::Fault)?.hash;
+        self.signing(slot).ok_or(Rejection::Fault)?.hash = hash;
+        Ok(verdict)
     }
 
     /// The person has said yes or no to a request.
@@ -234,17 +238,25 @@ impl<P: Platform> Engine<'_, P> {
 
     #[inline(never)]
     pub(crate) fn handle_sign_start(&mut self, from: PartyId, inbox: Inbox<'_>) -> Option<()> {
-        let StartSign { session, quorum, salts } = message::read(inbox.body()).ok()?;
+        let begun = self.read_start(from, inbox.body());
         // It may have ended here meanwhile.
-        let Some(slot) = self.find_session(&session) else { return Some(()) };
-        let signing = self.signing(slot)?;
-        if signing.coordinator != from || !matches!(signing.stage, Stage::Accepted) {
-            return None;
-        }
-        if let Err(reason) = self.start(slot, quorum, &salts, inbox.buffer) {
-            self.reject(slot, reason);
+        let Some((slot, StartSign { quorum, salts, .. })) = begun.as_ref()? else {
+            return Some(());
+        };
+        if let Err(reason) = self.start(*slot, *quorum, salts, inbox.buffer) {
+            self.reject(*slot, reason);
         }
         Some(())
+    }
+
+    /// What starts, and in which slot.
+    #[inline(never)]
+    fn read_start(&mut self, from: PartyId, body: &[u8]) -> Option<Option<(usize, StartSign)>> {
+        let start: StartSign = message::read(body).ok()?;
+        let Some(slot) = self.find_session(&start.session) else { return Some(None) };
+        let signing = self.signing(slot)?;
+        let expected = signing.coordinator == from && matches!(signing.stage, Stage::Accepted);
+        expected.then_some(Some((slot, start)))
     }
 
     #[inline(never)]
@@ -259,21 +271,35 @@ impl<P: Platform> Engine<'_, P> {
             return Err(Rejection::Failed("a member was put back to an earlier state"));
         }
         // Time has passed: all is looked at again, and nothing is counted before the session can be.
-        let (_, reading) = self.judge_slot(slot, buffer, Count::Look)?;
+        let mut reading = None;
+        self.judge_slot(slot, buffer, Count::Look, &mut reading)?;
+        let reading = reading.as_ref().ok_or(Rejection::Fault)?;
         #[cfg(feature = "frost")]
-        if frost::is_for(&reading, quorum) {
-            return self.start_frost(slot, &reading, quorum);
+        if frost::is_for(reading, quorum) {
+            return self.start_frost(slot, reading, quorum);
         }
-        self.open_member(slot, &reading, quorum, salts, buffer)?;
-        let counted = self.judge_slot(slot, buffer, Count::Release(quorum));
+        self.open_member(slot, reading, quorum, salts, buffer)?;
+        let counted = self.count(slot, buffer, quorum, reading);
         zeroize::Zeroize::zeroize(buffer);
-        if !counted?.1.is_like(&reading) {
-            return Err(Rejection::Fault);
-        }
+        counted?;
         self.announce_head().ok_or(Rejection::Fault)?;
         self.send_nonce(slot, quorum).ok_or(Rejection::Fault)?;
         self.signing(slot).ok_or(Rejection::Fault)?.digest = reading.digest;
         Ok(())
+    }
+
+    #[inline(never)]
+    fn count(
+        &mut self,
+        slot: usize,
+        buffer: &mut [u8],
+        quorum: PartySet,
+        before: &Reading,
+    ) -> Result<(), Rejection<'static>> {
+        let mut reading = None;
+        self.judge_slot(slot, buffer, Count::Release(quorum), &mut reading)?;
+        let like = reading.is_some_and(|reading| reading.is_like(before));
+        if like { Ok(()) } else { Err(Rejection::Fault) }
     }
 
     pub(crate) fn expire_sessions(&mut self, now: u64) {
@@ -304,21 +330,28 @@ impl<P: Platform> Engine<'_, P> {
 #[inline(never)]
 fn judge_bytes<P: Platform>(
     known: &mut Known<'_, P>,
-    (request, checked): (&[u8], Option<&Digest>),
+    (bytes, checked): (&[u8], Option<&Digest>),
     said: Confirmation,
     buffer: &mut [u8],
     count: Count,
-) -> Result<(Verdict, Reading), Rejection<'static>> {
-    let bad = Rejection::BadRequest("the request, or a signature on it, is malformed");
-    // At the proposal alone: three more verifications would be most of a signature's time on a chip.
-    let parse = if checked.is_some() { SignedRequest::parse_again } else { SignedRequest::parse };
-    let request = parse(request).map_err(|_| bad)?;
-    let reading = known.read_request(&request, buffer)?;
+    place: &mut Option<Reading>,
+) -> Result<Verdict, Rejection<'static>> {
+    let request = parsed(bytes, checked.is_some())?;
+    let reading = place.insert(known.read_request(&request, buffer)?);
     if checked.is_some_and(|hash| *hash != reading.hash) {
         return Err(Rejection::Fault);
     }
-    match known.judge(&request, &reading, said, count, buffer)? {
+    match known.judge(&request, reading, said, count, buffer)? {
         Verdict::Ask if matches!(count, Count::Release(_)) => Err(Rejection::Fault),
-        verdict => Ok((verdict, reading)),
+        verdict => Ok(verdict),
     }
+}
+
+/// Its signatures are verified at the proposal alone: three more verifications would be most of a signature's
+/// time on a chip.
+#[inline(never)]
+fn parsed(bytes: &[u8], again: bool) -> Result<SignedRequest<'_>, Rejection<'static>> {
+    let parse = if again { SignedRequest::parse_again } else { SignedRequest::parse };
+    let bad = Rejection::BadRequest("the request, or a signature on it, is malformed");
+    parse(bytes).map_err(|_| bad)
 }

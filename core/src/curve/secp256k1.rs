@@ -13,7 +13,7 @@ use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256}
 use zeroize::Zeroize as _;
 
 use super::sec1::{sec1_ecdsa, sec1_group};
-use super::{EcdsaGroup, Group, PointBytes, Suite, sum_of_products};
+use super::{EcdsaGroup, Group, PointBytes, Suite, Sum};
 use crate::secret::Piece;
 use crate::wire::Bytes64;
 
@@ -21,21 +21,24 @@ use crate::wire::Bytes64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Secp256k1;
 
-/// Encodes four points for one inversion. `k256` panics on an identity that a computation led to: the
-/// generator takes its place.
-fn encode(points: &[ProjectivePoint; 4]) -> [Option<PointBytes>; 4] {
-    let finite = points.map(|point| point != ProjectivePoint::IDENTITY);
-    let mut batch = *points;
-    for (point, _) in batch.iter_mut().zip(finite).filter(|(_, finite)| !finite) {
-        *point = ProjectivePoint::GENERATOR;
+/// Encodes up to four points for one inversion. `k256` panics on an identity that a computation led to: the
+/// generator takes its place, and that of what is missing of four. Code for each number would take flash.
+#[inline(never)]
+fn encode(points: &[ProjectivePoint], out: &mut [Option<PointBytes>]) {
+    let is_finite = |point: &ProjectivePoint| *point != ProjectivePoint::IDENTITY;
+    let mut batch = [ProjectivePoint::GENERATOR; 4];
+    for (to, from) in batch.iter_mut().zip(points).filter(|(_, point)| is_finite(point)) {
+        *to = *from;
     }
-    let mut encoded = [None; 4];
     let affine = <ProjectivePoint as BatchNormalize<_>>::batch_normalize(&batch);
-    for ((out, affine), finite) in encoded.iter_mut().zip(affine).zip(finite) {
-        let bytes = affine.to_encoded_point(true).as_bytes().try_into().ok().map(PointBytes);
-        *out = bytes.filter(|_| finite);
+    for ((out, affine), point) in out.iter_mut().zip(&affine).zip(points) {
+        *out = if is_finite(point) { compressed(affine) } else { None };
     }
-    encoded
+}
+
+#[inline(never)]
+fn compressed(point: &AffinePoint) -> Option<PointBytes> {
+    point.to_encoded_point(true).as_bytes().try_into().ok().map(PointBytes)
 }
 
 /// The short basis of the lattice of all (a, b) with a + b·λ ≡ 0 (Guide to Elliptic Curve Cryptography,
@@ -74,10 +77,19 @@ fn mul_base(scalar: &Scalar) -> ProjectivePoint {
     }
 }
 
-/// Of no more than two terms.
+/// a·P, and b·Q if there is a second.
 #[inline(never)]
-fn sum_of_two(terms: &[(Scalar, ProjectivePoint)]) -> ProjectivePoint {
-    sum_of_products::<Secp256k1, 2>(terms.iter().copied()).unwrap_or_default()
+fn sum_of_two(
+    (a, p): (&Scalar, &ProjectivePoint),
+    second: Option<(&Scalar, &ProjectivePoint)>,
+) -> ProjectivePoint {
+    let mut sum = Sum::<Secp256k1, 2>::new();
+    // It has room for both.
+    let _ = sum.add(a, p);
+    if let Some((b, q)) = second {
+        let _ = sum.add(b, q);
+    }
+    sum.value().unwrap_or_default()
 }
 
 impl Group for Secp256k1 {
@@ -100,11 +112,11 @@ impl Group for Secp256k1 {
 
     fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
         // The library's would be constant-time, and takes five times the stack.
-        sum_of_two(&[(*a, Self::generator()), (*b, *point)])
+        sum_of_two((a, &ProjectivePoint::GENERATOR), Some((b, point)))
     }
 
     fn mul_public(point: &ProjectivePoint, scalar: &Scalar) -> ProjectivePoint {
-        sum_of_two(&[(*scalar, *point)])
+        sum_of_two((scalar, point), None)
     }
 
     fn points_to_bytes(points: &[ProjectivePoint], out: &mut [Option<PointBytes>]) {
@@ -114,10 +126,7 @@ impl Group for Secp256k1 {
                 *out = Self::point_to_bytes(point);
                 continue;
             }
-            // What is missing of four costs less time than code for each number would take flash.
-            let mut four = [ProjectivePoint::IDENTITY; 4];
-            four.iter_mut().zip(points).for_each(|(to, from)| *to = *from);
-            out.iter_mut().zip(encode(&four)).for_each(|(to, from)| *to = from);
+            encode(points, out);
         }
     }
 

@@ -11,17 +11,49 @@ use crate::identity::Identity;
 use crate::party::{PartyId, PartySet};
 use crate::session::{Abort, Fault, Refusal};
 
+/// What a complaint is good for.
+enum Ground {
+    None,
+    /// It proves a fault.
+    Proof((PartyId, Fault)),
+    /// It is a sound echo of one whose view differs from this other's.
+    Echo(PartyId),
+}
+
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// A complaint of `accuser`. It always ends the run, and with a culprit wherever there is a proof.
     #[inline(never)]
     pub(super) fn take_complaint(&mut self, accuser: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
-        let fits = |complaint: &Complaint<N, Lent<'_>>| match complaint {
-            Complaint::Echo(_) => true,
-            Complaint::BadDeal { deal, .. } => deal.dealt.deal.sets.fits::<K>(),
+        match self.judge_complaint(accuser, bytes)? {
+            Ground::None => {}
+            Ground::Proof(verdict) => self.convict_by_complaint(accuser, bytes, verdict),
+            // Whatever comes of it: the others need this party's view too, to find who lied.
+            Ground::Echo(with) => {
+                self.echo(accuser, with);
+                self.compare_echo(bytes);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn read_complaint(bytes: &[u8]) -> Option<Signed<Complaint<N, Lent<'_>>>> {
+        let mut message = read::<Complaint<N, Lent<'_>>>(bytes);
+        if let Some(Complaint::BadDeal { deal, .. }) = message.as_ref().map(|message| &message.body)
+            && !deal.dealt.deal.sets.fits::<K>()
+        {
+            message = None;
+        }
+        message
+    }
+
+    #[inline(never)]
+    fn judge_complaint(&mut self, accuser: PartyId, bytes: &[u8]) -> Result<Ground, Refusal> {
+        let message = Self::read_complaint(bytes);
+        let Some(Signed { body, signature, .. }) = &message else {
+            return self.malformed(accuser).map(|()| Ground::None);
         };
-        let message = read::<Complaint<N, Lent<'_>>>(bytes).filter(|m| fits(&m.body));
-        let Some(message) = message else { return self.malformed(accuser) };
-        let seen = Seen { body: body_digest(&message.body), signature: message.signature };
+        let seen = Seen { body: body_digest(body), signature: *signature };
         self.verify(0, accuser, &seen)?;
         let slot = self.slot_mut(accuser).ok_or(Refusal::NotAMember(accuser))?;
         match slot.complaint {
@@ -29,12 +61,12 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             // A complaint ends its author's run: nobody has two.
             Some(first) => {
                 self.convict_of_two(0, accuser, first, seen);
-                return Ok(());
+                return Ok(Ground::None);
             }
             None => slot.complaint = Some(seen),
         }
-        let judged = self.court().complaint::<G, N, _>(accuser, &message.body);
-        match (judged, &message.body) {
+        let judged = self.court().complaint::<G, N, _>(accuser, body);
+        match (judged, body) {
             // The accuser's ground may be an R2 that this party knows otherwise.
             (Ok(_), Complaint::BadDeal { dealer, open, deal })
                 if self.shows_another_open(accuser, *dealer, open, deal) =>
@@ -42,22 +74,35 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                 let other = Seen { body: open.tree.digest(), signature: open.signature };
                 self.agrees(2, *dealer, other);
             }
-            (Ok(verdict), _) => self.convict_by_complaint(accuser, message, verdict),
-            (Err(_), Complaint::Echo(echo)) => self.take_echo(accuser, echo),
+            (Ok(verdict), _) => return Ok(Ground::Proof(verdict)),
+            (Err(_), Complaint::Echo(echo)) => return Ok(Ground::Echo(echo.with)),
             (Err(_), Complaint::BadDeal { .. }) => {}
         }
-        Ok(())
+        Ok(Ground::None)
+    }
+
+    /// Read once more: nothing that large is held while its signatures are verified.
+    #[inline(never)]
+    fn convict_by_complaint(
+        &mut self,
+        accuser: PartyId,
+        bytes: &[u8],
+        (culprit, fault): (PartyId, Fault),
+    ) {
+        if let Some(message) = Self::read_complaint(bytes) {
+            self.convict_on(accuser, message, (culprit, fault));
+        }
     }
 
     #[inline(never)]
-    fn convict_by_complaint(
+    fn convict_on(
         &mut self,
         accuser: PartyId,
         message: Signed<Complaint<N, Lent<'_>>>,
         (culprit, fault): (PartyId, Fault),
     ) {
-        let Signed { body, signature, .. } = message;
-        let evidence = Evidence::Complaint { accuser, complaint: body.keep(), signature };
+        let (complaint, signature) = (message.body.keep(), message.signature);
+        let evidence = Evidence::Complaint { accuser, complaint, signature };
         self.convict(culprit, fault, evidence);
     }
 
@@ -88,12 +133,14 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         mine.is_some_and(|mine| self.verify(2, dealer, &mine).is_ok())
     }
 
-    /// A sound echo: each entry is compared with what is known here, whatever the order of arrival.
+    /// Each entry of a sound echo is compared with what is known here, whatever the order of arrival.
     #[inline(never)]
-    fn take_echo(&mut self, accuser: PartyId, echo: &Echo<N>) {
-        // Whatever comes of it: the others need this party's view too, to find who lied.
-        self.echo(accuser, echo.with);
-        for (dealer, views) in self.terms.holders.parties().iter().zip(&echo.seen) {
+    fn compare_echo(&mut self, bytes: &[u8]) {
+        let message = Self::read_complaint(bytes);
+        let Some(Complaint::Echo(Echo { seen, .. })) = message.as_ref().map(|m| &m.body) else {
+            return;
+        };
+        for (dealer, views) in self.terms.holders.parties().iter().zip(seen) {
             let rounds = [(1, views.commit), (2, views.open)];
             for (round, seen) in rounds.into_iter().filter_map(|(round, s)| Some((round, s?))) {
                 if !self.agrees(round, dealer, seen) {
@@ -169,6 +216,11 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             self.fail(Abort::Culprit(from, Fault::Equivocation));
             return;
         }
+        self.convict_of_both(round, from, first, second);
+    }
+
+    #[inline(never)]
+    fn convict_of_both(&mut self, round: u8, from: PartyId, first: Seen, second: Seen) {
         let evidence = Evidence::Equivocation { from, round, first, second };
         self.convict(from, Fault::Equivocation, evidence);
     }

@@ -478,12 +478,23 @@ impl<'a> Read<'a> for Lent<'a> {
 impl<'a, const N: usize, C: Read<'a>> Read<'a> for Complaint<N, C> {
     fn read(from: &mut Reader<'a>) -> Self {
         match from.variant(2) {
-            0 => Self::Echo(from.field()),
-            _ => {
-                let (dealer, open, deal) = (from.field(), from.field(), from.field());
-                Self::BadDeal { dealer, open, deal }
-            }
+            0 => Self::read_echo(from),
+            _ => Self::read_bad_deal(from),
         }
+    }
+}
+
+// Apart, since each is large for a chip's stack.
+impl<'a, const N: usize, C: Read<'a>> Complaint<N, C> {
+    #[inline(never)]
+    fn read_echo(from: &mut Reader<'a>) -> Self {
+        Self::Echo(from.field())
+    }
+
+    #[inline(never)]
+    fn read_bad_deal(from: &mut Reader<'a>) -> Self {
+        let (dealer, open, deal) = (from.field(), from.field(), from.field());
+        Self::BadDeal { dealer, open, deal }
     }
 }
 

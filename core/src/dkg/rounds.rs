@@ -6,17 +6,17 @@ use heapless::Vec;
 use super::check;
 use super::evidence::Evidence;
 use super::message::{
-    Commit, Complaint, Deal, Dealt, Kept, Lent, Open, Seen, Signed, SignedDeal, SignedOpen,
-    body_digest, deals_digest, read, signed_digest,
+    Commit, Complaint, Deal, Dealt, Kept, Lent, Open, OpenTree, Seen, Signed, SignedDeal,
+    SignedOpen, body_digest, deals_digest, read, signed_digest,
 };
 use super::{Dkg, Phase, SessionSigner, Slot};
 use crate::curve::{Group, PointBytes};
 use crate::hash::{Digest, Transcript};
-use crate::key::PublicKey;
 use crate::party::PartyId;
 use crate::secret::{SecretBytes, SecretScalar};
 use crate::session::{Abort, Fault, Refusal};
 use crate::vss;
+use crate::wire::Bytes64;
 
 impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Goes on for as long as rounds are complete.
@@ -127,10 +127,29 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         if self.sid.is_none() {
             return Err(Refusal::Early);
         }
-        let Some(message) = read::<Open<'_, N>>(bytes) else { return self.malformed(from) };
-        let Signed { body, signature, .. } = message;
-        let Some(tree) = body.tree(&self.terms, from) else { return self.malformed(from) };
+        self.keep_open(from, bytes)?;
+        // Its checks wait for R2 of all, since proofs are cheaper together. But in a dispute there may
+        // never be all. What differs from the one that is known has not been kept, and ended the run.
+        if self.phase == Phase::Blame {
+            self.check_opens(Some(from));
+        }
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn read_open(&self, from: PartyId, bytes: &[u8]) -> Option<(OpenTree<N>, Seen)> {
+        let Signed { body, signature, .. } = read::<Open<'_, N>>(bytes)?;
+        let tree = body.tree(&self.terms, from)?;
         let seen = Seen { body: tree.digest(), signature };
+        Some((tree, seen))
+    }
+
+    #[inline(never)]
+    fn keep_open(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Refusal> {
+        let opened = self.read_open(from, bytes);
+        let Some(seen) = opened.as_ref().map(|(_, seen)| *seen) else {
+            return self.malformed(from);
+        };
         let slot = self.slot(from).ok_or(Refusal::NotAMember(from))?;
         let first = slot.seen.open.filter(|_| slot.open.is_some());
         match first {
@@ -145,12 +164,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
         }
         if let Some(slot) = self.slot_mut(from) {
-            (slot.open, slot.seen.open) = (Some(tree), Some(seen));
-        }
-        // Its checks wait for R2 of all, since proofs are cheaper together. But in a dispute there may
-        // never be all.
-        if self.phase == Phase::Blame {
-            self.check_opens(Some(from));
+            (slot.open, slot.seen.open) = (opened.map(|(tree, _)| tree), Some(seen));
         }
         Ok(())
     }
@@ -172,8 +186,14 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// Checks R2 of `only` this dealer, or of all others that are there, but for what needs two of them
     /// (`docs/PROTOCOL.md` §3 step 6). One of another sid, when R1 differed, is left alone: everybody has
     /// R1 of all by then and can show it, and who is at fault need not be the sender.
-    #[inline(never)]
     pub(super) fn check_opens(&mut self, only: Option<PartyId>) {
+        if let Some((dealer, fault)) = self.open_fault(only) {
+            self.blame_open(dealer, fault);
+        }
+    }
+
+    #[inline(never)]
+    fn open_fault(&mut self, only: Option<PartyId>) -> Option<(PartyId, Fault)> {
         let mut constants: Vec<(PartyId, G::Point), N> = Vec::new();
         for dealer in self.terms.holders.parties().without(self.me).iter() {
             if only.is_some_and(|only| only != dealer) {
@@ -184,19 +204,18 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                     let _ = constants.push((dealer, constant));
                 }
                 Ok(None) => {}
-                Err(fault) => return self.blame_open(dealer, fault),
+                Err(fault) => return Some((dealer, fault)),
             }
         }
         if self.all_possess(&constants) {
-            return;
+            return None;
         }
         let lies = |(dealer, constant): &&(PartyId, G::Point)| {
             let tree = self.slot(*dealer).and_then(|slot| slot.open.as_ref());
             !tree.is_some_and(|tree| check::possesses::<G, N>(*dealer, tree, constant))
         };
-        if let Some((dealer, _)) = constants.iter().find(lies) {
-            self.blame_open(*dealer, Fault::ProofOfPossession);
-        }
+        let (dealer, _) = constants.iter().find(lies)?;
+        Some((*dealer, Fault::ProofOfPossession))
     }
 
     /// Checks what R2 of `dealer` opens, folds it, and gives Φ[0]; nothing if it cannot be judged.
@@ -298,6 +317,11 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     #[inline(never)]
     fn blame_repeated_key(&mut self, earlier: PartyId, later: PartyId) {
         self.echo(self.me, later);
+        self.convict_of_repeated_key(earlier, later);
+    }
+
+    #[inline(never)]
+    fn convict_of_repeated_key(&mut self, earlier: PartyId, later: PartyId) {
         let shown = |party| self.slot(party).and_then(Slot::signed_open);
         match (shown(earlier), shown(later)) {
             (Some(first), Some(second)) => {
@@ -383,7 +407,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
                     self.fail(Abort::Culprit(from, Fault::Malformed));
                     return Ok(());
                 }
-                self.accuse(from, fault, SignedDeal { dealt, signature }.keep(), signer);
+                self.accuse(from, fault, bytes);
+                self.sign_accusation(signer);
             }
         }
         Ok(())
@@ -421,20 +446,45 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
     }
 
-    /// Complains to all about a bad R3, with the message itself.
+    /// Complains to all about a bad R3, with the message itself, which is read once more.
     #[inline(never)]
-    fn accuse(
+    fn accuse(&mut self, dealer: PartyId, fault: Fault, bytes: &[u8]) {
+        let open = self.slot(dealer).and_then(Slot::signed_open);
+        let deal = Self::kept_deal(bytes);
+        if let (Some(open), Some(deal)) = (open, deal) {
+            self.accuse_with(dealer, fault, open, deal);
+        }
+    }
+
+    #[inline(never)]
+    fn kept_deal(bytes: &[u8]) -> Option<SignedDeal<N, Kept<K>>> {
+        let Signed { body: dealt, signature, .. } = read::<Dealt<N, Lent<'_>>>(bytes)?;
+        Some(SignedDeal { dealt, signature }.keep())
+    }
+
+    /// With nothing on a chip's stack but the evidence.
+    #[inline(never)]
+    fn accuse_with(
         &mut self,
         dealer: PartyId,
         fault: Fault,
+        open: SignedOpen<N>,
         deal: SignedDeal<N, Kept<K>>,
-        signer: &impl SessionSigner,
     ) {
-        let Some(open) = self.slot(dealer).and_then(Slot::signed_open) else { return };
         let complaint = Complaint::BadDeal { dealer, open, deal };
-        let signature = self.signed(0, body_digest(&complaint), signer).signature;
-        let evidence = Evidence::Complaint { accuser: self.me, complaint, signature };
+        let evidence =
+            Evidence::Complaint { accuser: self.me, complaint, signature: Bytes64([0; 64]) };
         self.convict(dealer, fault, evidence);
+    }
+
+    /// The complaint is signed where it is kept.
+    #[inline(never)]
+    fn sign_accusation(&mut self, signer: &impl SessionSigner) {
+        let Some(Evidence::Complaint { complaint, .. }) = &self.evidence else { return };
+        let signed = self.signed(0, body_digest(complaint), signer).signature;
+        if let Some(Evidence::Complaint { signature, .. }) = &mut self.evidence {
+            *signature = signed;
+        }
         self.outbox.accuse = true;
     }
 
@@ -458,8 +508,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         for (set, key) in sets.zip(self.record.nonce_keys.iter_mut()) {
             *key = Transcript::new("prss").bytes(&sid).set(set).bytes(key.expose()).secret();
         }
-        let (terms, transcript) = (self.terms, self.transcript);
-        self.made = Some(PublicKey { terms, transcript, commitment });
+        self.made = Some(commitment);
         self.phase = Phase::Over;
         self.outbox.persist = true;
     }

@@ -74,24 +74,32 @@ fn sealed<G: Group>(nonce: &SecretScalar<G>) -> SecretBytes {
 }
 
 impl<P: Scheme, const S: usize> Signer<P, S> {
-    /// Derives k_i and R_i. The scheme has checked the terms, and `session` is D0.
+    /// Derives k_i and R_i, in the place where the session is to stay. The scheme has checked the terms, and
+    /// `session` is D0.
     #[inline(never)]
-    pub(crate) fn start<const N: usize, const K: usize>(
+    pub(crate) fn start<'p, const N: usize, const K: usize>(
+        place: &'p mut Option<Self>,
         key: &OpenedKey<P::Group, N, K>,
         scheme: P,
         session: Digest,
         (quorum, coordinator): (PartySet, PartyId),
         guard: Guard,
-    ) -> Result<Self, SignError> {
+    ) -> Result<&'p mut Self, SignError> {
         let me = key.party();
-        let nonce = nonce_of(key, &session);
-        let point = P::Group::mul_base(nonce.expose());
         let degree = key.terms().holders.degree();
-        let mut list = NonceList::new(header::<P>(session, 1, me, None), quorum, degree);
-        list.add_own(me, point)?;
-        let (seal, nonce_seal) = ([0; 32], SecretBytes::default());
-        let mut signer =
-            Self { scheme, me, coordinator, nonce, nonce_seal, list, guard, seal, over: false };
+        let list = NonceList::new(header::<P>(session, 1, me, None), quorum, degree);
+        let signer = place.insert(Self {
+            scheme,
+            me,
+            coordinator,
+            nonce: nonce_of(key, &session),
+            nonce_seal: SecretBytes::default(),
+            list,
+            guard,
+            seal: [0; 32],
+            over: false,
+        });
+        signer.list.add_own(me, P::Group::mul_base(signer.nonce.expose()))?;
         signer.seal = signer.bound();
         if guard == Guard::Recompute {
             signer.nonce_seal = sealed(&signer.nonce);

@@ -257,6 +257,7 @@ impl<'a> Limit<'a> {
     /// What the request takes from this limit of a rule; `None` if the payload has no such measure, and
     /// then the rule does not allow it.
     #[must_use]
+    #[inline(never)]
     pub fn charge(&self, rule: &str, subject: Option<&Subject<'_>>) -> Option<Charge> {
         let (amount, series) = (self.measure.of(subject)?, self.series(rule));
         let Self { window, max, strict, .. } = *self;
@@ -392,7 +393,11 @@ impl<'a> Rule<'a> {
         &self,
         subject: Option<&Subject<'_>>,
     ) -> Option<heapless::Vec<Charge, MAX_LIMITS>> {
-        self.limits().map(|limit| limit.charge(self.name, subject)).collect()
+        let mut charges = heapless::Vec::new();
+        for limit in self.limits() {
+            charges.push(limit.charge(self.name, subject)?).ok()?;
+        }
+        Some(charges)
     }
 }
 

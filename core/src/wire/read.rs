@@ -27,9 +27,12 @@ pub trait Read<'a>: Sized {
 /// [`DecodeError::Malformed`], [`DecodeError::Trailing`] or [`DecodeError::NotCanonical`].
 pub fn read<'a, T: Read<'a>>(bytes: &'a [u8]) -> Result<T, DecodeError> {
     let mut from = Reader::new(bytes);
-    let value = T::read(&mut from);
-    from.end()?;
-    Ok(value)
+    // Made where it is returned: a large one would take a chip's stack twice.
+    let value = Ok(T::read(&mut from));
+    match from.end() {
+        Ok(()) => value,
+        Err(error) => Err(error),
+    }
 }
 
 impl<'a> Reader<'a> {

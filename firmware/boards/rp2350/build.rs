@@ -6,13 +6,13 @@
 use std::path::PathBuf;
 use std::{env, fs};
 
-/// USB and embassy come on top of what the budget of the base image is for.
+/// USB and embassy come on top of what the budget of the base image is for; interrupts use the same stack.
 const MEMORY: &str = "\
 MEMORY
 {
   FLASH : ORIGIN = 0x10000000, LENGTH = 219K
-  STACK : ORIGIN = 0x20000000, LENGTH = 40K
-  RAM   : ORIGIN = 0x20000000 + 40K, LENGTH = 26K
+  STACK : ORIGIN = 0x20000000, LENGTH = 13K
+  RAM   : ORIGIN = 0x20000000 + 13K, LENGTH = 24K
 }
 _stack_start = ORIGIN(STACK) + LENGTH(STACK);
 _stack_end = ORIGIN(STACK);

@@ -102,19 +102,28 @@ impl<P: Platform> Engine<'_, P> {
 
     #[inline(never)]
     pub(crate) fn handle_confirmation(&mut self, from: PartyId, body: &[u8]) -> Option<()> {
+        match self.take_confirmation(from, body)? {
+            Some((number, entry)) => self.activate(number, entry),
+            None => Some(()),
+        }
+    }
+
+    /// Keeps what is new; gives the key whose certificate is whole with it.
+    #[inline(never)]
+    fn take_confirmation(&mut self, from: PartyId, body: &[u8]) -> Option<Option<(u8, KeyEntry)>> {
         let Confirm { key, confirmation, pending } = message::read(body).ok()?;
         // Not there yet: this party is still in round 3. The sender repeats.
-        let Some(number) = self.known.find_key(|entry| entry.key == key) else { return Some(()) };
+        let Some(number) = self.known.find_key(|entry| entry.key == key) else { return Some(None) };
         let entry = self.known.key_entry(number)?;
         if entry.active {
             if pending {
                 self.hand_out_certificate(from, number, key);
             }
-            return Some(());
+            return Some(None);
         }
-        let Work::Confirm(confirming) = &mut *self.work else { return Some(()) };
+        let Work::Confirm(confirming) = &mut *self.work else { return Some(None) };
         if confirming.number != number {
-            return Some(());
+            return Some(None);
         }
         let network = self.known.network.as_ref()?;
         let word: Confirmed = wire::read(confirmation).ok()?;
@@ -125,14 +134,11 @@ impl<P: Platform> Engine<'_, P> {
         let others = &mut confirming.others;
         match others.iter_mut().find(|other| other.party == word.party) {
             // Whoever passes on the words of others does not replace them.
-            Some(_) if from != word.party => return Some(()),
+            Some(_) if from != word.party => return Some(None),
             Some(known) => *known = word,
             None => others.push(word).ok()?,
         }
-        if others.len() == holders.len() {
-            self.activate(number, entry)?;
-        }
-        Some(())
+        Some((others.len() == holders.len()).then_some((number, entry)))
     }
 
     /// Checks the whole certificate at once, every signature a single time; nothing if one is false.
@@ -144,7 +150,7 @@ impl<P: Platform> Engine<'_, P> {
         };
         let Confirming { public, own, others, .. } = confirming;
         // The list of all has room for this party's own for as long as it is checked.
-        others.push(own.clone()).ok()?;
+        push_copy(others, own)?;
         let checked = check_certificate_of(public, own, others, |party| network.identity_of(party));
         others.pop();
         let (key, holders) = (public.terms.key, public.terms.holders.parties());
@@ -200,7 +206,13 @@ impl<P: Platform> Engine<'_, P> {
     }
 }
 
+#[inline(never)]
+fn push_copy(all: &mut Vec<Confirmed, MAX_HOLDERS>, word: &Confirmed) -> Option<()> {
+    all.push(word.clone()).ok()
+}
+
 impl<P: Platform> Known<'_, P> {
+    #[inline(never)]
     pub(crate) fn own_confirmation(&mut self, number: u8, buffer: &mut [u8]) -> Option<Confirmed> {
         let slot = Slot::Key(number, Part::Confirmation);
         wire::read(self.store.load(slot, buffer).ok()??).ok()

@@ -200,7 +200,7 @@ impl<P: Platform> Engine<'_, P> {
         let reserved = listed.reserve(&waiting.key, &mut pool);
         let reserved =
             reserved.map_err(|_| Rejection::Failed("the device's own commitment is not there"))?;
-        self.judge_slot(slot, &mut buffer[..], Count::Release(quorum))?;
+        self.judge_slot(slot, &mut buffer[..], Count::Release(quorum), &mut None)?;
         self.announce_head().ok_or(Rejection::Fault)?;
         let mut encoded = [0; MAX_MESSAGE];
         let mut length = 0;

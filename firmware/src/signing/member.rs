@@ -72,17 +72,6 @@ enum Took {
 const GUARD: Guard = Guard::Recompute;
 
 impl<S: Scheme> Member<S> {
-    /// Derives this party's nonce point, once the key is there.
-    #[inline(never)]
-    fn begin(
-        &mut self,
-        signer: impl FnOnce(&Key<S::Group>) -> Result<Signer<S, MAX_QUORUM>, SignError>,
-    ) -> Result<(), Rejection<'static>> {
-        let key = self.key.as_ref().ok_or(Rejection::Fault)?;
-        self.signer = Some(signer(key).map_err(|error| refused(&error))?);
-        Ok(())
-    }
-
     #[inline(never)]
     fn take_nonce(&mut self, from: PartyId, bytes: &[u8], out: &mut [u8; MAX_MESSAGE]) -> Took {
         let (Some(key), Some(signer)) = (&self.key, &mut self.signer) else { return Took::Dropped };
@@ -112,6 +101,7 @@ fn refused(error: &SignError) -> Rejection<'static> {
 
 impl<P: Platform> Engine<'_, P> {
     /// Opens the key, and derives this party's nonce point. Nothing has left.
+    #[inline(never)]
     pub(super) fn open_member(
         &mut self,
         slot: usize,
@@ -138,25 +128,39 @@ impl<P: Platform> Engine<'_, P> {
         // Only now: opening takes long, and copies that lie in memory meanwhile nobody compares.
         let Reading { derivation, digest, .. } = *reading;
         let message = digest;
-        match running {
+        let begun = match running {
             Running::Ecdsa(one) => {
                 let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest };
-                one.begin(|key| Signer::<Ecdsa<_>, _>::guarded(key, terms, salts, &salt, GUARD))
+                let key = one.key.as_ref().ok_or(Rejection::Fault)?;
+                Signer::<Ecdsa<_>, _>::guarded_in(&mut one.signer, key, terms, salts, &salt, GUARD)
             }
             Running::Bip340(one) => {
                 let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-                one.begin(|key| {
-                    Signer::<Schnorr<_, _>, _>::guarded(key, terms, salts, &salt, GUARD)
-                })
+                let key = one.key.as_ref().ok_or(Rejection::Fault)?;
+                Signer::<Schnorr<_, _>, _>::guarded_in(
+                    &mut one.signer,
+                    key,
+                    terms,
+                    salts,
+                    &salt,
+                    GUARD,
+                )
             }
             #[cfg(feature = "ed25519")]
             Running::Ed25519(one) => {
                 let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-                one.begin(|key| {
-                    Signer::<Schnorr<_, _>, _>::guarded(key, terms, salts, &salt, GUARD)
-                })
+                let key = one.key.as_ref().ok_or(Rejection::Fault)?;
+                Signer::<Schnorr<_, _>, _>::guarded_in(
+                    &mut one.signer,
+                    key,
+                    terms,
+                    salts,
+                    &salt,
+                    GUARD,
+                )
             }
-        }
+        };
+        begun.map_err(|error| refused(&error))
     }
 
     /// R1, to all other members and to the coordinator.
@@ -225,10 +229,11 @@ pub(super) fn open_key<P: Platform, G: Group>(
 ) {
     let mut open = || {
         let me = known.network.as_ref()?.me;
-        let public: Public = known.load_public(number, buffer)?;
-        let own: Confirmed = known.own_confirmation(number, buffer)?;
-        let mut record: Record = known.share(number, buffer)?;
-        OpenedKey::open_in(place, &public, me, &mut record, &own).ok()
+        // Not taken out of where they are: each copy would take the stack once more.
+        let public: Option<Public> = known.load_public(number, buffer);
+        let own: Option<Confirmed> = known.own_confirmation(number, buffer);
+        let mut record: Option<Record> = known.share(number, buffer);
+        OpenedKey::open_in(place, public.as_ref()?, me, record.as_mut()?, own.as_ref()?).ok()
     };
     let opened = open();
     // A bit that flipped meanwhile would be in all that follows: what is in flash is read once more.
@@ -245,9 +250,9 @@ fn is_as_stored<P: Platform, G: Group>(
     buffer: &mut [u8],
     place: &Option<Key<G>>,
 ) -> Option<bool> {
-    let public: Public = known.load_public(number, buffer)?;
-    let record: Record = known.share(number, buffer)?;
-    Some(place.as_ref()?.is_of(&public, &record))
+    let public: Option<Public> = known.load_public(number, buffer);
+    let record: Option<Record> = known.share(number, buffer);
+    Some(place.as_ref()?.is_of(public.as_ref()?, record.as_ref()?))
 }
 
 impl<P: Platform> Known<'_, P> {
