@@ -27,7 +27,7 @@ use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::Person as _;
 use uart::{Noise, Uart};
 
-core::arch::global_asm!(include_str!("../../memmove.s"));
+core::arch::global_asm!(include_str!("../../memory.s"), options(raw));
 
 unsafe extern "C" {
     fn DefaultHandler();

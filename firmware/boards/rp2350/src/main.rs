@@ -24,7 +24,7 @@ use embassy_time::Instant;
 use quorate_firmware::device::{Device, Parts, Room};
 use quorate_firmware::platform::{Clock, Person as _, Platform};
 
-core::arch::global_asm!(include_str!("../../memmove.s"));
+core::arch::global_asm!(include_str!("../../memory.s"), options(raw));
 
 /// What the firmware asks of a board.
 struct Board;
