@@ -3,9 +3,10 @@
 //! Whoever holds an account signs a fixed text that names the request (EIP-191), so that a person sees
 //! what it is, and another key's policy can tell it by a pattern.
 
-use k256::ecdsa::{RecoveryId, Signature, VerifyingKey};
+use k256::Scalar;
 
 use super::{ApproveError, RequestError, SignedRequest};
+use crate::curve::{EcdsaGroup as _, Group as _, PointBytes, Secp256k1};
 use crate::hash::Digest;
 use crate::policy::ethereum::{self, Address, message};
 use crate::wire;
@@ -40,16 +41,22 @@ fn recovered(digest: &Digest, signature: &[u8; SIGNATURE]) -> Option<Address> {
         28 => true,
         _ => return None,
     };
-    let signature = Signature::from_slice(numbers).ok()?;
+    let (r, s) = (numbers.first_chunk()?, numbers.last_chunk()?);
     // The other s would be a second signature of the same.
-    if signature.normalize_s().is_some() {
+    let (r_scalar, s) = (Secp256k1::scalar_from_bytes(r)?, Secp256k1::scalar_from_bytes(s)?);
+    if s == Scalar::ZERO || Secp256k1::is_high(&s) {
         return None;
     }
-    let id = RecoveryId::new(odd, false);
-    let key = VerifyingKey::recover_from_prehash(digest, &signature, id).ok()?;
-    let point = key.to_encoded_point(false);
-    let coordinates = point.as_bytes().split_first()?.1.try_into().ok()?;
-    Some(ethereum::address(coordinates))
+    let mut encoded = PointBytes([if odd { 3 } else { 2 }; 33]);
+    encoded.0.iter_mut().skip(1).zip(r).for_each(|(to, from)| *to = *from);
+    let nonce = Secp256k1::point_from_bytes(&encoded)?;
+    // r⁻¹·(s·R − z·G): with this key the signature is valid (SEC 1, 4.1.6).
+    let inverse = Secp256k1::invert(&r_scalar)?;
+    let by_base = -(Secp256k1::scalar_from_digest(digest) * inverse);
+    let key = Secp256k1::combination(&by_base, &nonce, &(s * inverse));
+    // The identity has none.
+    let coordinates = Secp256k1::coordinates(&key)?;
+    Some(ethereum::address(&coordinates.0))
 }
 
 fn entries(signatures: &[u8]) -> impl Iterator<Item = (Address, &[u8; SIGNATURE])> {
@@ -128,6 +135,7 @@ mod tests {
         ClientKey, Derivation, KeyId, MAX_REQUEST, NetworkId, Payload, SignRequest,
     };
     use ed25519_dalek::SigningKey;
+    use k256::ecdsa::Signature;
     use std::vec::Vec;
 
     fn request() -> Vec<u8> {
