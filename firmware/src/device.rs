@@ -60,10 +60,10 @@ pub struct Room {
     candidate: Option<Network>,
 }
 
-// Of 32 KB of RAM, 10 are for the stack, and the rest of a kilobyte for what is not in here. Chips that make
-// Ed25519 keys have more.
+// Of 32 KB of RAM, 11 are for the stack, and some bytes for what is not in here. Chips that make Ed25519 keys
+// have more.
 #[cfg(all(target_pointer_width = "32", not(feature = "ed25519")))]
-const _: () = assert!(size_of::<Room>() <= 21 * 1024 + 256);
+const _: () = assert!(size_of::<Room>() <= 21 * 1024 - 32);
 
 impl Room {
     /// Empty.
