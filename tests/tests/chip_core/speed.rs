@@ -14,14 +14,14 @@ const SHIFT: u32 = 4;
 /// Instructions and bytes of stack that work may take: what it takes, and a little. What is wanted is
 /// 4.5 and 5.5 million for a signature, 22 million for a key of four, 10 KB of stack.
 const BUDGETS: [(&str, u64, u32); 8] = [
-    ("ecdsa 2 of 4", 3_760_000, 10 * 1024),
-    ("ecdsa 3 of 7", 5_380_000, 10 * 1024),
-    ("bip340 2 of 4", 3_550_000, 10 * 1024),
-    ("bip340 3 of 7", 4_590_000, 10 * 1024),
-    ("open key 2 of 4", 1_500_000, 10 * 1024),
-    ("open key 3 of 7", 2_140_000, 10 * 1024),
-    ("dkg 2 of 4", 30_300_000, 10 * 1024),
-    ("dkg 3 of 7", 60_200_000, 10 * 1024),
+    ("ecdsa 2 of 4", 3_200_000, 10 * 1024),
+    ("ecdsa 3 of 7", 4_690_000, 10 * 1024),
+    ("bip340 2 of 4", 3_000_000, 10 * 1024),
+    ("bip340 3 of 7", 3_960_000, 10 * 1024),
+    ("open key 2 of 4", 1_280_000, 10 * 1024),
+    ("open key 3 of 7", 1_840_000, 10 * 1024),
+    ("dkg 2 of 4", 22_000_000, 10 * 1024),
+    ("dkg 3 of 7", 45_300_000, 10 * 1024),
 ];
 
 /// Runs to the end, and gives the deepest stack between the marks of every piece of work.
