@@ -1,5 +1,7 @@
 //! A key in memory that signs for a party, for those that need nothing else.
 
+use subtle::{Choice, ConditionallySelectable};
+
 use super::{Peer, SessionSigner};
 use crate::curve::{Group as _, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::Digest;
@@ -25,7 +27,9 @@ fn named(secret: SecretScalar<Curve>) -> (SecretScalar<Curve>, [u8; 32]) {
     let point = Curve::mul_base(secret.expose());
     // 0 has no name; nobody draws it, and no signature is valid under what stands here.
     let (name, negated) = Curve::name(&point).unwrap_or_default();
-    let even = if negated { -*secret.expose() } else { *secret.expose() };
+    // Both are computed: the sign is of a point that nobody sees.
+    let (d, sign) = (secret.expose(), Choice::from(u8::from(negated)));
+    let even = ConditionallySelectable::conditional_select(d, &-*d, sign);
     (SecretScalar::new(even), name)
 }
 
