@@ -8,7 +8,7 @@ mod ed25519;
 mod p256;
 mod sec1;
 mod secp256k1;
-mod sum;
+pub(crate) mod sum;
 
 use core::fmt::Debug;
 use core::ops::{Add, Mul, Neg, Sub};

@@ -156,19 +156,29 @@ impl<G: Group> ExtendedKey<G> {
     ///
     /// # Errors
     /// [`DeriveError::NoPaths`] or [`DeriveError::Invalid`].
-    #[inline(never)]
     pub fn derive(&self, derivation: &Derivation) -> Result<DerivedKey<G>, DeriveError> {
+        // The compiler would see which it is, and make the function for each.
+        self.derive_in(core::hint::black_box(G::SUITE), derivation)
+    }
+
+    /// The same with its suite by value: two suites of one curve share the code on a chip.
+    #[inline(never)]
+    fn derive_in(
+        &self,
+        suite: Suite,
+        derivation: &Derivation,
+    ) -> Result<DerivedKey<G>, DeriveError> {
         let root = DerivedKey { tweak: G::Scalar::default(), key: *self };
         match derivation {
             Derivation::Root => Ok(root),
-            Derivation::Path(path) if has_paths(G::SUITE) => {
+            Derivation::Path(path) if has_paths(suite) => {
                 path.indices().iter().try_fold(root, |parent, index| parent.child(*index))
             }
-            Derivation::Path(_) => Err(DeriveError::NoPaths(G::SUITE)),
+            Derivation::Path(_) => Err(DeriveError::NoPaths(suite)),
             Derivation::Context(context) => {
                 let bound = |tag| {
                     Transcript::new(tag)
-                        .bytes(&[G::SUITE.into()])
+                        .bytes(&[suite.into()])
                         .bytes(&self.encoded.0)
                         .bytes(&self.chain_code)
                         .bytes(context.as_str().as_bytes())

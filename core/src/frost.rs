@@ -102,7 +102,7 @@ use crate::hash::{Digest, Transcript};
 use crate::party::{PartyId, PartySet};
 use crate::schnorr::{MAX_PAYLOAD, Target, Tweak};
 use crate::session::{Header, Protocol};
-use crate::wire::{self, NoRoom};
+use crate::wire::{self, NoRoom, Read, Reader, Write, Writer};
 
 pub use crate::nonce::Failure;
 pub use crate::schnorr::{Signature, verification_key, verify};
@@ -257,6 +257,21 @@ struct CommitmentList {
     entries: Vec<offers::Entry>,
 }
 
+impl Read<'_> for CommitmentList {
+    fn read(from: &mut Reader<'_>) -> Self {
+        let (header, terms) = (from.field(), from.field());
+        Self { header, terms, entries: limit::list::<_, 255>(from) }
+    }
+}
+
+impl Write for CommitmentList {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.header.write(to);
+        self.terms.write(to);
+        limit::write_list(&self.entries, to);
+    }
+}
+
 /// R3, to the coordinator: z_i.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SignatureShare {
@@ -267,12 +282,15 @@ pub struct SignatureShare {
     response: [u8; 32],
 }
 
+crate::read_fields!(SignatureShare { header, inputs, response });
+crate::write_fields!(SignatureShare { header, inputs, response });
+
 impl SignatureShare {
     /// Encodes the share for the coordinator.
     ///
     /// # Errors
     /// [`NoRoom`] if `buffer` is shorter than [`MAX_MESSAGE`].
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        wire::encode(self, buffer).map(|bytes| &*bytes)
+        wire::write(self, buffer).map(|bytes| &*bytes)
     }
 }

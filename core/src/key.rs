@@ -78,9 +78,14 @@ pub struct PublicKey<const N: usize> {
 impl<const N: usize> PublicKey<N> {
     /// The points of Φ, or `None` if the record does not belong to this group or is malformed.
     #[must_use]
-    #[inline(never)]
     pub fn points<G: Group>(&self) -> Option<Vec<G::Point, N>> {
-        if self.terms.suite != G::SUITE || self.commitment.len() != self.terms.holders.threshold() {
+        if self.terms.suite == G::SUITE { self.points_of_suite::<G>() } else { None }
+    }
+
+    /// The same of a record whose suite was compared: with this code two suites of one curve are the same to a chip.
+    #[inline(never)]
+    fn points_of_suite<G: Group>(&self) -> Option<Vec<G::Point, N>> {
+        if self.commitment.len() != self.terms.holders.threshold() {
             return None;
         }
         let points: Vec<G::Point, N> =

@@ -97,6 +97,7 @@ pub mod curve;
 pub mod derive;
 #[cfg(feature = "device")]
 pub mod device;
+pub mod division;
 pub mod dkg;
 pub mod ecdsa;
 #[cfg(all(target_pointer_width = "32", not(debug_assertions)))]

@@ -31,7 +31,7 @@ use crate::request::{ClientKey, Payload, SignedRequest};
 pub use amount::Amount;
 use control::Controllers;
 pub use delay::{Delay, MAX_DELAY, MAX_VETOERS};
-pub use denial::{Asked, Denial, Gap, Reason, Source};
+pub use denial::{Asked, Code, Denial, Gap, Reason, Source};
 use evaluate::Evaluation;
 pub use evaluate::{Trace, Truth};
 pub use fact::{Confirmation, Facts, Here, Question};

@@ -4,6 +4,7 @@ use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::curve::{Group, PointBytes};
+use crate::division::by_long;
 use crate::party::{PartyId, PartySet};
 use crate::secret::SecretScalar;
 
@@ -97,7 +98,7 @@ impl Fraction {
     }
 }
 
-// On a chip, arithmetic of 128 bits takes hundreds of bytes wherever it stands: it stands here alone.
+// On a chip, a product of 128 bits takes hundreds of bytes wherever it stands: it stands here alone.
 
 #[inline(never)]
 fn product(a: i128, b: i128) -> Option<i128> {
@@ -106,38 +107,14 @@ fn product(a: i128, b: i128) -> Option<i128> {
 
 /// `a / b`, towards 0; 0 if `b` is 0.
 fn quotient(a: i128, b: i128) -> i128 {
-    let magnitude = divided(a.unsigned_abs(), b.unsigned_abs()).0 as i128;
+    let magnitude = by_long(a.unsigned_abs(), b.unsigned_abs()).0 as i128;
     if (a < 0) == (b < 0) { magnitude } else { -magnitude }
-}
-
-/// Quotient and remainder. Nearly always both numbers are short: a division of 128 bits takes ten times
-/// as long.
-#[inline(never)]
-fn divided(a: u128, b: u128) -> (u128, u128) {
-    if let (Ok(a), Ok(b)) = (u64::try_from(a), u64::try_from(b)) {
-        let whole = a.checked_div(b).unwrap_or_default();
-        return (whole.into(), (a - whole * b).into());
-    }
-    // Bit by bit: the library's takes a kilobyte of a chip's flash.
-    let (mut whole, mut rest) = (0, 0);
-    if b == 0 {
-        return (whole, rest);
-    }
-    for bit in (0..u128::BITS - a.leading_zeros()).rev() {
-        // Identifiers have 8 bits: no product of them is so long that this would overflow.
-        rest = rest << 1 | a >> bit & 1;
-        whole <<= 1;
-        if rest >= b {
-            (rest, whole) = (rest - b, whole | 1);
-        }
-    }
-    (whole, rest)
 }
 
 fn gcd(a: i128, b: i128) -> i128 {
     let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
     while b != 0 {
-        (a, b) = (b, divided(a, b).1);
+        (a, b) = (b, by_long(a, b).1);
     }
     a as i128
 }

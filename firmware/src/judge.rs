@@ -10,18 +10,12 @@ use quorate_core::policy::{self, Confirmation, Facts, Grant, Policy, Trace};
 use quorate_core::request::{Payload, SignedRequest};
 use quorate_core::wire;
 
+use crate::cause::Cause;
 use crate::device::Known;
 use crate::journal::{self, MAX_CHARGES, Release, ReleaseError};
 use crate::keygen::{KeyEntry, Public};
-use crate::message::Rejection;
 use crate::platform::Platform;
 use crate::store::{Part, Slot};
-
-/// What a rejection for want of room says.
-const WINDOW: Rejection<'static> = Rejection::Denied {
-    rule: "window",
-    message: "a limit of the key's policy would be exceeded on the device",
-};
 
 /// A request, read.
 pub(crate) struct Reading {
@@ -84,31 +78,29 @@ impl<P: Platform> Known<'_, P> {
         &mut self,
         request: &SignedRequest<'_>,
         buffer: &mut [u8],
-    ) -> Result<Reading, Rejection<'static>> {
+    ) -> Result<Reading, Cause> {
         if self.rolled_back.is_some() {
-            return Err(Rejection::Failed("the device was put back to an earlier state"));
+            return Err(Cause::RolledBack);
         }
-        let network = self.network.as_ref().ok_or(Rejection::Fault)?;
+        let network = self.network.as_ref().ok_or(Cause::Fault)?;
         if *request.network().as_bytes() != network.id {
-            return Err(Rejection::BadRequest("the request is for another network"));
+            return Err(Cause::Network);
         }
         let key = *request.key().as_bytes();
         let active = |entry: &KeyEntry| entry.key == key && entry.active;
-        let number = self.find_key(active).ok_or(Rejection::UnknownKey)?;
-        let public: Public = self.load_public(number, buffer).ok_or(Rejection::Fault)?;
+        let number = self.find_key(active).ok_or(Cause::UnknownKey)?;
+        let public: Public = self.load_public(number, buffer).ok_or(Cause::Fault)?;
         let (suite, holders) = (public.terms.suite, public.terms.holders);
         let payload = request.payload();
         if suite != Suite::EcdsaSecp256k1 && !matches!(payload, Payload::Digest(_)) {
-            return Err(Rejection::BadRequest("this key signs digests, and nothing else"));
+            return Err(Cause::Digests);
         }
-        let unread = Rejection::BadRequest("the payload cannot be read");
+        let unread = Cause::Payload;
         let digest = policy::digest(&payload).map_err(|_| unread)?;
         if !self.is_witnessed(&holders) {
-            return Err(Rejection::Failed(
-                "too few holders have told the device what they saw of it",
-            ));
+            return Err(Cause::Unwitnessed);
         }
-        let untold = Rejection::Failed("too few holders have told the device the time");
+        let untold = Cause::Untold;
         let now = self.now(&holders).ok_or(untold)?;
         let (hash, expires, derivation) =
             (request.hash(), request.expires(), *request.derivation());
@@ -124,10 +116,10 @@ impl<P: Platform> Known<'_, P> {
         confirmation: Confirmation,
         count: Count,
         buffer: &mut [u8],
-    ) -> Result<Verdict, Rejection<'static>> {
+    ) -> Result<Verdict, Cause> {
         let slot = Slot::Key(reading.number, Part::Policy);
-        let found = self.store.load(slot, buffer).map_err(|_| Rejection::Fault)?;
-        let policy = found.and_then(|bytes| Policy::parse(bytes).ok()).ok_or(Rejection::Fault)?;
+        let found = self.store.load(slot, buffer).map_err(|_| Cause::Fault)?;
+        let policy = found.and_then(|bytes| Policy::parse(bytes).ok()).ok_or(Cause::Fault)?;
         let said = self.judge_as(&policy, request, reading, confirmation, count);
         let (Err(reason), Confirmation::NotAsked, Count::Look) = (said, confirmation, count) else {
             return said.map(|()| Verdict::Allowed);
@@ -154,12 +146,9 @@ impl<P: Platform> Known<'_, P> {
         reading: &Reading,
         confirmation: Confirmation,
         count: Count,
-    ) -> Result<(), Rejection<'static>> {
+    ) -> Result<(), Cause> {
         let facts = Facts::on_device(reading.now, confirmation);
-        let mut room = Err(Rejection::Denied {
-            rule: "strict",
-            message: "a strict limit of the policy does not admit the quorum",
-        });
+        let mut room = Err(Cause::Strict);
         let mut charges = Charges::new();
         for place in 0.. {
             match charges_of(policy, request, (&facts, reading, count), place, &mut charges)? {
@@ -176,12 +165,7 @@ impl<P: Platform> Known<'_, P> {
 
     /// Whether one rule's limits have room.
     #[inline(never)]
-    fn charge(
-        &mut self,
-        reading: &Reading,
-        charges: &Charges,
-        count: Count,
-    ) -> Result<(), Rejection<'static>> {
+    fn charge(&mut self, reading: &Reading, charges: &Charges, count: Count) -> Result<(), Cause> {
         let Reading { hash, expires, key, now, .. } = *reading;
         let release = Release { request: hash, key, at: now, expires, charges };
         let done = match count {
@@ -189,10 +173,10 @@ impl<P: Platform> Known<'_, P> {
             Count::Release(_) => self.store.release(&release).map(|_| ()),
         };
         done.map_err(|error| match error {
-            ReleaseError::OverLimit { .. } => WINDOW,
-            ReleaseError::Conflict => Rejection::BadRequest("the request was signed otherwise"),
-            ReleaseError::Unsupported => Rejection::BadRequest("more limits than a device counts"),
-            ReleaseError::Store(_) => Rejection::Fault,
+            ReleaseError::OverLimit { .. } => Cause::Window,
+            ReleaseError::Conflict => Cause::Conflict,
+            ReleaseError::Unsupported => Cause::Limits,
+            ReleaseError::Store(_) => Cause::Fault,
         })
     }
 
@@ -223,7 +207,7 @@ fn charges_of(
     (facts, reading, count): (&Facts<'_>, &Reading, Count),
     place: usize,
     out: &mut Charges,
-) -> Result<Granted, Rejection<'static>> {
+) -> Result<Granted, Cause> {
     let (mut found, mut granted) = (0, Granted::NoMore);
     let judged = policy.judge(request, facts, &mut |step| {
         if let Trace::Allowed(grant) = step {
@@ -235,11 +219,8 @@ fn charges_of(
             found += 1;
         }
     });
-    let digest = judged.map_err(|denial| Rejection::Denied {
-        rule: denial.code(),
-        message: "the policy denies it on the device",
-    })?;
-    if digest == reading.digest { Ok(granted) } else { Err(Rejection::Fault) }
+    let digest = judged.map_err(|denial| Cause::Policy(denial.reason.kind()))?;
+    if digest == reading.digest { Ok(granted) } else { Err(Cause::Fault) }
 }
 
 fn is_admitted(grant: &Grant<'_>, reading: &Reading, count: Count) -> bool {

@@ -18,12 +18,12 @@ use quorate_core::wire;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize as _;
 
+use crate::cause::Cause;
 use crate::channels::{Inbox, Taken};
 use crate::device::{About, Engine, Known, Work};
 use crate::judge::can_judge;
 use crate::message::{
-    self, AcceptKey, Asking, CancelKey, Dkg, ProposeKey, RejectKey, Rejection, StartKey,
-    key_session,
+    self, AcceptKey, Asking, CancelKey, Dkg, ProposeKey, RejectKey, StartKey, key_session,
 };
 use crate::platform::Platform;
 use crate::store::{MAX_KEYS, Part, Slot};
@@ -92,7 +92,7 @@ impl<P: Platform> Engine<'_, P> {
                 self.send(from, &Asking { session, seconds: PATIENCE });
                 self.ask(About::Key);
             }
-            Err(reason) => drop(self.send(from, &RejectKey { session, reason })),
+            Err(reason) => drop(self.send(from, &RejectKey { session, reason: reason.told() })),
         }
         Some(())
     }
@@ -118,57 +118,52 @@ impl<P: Platform> Engine<'_, P> {
     }
 
     #[inline(never)]
-    fn judge_key(
-        &mut self,
-        from: PartyId,
-        proposed: &ProposeKey<'_>,
-    ) -> Result<u8, Rejection<'static>> {
-        let bad = |what| Err(Rejection::BadRequest(what));
+    fn judge_key(&mut self, from: PartyId, proposed: &ProposeKey<'_>) -> Result<u8, Cause> {
         let ProposeKey { session, terms, name, policy, approval } = proposed;
-        let network = self.known.network.as_ref().ok_or(Rejection::Fault)?;
+        let network = self.known.network.as_ref().ok_or(Cause::Fault)?;
         if terms.network != network.id || *session != key_session(terms, from) {
-            return bad("the proposal is of another network or session");
+            return Err(Cause::KeySession);
         }
         if terms.epoch != 0 || name.is_empty() || name.len() > MAX_NAME {
-            return bad("the proposal's epoch or name is out of range");
+            return Err(Cause::KeyRange);
         }
         if !run::supports(terms.suite) {
-            return bad("the device has no such scheme");
+            return Err(Cause::Scheme);
         }
         let holders = &terms.holders;
         if holders.count() > MAX_HOLDERS
             || holders.quorum() > MAX_QUORUM
             || holders.nonce_keys() > MAX_NONCE_KEYS
         {
-            return bad("a key on a device has at most 7 holders, and a quorum of 5");
+            return Err(Cause::Size);
         }
         let stranger = |party: PartyId| network.identity_of(party).is_none();
         if holders.parties().iter().any(stranger) || !holders.parties().contains(network.me) {
-            return bad("the holders are not all members, or this party is not among them");
+            return Err(Cause::Strangers);
         }
         if policy.len() > MAX_POLICY {
-            return bad("the policy is longer than a device can take");
+            return Err(Cause::LongPolicy);
         }
-        let Ok(parsed) = Policy::parse(policy) else { return bad("the policy is malformed") };
+        let Ok(parsed) = Policy::parse(policy) else { return Err(Cause::BadPolicy) };
         if parsed.hash() != terms.context {
-            return bad("the terms do not bind this policy");
+            return Err(Cause::OtherPolicy);
         }
         if !approval.is_empty() || !can_judge(&parsed) {
-            return bad("a device judges no policy with controllers or delays");
+            return Err(Cause::Unjudged);
         }
         if parsed.unsatisfiable(holders).is_some() {
-            return bad("a strict limit of the policy admits no quorum of these holders");
+            return Err(Cause::NoQuorum);
         }
         self.has_room_for(terms, name)
     }
 
     /// The number of the next key.
-    fn has_room_for(&mut self, terms: &KeyTerms, name: &str) -> Result<u8, Rejection<'static>> {
+    fn has_room_for(&mut self, terms: &KeyTerms, name: &str) -> Result<u8, Cause> {
         if self.known.rolled_back.is_some() {
-            return Err(Rejection::Failed("the device was put back to an earlier state"));
+            return Err(Cause::RolledBack);
         }
         if self.entropy.failed().is_some() {
-            return Err(Rejection::Failed("the device's source of randomness fails its tests"));
+            return Err(Cause::Noise);
         }
         if self
             .known
@@ -176,17 +171,17 @@ impl<P: Platform> Engine<'_, P> {
             .iter()
             .any(|p| p.distrusted && terms.holders.parties().contains(p.party))
         {
-            return Err(Rejection::Failed("a holder was put back to an earlier state"));
+            return Err(Cause::Holder);
         }
         if !matches!(self.work, Work::Idle | Work::Confirm(_)) || self.question.is_some() {
-            return Err(Rejection::Busy);
+            return Err(Cause::Busy);
         }
         let same = |entry: &KeyEntry| entry.key == terms.key || entry.name.as_str() == name;
         if self.known.find_key(same).is_some() {
-            return Err(Rejection::BadRequest("the device has this key, or one of this name"));
+            return Err(Cause::SameKey);
         }
         let mut free = (0..MAX_KEYS).filter(|number| self.known.key_entry(*number).is_none());
-        free.next().ok_or(Rejection::BadRequest("the device has no room for another key"))
+        free.next().ok_or(Cause::Full)
     }
 
     pub(super) fn save_entry(&mut self, number: u8, entry: &KeyEntry) -> Option<()> {
@@ -199,24 +194,24 @@ impl<P: Platform> Engine<'_, P> {
     pub(crate) fn key_decided(&mut self, agreed: bool) {
         let Work::Key(generation) = &*self.work else { return };
         let (from, session) = (generation.coordinator, generation.session);
-        let accepted = if agreed { self.accept_key() } else { Err(DECLINED) };
+        let accepted = if agreed { self.accept_key() } else { Err(Cause::Person) };
         if let Err(reason) = accepted {
             *self.work = Work::Idle;
-            self.send(from, &RejectKey { session, reason });
+            self.send(from, &RejectKey { session, reason: reason.told() });
         }
     }
 
     #[inline(never)]
-    fn accept_key(&mut self) -> Result<(), Rejection<'static>> {
+    fn accept_key(&mut self) -> Result<(), Cause> {
         let until = self.known.millis().saturating_add(DEADLINE);
-        let Work::Key(generation) = &mut *self.work else { return Err(Rejection::Fault) };
-        let Stage::Asking(policy) = &generation.stage else { return Err(Rejection::Fault) };
+        let Work::Key(generation) = &mut *self.work else { return Err(Cause::Fault) };
+        let Stage::Asking(policy) = &generation.stage else { return Err(Cause::Fault) };
         let slot = Slot::Key(generation.number, Part::Policy);
-        self.known.store.save(slot, policy).map_err(|_| Rejection::Fault)?;
+        self.known.store.save(slot, policy).map_err(|_| Cause::Fault)?;
         (generation.stage, generation.deadline) = (Stage::Accepted, until);
         let (from, session) = (generation.coordinator, generation.session);
         let (Some(open), Some(network)) = (&*self.open, &*self.known.network) else {
-            return Err(Rejection::Fault);
+            return Err(Cause::Fault);
         };
         let certificate = open.certify(network, &session);
         self.send(from, &AcceptKey { session, certificate });
@@ -360,12 +355,12 @@ impl<P: Platform> Engine<'_, P> {
             Abort::Deadline { .. } => return,
             Abort::Culprit(party, _) => {
                 self.misbehaved(party);
-                "the device saw a party misbehave"
+                Cause::Misbehaviour
             }
-            Abort::EchoMismatch(..) => "the device and another party saw different broadcasts",
-            _ => "the key generation failed on the device",
+            Abort::EchoMismatch(..) => Cause::Broadcasts,
+            _ => Cause::Generation,
         };
-        self.send(to, &RejectKey { session, reason: Rejection::Failed(reason) });
+        self.send(to, &RejectKey { session, reason: reason.told() });
     }
 
     /// The share is stored as pending, durably, before anybody hears that it is there.
@@ -376,7 +371,7 @@ impl<P: Platform> Engine<'_, P> {
         buffer.zeroize();
         *self.work = Work::Idle;
         if kept.is_none() {
-            self.send(to, &RejectKey { session, reason: Rejection::Fault });
+            self.send(to, &RejectKey { session, reason: Cause::Fault.told() });
             return;
         }
         self.begin_confirming(number, buffer);
@@ -441,10 +436,6 @@ impl<P: Platform> Known<'_, P> {
         (0..MAX_KEYS).filter(|number| self.key_entry(*number).is_some()).count() as u8
     }
 }
-
-/// What a coordinator reads when the person has refused.
-pub(crate) const DECLINED: Rejection<'static> =
-    Rejection::Denied { rule: "refused", message: "the person at the device has not agreed" };
 
 /// Suites, for people.
 pub(crate) fn suite_name(suite: Suite) -> &'static str {

@@ -9,6 +9,7 @@
 #[cfg(feature = "frost")]
 extern crate alloc;
 
+mod cause;
 mod channels;
 mod clock;
 pub mod device;

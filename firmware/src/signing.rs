@@ -14,13 +14,12 @@ use quorate_core::policy::Confirmation;
 use quorate_core::request::SignedRequest;
 use rand_core::RngCore as _;
 
+use crate::cause::Cause;
 use crate::channels::{Inbox, Taken};
 use crate::device::{About, Engine, Known, SESSIONS, Work};
 use crate::judge::{Count, Reading, Verdict};
-use crate::keygen::DECLINED;
 use crate::message::{
-    self, AcceptSign, Asking, CancelSign, ProposeSign, RejectSign, Rejection, StartSign,
-    sign_session,
+    self, AcceptSign, Asking, CancelSign, ProposeSign, RejectSign, StartSign, sign_session,
 };
 use crate::platform::Platform;
 use crate::{MAX_HOLDERS, PATIENCE};
@@ -76,17 +75,16 @@ impl<P: Platform> Engine<'_, P> {
             return Some(());
         }
         if request.len() > MAX_REQUEST {
-            let reason = Rejection::BadRequest("the request is longer than a device can take");
-            self.send(from, &RejectSign { session, reason });
+            self.send_refusal(from, session, Cause::TooLong);
             return Some(());
         }
         let Some(slot) = self.free_slot() else {
-            self.send(from, &RejectSign { session, reason: Rejection::Busy });
+            self.send_refusal(from, session, Cause::Busy);
             return Some(());
         };
         self.put(slot, from, session, request);
         let answer = match self.judge_slot(slot, inbox.buffer, Count::Look, &mut None) {
-            Ok(Verdict::Ask) if self.question.is_some() => Err(Rejection::Busy),
+            Ok(Verdict::Ask) if self.question.is_some() => Err(Cause::Busy),
             Ok(Verdict::Ask) => {
                 self.send(from, &Asking { session, seconds: PATIENCE });
                 self.ask(About::Sign(slot));
@@ -159,19 +157,23 @@ impl<P: Platform> Engine<'_, P> {
         }
     }
 
-    fn reject(&mut self, slot: usize, reason: Rejection<'_>) {
+    fn reject(&mut self, slot: usize, reason: Cause) {
         let Some(Signing { coordinator, session, .. }) = self.signing(slot) else { return };
         let (to, session) = (*coordinator, *session);
         self.drop_session(slot);
-        self.send(to, &RejectSign { session, reason });
+        self.send_refusal(to, session, reason);
+    }
+
+    fn send_refusal(&mut self, to: PartyId, session: Digest, reason: Cause) {
+        self.send(to, &RejectSign { session, reason: reason.told() });
     }
 
     #[inline(never)]
-    fn accept(&mut self, slot: usize) -> Result<(), Rejection<'static>> {
+    fn accept(&mut self, slot: usize) -> Result<(), Cause> {
         let until = self.known.millis().saturating_add(DEADLINE);
-        let session = self.signing(slot).ok_or(Rejection::Fault)?.session;
-        let mut rng = self.rng(&session).ok_or(Rejection::Fault)?;
-        let signing = self.signing(slot).ok_or(Rejection::Fault)?;
+        let session = self.signing(slot).ok_or(Cause::Fault)?.session;
+        let mut rng = self.rng(&session).ok_or(Cause::Fault)?;
+        let signing = self.signing(slot).ok_or(Cause::Fault)?;
         rng.fill_bytes(&mut signing.salt);
         (signing.stage, signing.deadline) = (Stage::Accepted, until);
         let (to, salt) = (signing.coordinator, signing.salt);
@@ -187,15 +189,15 @@ impl<P: Platform> Engine<'_, P> {
         buffer: &mut [u8],
         count: Count,
         reading: &mut Option<Reading>,
-    ) -> Result<Verdict, Rejection<'static>> {
-        let Work::Sign(slots) = &*self.work else { return Err(Rejection::Fault) };
-        let signing = slots.get(slot).and_then(Option::as_ref).ok_or(Rejection::Fault)?;
+    ) -> Result<Verdict, Cause> {
+        let Work::Sign(slots) = &*self.work else { return Err(Cause::Fault) };
+        let signing = slots.get(slot).and_then(Option::as_ref).ok_or(Cause::Fault)?;
         let checked = (!matches!(signing.stage, Stage::Asking)).then_some(&signing.hash);
         let request = (signing.request.as_slice(), checked);
         let said = signing.confirmation;
         let verdict = judge_bytes(&mut self.known, request, said, buffer, count, reading)?;
-        let hash = reading.as_ref().ok_or(Rejection::Fault)?.hash;
-        self.signing(slot).ok_or(Rejection::Fault)?.hash = hash;
+        let hash = reading.as_ref().ok_or(Cause::Fault)?.hash;
+        self.signing(slot).ok_or(Cause::Fault)?.hash = hash;
         Ok(verdict)
     }
 
@@ -203,7 +205,7 @@ impl<P: Platform> Engine<'_, P> {
     pub(crate) fn sign_decided(&mut self, slot: usize, agreed: bool) {
         let Some(signing) = self.signing(slot) else { return };
         signing.confirmation = if agreed { Confirmation::Confirmed } else { Confirmation::Refused };
-        let done = if agreed { self.accept(slot) } else { Err(DECLINED) };
+        let done = if agreed { self.accept(slot) } else { Err(Cause::Person) };
         if let Err(reason) = done {
             self.reject(slot, reason);
         }
@@ -266,14 +268,14 @@ impl<P: Platform> Engine<'_, P> {
         quorum: PartySet,
         salts: &Vec<(PartyId, [u8; 32]), MAX_HOLDERS>,
         buffer: &mut [u8],
-    ) -> Result<(), Rejection<'static>> {
+    ) -> Result<(), Cause> {
         if self.known.peers.iter().any(|peer| peer.distrusted && quorum.contains(peer.party)) {
-            return Err(Rejection::Failed("a member was put back to an earlier state"));
+            return Err(Cause::Member);
         }
         // Time has passed: all is looked at again, and nothing is counted before the session can be.
         let mut reading = None;
         self.judge_slot(slot, buffer, Count::Look, &mut reading)?;
-        let reading = reading.as_ref().ok_or(Rejection::Fault)?;
+        let reading = reading.as_ref().ok_or(Cause::Fault)?;
         #[cfg(feature = "frost")]
         if frost::is_for(reading, quorum) {
             return self.start_frost(slot, reading, quorum);
@@ -282,9 +284,9 @@ impl<P: Platform> Engine<'_, P> {
         let counted = self.count(slot, buffer, quorum, reading);
         zeroize::Zeroize::zeroize(buffer);
         counted?;
-        self.announce_head().ok_or(Rejection::Fault)?;
-        self.send_nonce(slot, quorum).ok_or(Rejection::Fault)?;
-        self.signing(slot).ok_or(Rejection::Fault)?.digest = reading.digest;
+        self.announce_head().ok_or(Cause::Fault)?;
+        self.send_nonce(slot, quorum).ok_or(Cause::Fault)?;
+        self.signing(slot).ok_or(Cause::Fault)?.digest = reading.digest;
         Ok(())
     }
 
@@ -295,11 +297,11 @@ impl<P: Platform> Engine<'_, P> {
         buffer: &mut [u8],
         quorum: PartySet,
         before: &Reading,
-    ) -> Result<(), Rejection<'static>> {
+    ) -> Result<(), Cause> {
         let mut reading = None;
         self.judge_slot(slot, buffer, Count::Release(quorum), &mut reading)?;
         let like = reading.is_some_and(|reading| reading.is_like(before));
-        if like { Ok(()) } else { Err(Rejection::Fault) }
+        if like { Ok(()) } else { Err(Cause::Fault) }
     }
 
     pub(crate) fn expire_sessions(&mut self, now: u64) {
@@ -335,14 +337,14 @@ fn judge_bytes<P: Platform>(
     buffer: &mut [u8],
     count: Count,
     place: &mut Option<Reading>,
-) -> Result<Verdict, Rejection<'static>> {
+) -> Result<Verdict, Cause> {
     let request = parsed(bytes, checked.is_some())?;
     let reading = place.insert(known.read_request(&request, buffer)?);
     if checked.is_some_and(|hash| *hash != reading.hash) {
-        return Err(Rejection::Fault);
+        return Err(Cause::Fault);
     }
     match known.judge(&request, reading, said, count, buffer)? {
-        Verdict::Ask if matches!(count, Count::Release(_)) => Err(Rejection::Fault),
+        Verdict::Ask if matches!(count, Count::Release(_)) => Err(Cause::Fault),
         verdict => Ok(verdict),
     }
 }
@@ -350,8 +352,7 @@ fn judge_bytes<P: Platform>(
 /// Its signatures are verified at the proposal alone: three more verifications would be most of a signature's
 /// time on a chip.
 #[inline(never)]
-fn parsed(bytes: &[u8], again: bool) -> Result<SignedRequest<'_>, Rejection<'static>> {
+fn parsed(bytes: &[u8], again: bool) -> Result<SignedRequest<'_>, Cause> {
     let parse = if again { SignedRequest::parse_again } else { SignedRequest::parse };
-    let bad = Rejection::BadRequest("the request, or a signature on it, is malformed");
-    parse(bytes).map_err(|_| bad)
+    parse(bytes).map_err(|_| Cause::Malformed)
 }

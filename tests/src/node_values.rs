@@ -15,7 +15,7 @@ use quorate_node::message::{
 use quorate_node::network::frame::{Frame, Hello};
 use quorate_node::store::{ChangeRow, KeyRow, KeyState, RequestRow, VetoRow, WaitingRow};
 
-use crate::simulator::id;
+use crate::simulator::{id, public, session_key};
 
 /// One frame of every kind.
 #[must_use]
@@ -124,10 +124,12 @@ pub fn identity_head() -> (IdentityHead, Whose) {
 /// Of that head.
 #[must_use]
 pub fn countersignature() -> Countersignature {
+    // As text, it is read as a point.
+    let key = public(&session_key(id(3)).0);
     Countersignature {
         head: identity_head().0,
         time: 1_800_000_001,
-        certificate: certificate(3),
+        certificate: SessionKeyCertificate { key, ..certificate(3) },
         signature: Bytes64([0x44; 64]),
     }
 }

@@ -18,6 +18,8 @@ use quorate_tests::simulator::*;
 
 #[path = "attacks_on_dkg/certificate.rs"]
 mod certificate;
+#[path = "attacks_on_dkg/deals.rs"]
+mod deals;
 #[path = "attacks_on_dkg/evidence.rs"]
 mod evidence;
 #[path = "attacks_on_dkg/possession.rs"]

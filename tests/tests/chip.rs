@@ -11,8 +11,8 @@ mod desk;
 mod full;
 #[path = "chip/link.rs"]
 mod link;
-#[path = "chip/memmove.rs"]
-mod memmove;
+#[path = "chip/memory.rs"]
+mod memory;
 #[path = "chip/party.rs"]
 mod party;
 #[path = "chip/rollback.rs"]

@@ -102,11 +102,12 @@ pub(super) fn possesses<G: Group, const N: usize>(
 
 /// So many proofs are verified at once: each takes a chip's stack two terms of a sum.
 const AT_ONCE: usize = if cfg!(feature = "std") { 8 } else { 3 };
-const TERMS: usize = 1 + 2 * AT_ONCE;
+/// Of the generator, and of each proof two but of the first.
+const TERMS: usize = 2 * AT_ONCE;
 
-/// [`possesses`] of all dealers with their Φ[0]: Σ w·(z·G − c·Φ[0] − K) = O, with a weight w of 128 bits for
-/// each that nobody could know when it made its proof (`docs/PROTOCOL.md` §3 step 6). If not, one of them at
-/// least is wrong.
+/// [`possesses`] of all dealers with their Φ[0]: Σ w·(z·G − c·Φ[0] − K) = O, with the weight 1 for the first and for
+/// each other one w of 128 bits that nobody could know when it made its proof (`docs/PROTOCOL.md` §3 step 6). If
+/// not, one of them at least is wrong.
 #[inline(never)]
 pub(super) fn all_possess<'a, G: Group, const N: usize>(
     constants: &[(PartyId, G::Point)],
@@ -122,38 +123,47 @@ pub(super) fn all_possess<'a, G: Group, const N: usize>(
     }
     constants.chunks(AT_ONCE).all(|constants| {
         let mut sum = Sum::<G, TERMS>::new();
-        let mut base = G::Scalar::default();
+        let (mut base, mut first) = (G::Scalar::default(), None);
         let added = constants.iter().all(|(dealer, constant)| {
+            let weight = first.is_some().then(|| weight(*dealer));
             let proof = tree_of(*dealer)
-                .and_then(|tree| add_proof(&mut sum, *dealer, tree, constant, &weight(*dealer)));
-            proof.inspect(|proof| base = base + *proof).is_some()
+                .and_then(|tree| add_proof(&mut sum, *dealer, tree, constant, weight));
+            let Some((proof, nonce)) = proof else { return false };
+            base = base + proof;
+            first.get_or_insert(nonce);
+            true
         });
         added
             && sum.add(&base, &-G::generator()).is_some()
-            && sum.value() == Some(G::Point::default())
+            && sum.value() == first.map(|nonce| -nonce)
     })
 }
 
-/// Adds w·c·Φ[0] and w·K, and gives w·z; `None` if the proof is malformed.
+/// Adds w·c·Φ[0] and w·K, and gives w·z and K; `None` if the proof is malformed. Without a weight, that is 1, and K
+/// is not added.
 #[inline(never)]
 fn add_proof<G: Group, const N: usize>(
     sum: &mut Sum<G, TERMS>,
     dealer: PartyId,
     tree: &OpenTree<N>,
     constant: &G::Point,
-    weight: &[u8; 16],
-) -> Option<G::Scalar> {
+    weight: Option<[u8; 16]>,
+) -> Option<(G::Scalar, G::Point)> {
     let opening = &tree.opening;
-    let mut short = [0; 32];
-    short.iter_mut().skip(16).zip(weight).for_each(|(to, from)| *to = *from);
-    let weight = G::scalar_from_bytes(&short)?;
     let proof = G::scalar_from_bytes(&opening.proof)?;
     let nonce = G::point_from_bytes(&opening.proof_nonce)?;
     let bytes = opening.coefficients.first()?;
     let challenge = proof_challenge::<G>(&opening.sid, dealer, bytes, &opening.proof_nonce);
+    let Some(weight) = weight else {
+        sum.add(&challenge, constant)?;
+        return Some((proof, nonce));
+    };
+    let mut short = [0; 32];
+    short.iter_mut().skip(16).zip(&weight).for_each(|(to, from)| *to = *from);
+    let weight = G::scalar_from_bytes(&short)?;
     sum.add(&(weight * challenge), constant)?;
     sum.add(&weight, &nonce)?;
-    Some(weight * proof)
+    Some((weight * proof, nonce))
 }
 
 /// Whether `dealer` has proven that it knows the constant coefficient of its R2.

@@ -69,7 +69,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
             terms: self.prepared.digest,
             entries: self.entries.clone(),
         };
-        wire::encode(&list, buffer).map(|bytes| &*bytes)
+        wire::write(&list, buffer).map(|bytes| &*bytes)
     }
 
     /// The members whose share has not arrived.
@@ -104,7 +104,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
 
     fn take_share(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Failure> {
         let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let share: SignatureShare = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
+        let share: SignatureShare = wire::read(bytes).map_err(|_| blame(Fault::Malformed))?;
         if let Some((_, earlier, _)) = self.shares.iter().find(|(id, ..)| *id == from) {
             return Err(if *earlier == share {
                 Failure::Refused(Refusal::Duplicate)

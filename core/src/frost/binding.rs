@@ -8,6 +8,7 @@ use frost_core::Ciphersuite as _;
 
 use super::offers::Entry;
 use super::suite::{self, C, FrostSuite};
+use crate::curve::sum::sum_of_products;
 use crate::party::{PartyId, PartySet};
 use crate::schnorr::Target;
 use crate::vss;
@@ -37,11 +38,19 @@ pub(super) fn factors<G: FrostSuite>(
     entries.iter().map(factor).collect()
 }
 
+/// More terms at once would take too much of a chip's stack.
+const AT_ONCE: usize = 3;
+
 /// compute_group_commitment (§4.5): Σ D_j + ρ_j·E_j. Public data, in variable time.
 pub(super) fn commitment<G: FrostSuite>(members: &[(G::Point, G::Point, G::Scalar)]) -> G::Point {
     let hiding = members.iter().fold(G::Point::default(), |sum, (hiding, ..)| sum + *hiding);
     let terms: Vec<_> = members.iter().map(|(_, binding, factor)| (*binding, *factor)).collect();
-    hiding + G::sum_of_products(&terms)
+    if cfg!(feature = "std") {
+        return hiding + G::sum_of_products(&terms);
+    }
+    // On a chip, the libraries' would be the only use of 3 KB of code.
+    let sum = |terms: &[_]| sum_of_products::<G, AT_ONCE>(terms.iter().map(|(p, s)| (*s, *p)));
+    terms.chunks(AT_ONCE).filter_map(sum).fold(hiding, |all, some| all + some)
 }
 
 /// derive_interpolating_value (§4.2): λ = ∏ j/(j−i) over all other members j.

@@ -162,6 +162,9 @@ pub(super) struct KeyName {
     pub(super) context: Digest,
 }
 
+crate::read_fields!(KeyName { suite, network, key, epoch, context });
+crate::write_fields!(KeyName { suite, network, key, epoch, context });
+
 /// A key's public side: a coordinator needs no more.
 #[derive(Clone)]
 pub struct FrostPublic<G: FrostSuite> {

@@ -6,6 +6,8 @@ use core::marker::PhantomData;
 
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
+use crate::wire::{Read, Reader, Write, Writer};
+
 struct AtMost<T, const MAX: usize>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for AtMost<T, MAX> {
@@ -32,4 +34,24 @@ pub(super) fn at_most<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MAX:
     from: D,
 ) -> Result<Vec<T>, D::Error> {
     from.deserialize_seq(AtMost::<T, MAX>(PhantomData))
+}
+
+/// The same without serde.
+pub(super) fn list<'a, T: Read<'a>, const MAX: usize>(from: &mut Reader<'a>) -> Vec<T> {
+    let length = from.length();
+    if length > MAX {
+        from.fail();
+        return Vec::new();
+    }
+    // Reserved at once, likewise.
+    let mut list = Vec::with_capacity(length);
+    while list.len() < length && from.whole().is_ok() {
+        list.push(from.field());
+    }
+    list
+}
+
+pub(super) fn write_list<T: Write>(list: &[T], to: &mut Writer<'_>) {
+    to.length(list.len());
+    list.iter().for_each(|one| one.write(to));
 }

@@ -23,6 +23,9 @@ pub(super) struct Entry {
     pub(super) nonce: Offered,
 }
 
+crate::read_fields!(Entry { party, pool, nonce });
+crate::write_fields!(Entry { party, pool, nonce });
+
 struct OfferedPool {
     party: PartyId,
     incarnation: u64,
@@ -65,7 +68,7 @@ impl<G: FrostSuite> Offers<G> {
         let expected = offer_header::<G>(header.session, from, self.me);
         header.check(&expected, from, self.me).map_err(Failure::Refused)?;
         let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let offer: Offer = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
+        let offer: Offer = wire::read(bytes).map_err(|_| blame(Fault::Malformed))?;
         let newer = |pool: &OfferedPool| pool.party == from && pool.incarnation > offer.incarnation;
         if offer.context != self.context || self.pools.iter().any(newer) {
             return Err(Failure::Refused(Refusal::OtherSession));

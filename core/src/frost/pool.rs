@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::key::{FrostKey, KeyName};
-use super::limit::at_most;
+use super::limit::{at_most, list, write_list};
 use super::suite::{self, FrostSuite};
 use crate::curve::PointBytes;
 use crate::hash::{Digest, Transcript};
 use crate::party::PartyId;
 use crate::secret::{HedgedRng, SecretBytes, SecretScalar};
 use crate::session::{Header, Protocol};
-use crate::wire::{self, DecodeError, NoRoom};
+use crate::wire::{self, DecodeError, NoRoom, Read, Reader, Write, Writer};
 
 /// A pool holds no more nonces than this.
 pub const MAX_NONCES: usize = 64;
@@ -109,6 +109,29 @@ pub(super) struct Offer {
     pub(super) nonces: Vec<Offered>,
 }
 
+crate::read_fields!(Offered { index, hiding, binding });
+crate::write_fields!(Offered { index, hiding, binding });
+
+impl Read<'_> for Offer {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            header: from.field(),
+            context: from.field(),
+            incarnation: from.field(),
+            nonces: list::<_, MAX_NONCES>(from),
+        }
+    }
+}
+
+impl Write for Offer {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.header.write(to);
+        self.context.write(to);
+        self.incarnation.write(to);
+        write_list(&self.nonces, to);
+    }
+}
+
 pub(super) fn offer_header<G: FrostSuite>(pool: Digest, from: PartyId, to: PartyId) -> Header {
     Header {
         version: wire::VERSION,
@@ -135,6 +158,32 @@ struct Record<S> {
     /// (d, e) by index; taken ones are gone.
     #[serde(deserialize_with = "at_most::<_, _, MAX_NONCES>")]
     nonces: Vec<Option<(S, S)>>,
+}
+
+impl Read<'_> for Record<SecretBytes> {
+    fn read(from: &mut Reader<'_>) -> Self {
+        Self {
+            version: from.field(),
+            name: from.field(),
+            party: from.field(),
+            incarnation: from.field(),
+            id: from.field(),
+            taken: from.field(),
+            nonces: list::<_, MAX_NONCES>(from),
+        }
+    }
+}
+
+impl<S: Write> Write for Record<S> {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.version.write(to);
+        self.name.write(to);
+        self.party.write(to);
+        self.incarnation.write(to);
+        self.id.write(to);
+        self.taken.write(to);
+        write_list(&self.nonces, to);
+    }
 }
 
 /// (d, e) as they are stored and, encoded, D = d·G and E = e·G.
@@ -212,7 +261,7 @@ impl Change {
     /// pool are in use; each of them could take what the other has taken.
     #[must_use]
     pub fn replaces(&self, stored: &[u8]) -> bool {
-        wire::decode::<Record<SecretBytes>>(stored)
+        wire::read::<Record<SecretBytes>>(stored)
             .is_ok_and(|old| old.id == self.id && old.taken.checked_add(1) == Some(self.taken))
     }
 }
@@ -291,7 +340,7 @@ impl<G: FrostSuite> NoncePool<G> {
             Some(&wire::VERSION) | None => {}
             Some(&version) => return Err(PoolError::Decode(DecodeError::Version(version))),
         }
-        let record: Record<SecretBytes> = wire::decode(record).map_err(PoolError::Decode)?;
+        let record: Record<SecretBytes> = wire::read(record).map_err(PoolError::Decode)?;
         if record.nonces.is_empty() {
             return Err(PoolError::Size);
         }
@@ -359,7 +408,7 @@ impl<G: FrostSuite> NoncePool<G> {
             nonces: stored.collect(),
         };
         let mut buffer = Zeroizing::new(alloc::vec![0; room]);
-        let length = wire::encode(&record, &mut buffer).map_err(|NoRoom| PoolError::Size)?.len();
+        let length = wire::write(&record, &mut buffer).map_err(|NoRoom| PoolError::Size)?.len();
         buffer.truncate(length);
         Ok(buffer)
     }
@@ -379,7 +428,7 @@ impl<G: FrostSuite> NoncePool<G> {
             incarnation: self.incarnation,
             nonces: nonces.collect(),
         };
-        wire::encode(&offer, buffer).map(|bytes| &*bytes)
+        wire::write(&offer, buffer).map(|bytes| &*bytes)
     }
 
     /// Whether this pool is of `key`: nonces of another epoch or key sign nothing of this one.
@@ -441,5 +490,18 @@ impl<G: FrostSuite> core::fmt::Debug for NoncePool<G> {
             .field("incarnation", &self.incarnation)
             .field("remaining", &self.remaining())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frost::offers::Entry;
+    use crate::wire::{agree, written};
+
+    #[test]
+    fn pools_and_offers_are_read_and_written_as_serde_does() {
+        agree!(KeyName, Offered, Offer, Entry, Record<SecretBytes>);
+        written!(KeyName, Offered, Offer, Entry, Record<SecretBytes>);
     }
 }

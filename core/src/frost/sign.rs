@@ -152,7 +152,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
             Some(_) => return Err(blame(Fault::Equivocation)),
             None => {}
         }
-        let list: CommitmentList = wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
+        let list: CommitmentList = wire::read(bytes).map_err(|_| blame(Fault::Malformed))?;
         if list.terms != self.prepared.digest {
             return Err(Failure::Aborted(Abort::Disagreement(from)));
         }

@@ -22,6 +22,12 @@ const RFC_SECP256K1: &str = include_str!("../../../tests/vectors/frost-secp256k1
 /// The crate frost-secp256k1-tr, tests/helpers/vectors.json.
 const TR: &str = include_str!("../../../tests/vectors/frost-secp256k1-tr.json");
 
+#[test]
+fn lists_and_shares_are_read_and_written_as_serde_does() {
+    crate::wire::agree!(CommitmentList, SignatureShare);
+    crate::wire::written!(CommitmentList, SignatureShare);
+}
+
 fn id(number: u16) -> PartyId {
     PartyId::new(number).unwrap()
 }

@@ -100,7 +100,6 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     ///
     /// # Errors
     /// [`OpenError`] says what does not fit; nothing is there then.
-    #[inline(never)]
     pub fn open_in(
         place: &mut Option<Self>,
         public: &PublicKey<N>,
@@ -109,6 +108,21 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         own: &Confirmation<N, K>,
     ) -> Result<(), OpenError> {
         *place = None;
+        if public.terms.suite != G::SUITE {
+            return Err(OpenError::PublicRecord);
+        }
+        Self::open_of_suite(place, public, me, record, own)
+    }
+
+    /// The same of a key whose suite was compared: with this code two suites of one curve are the same to a chip.
+    #[inline(never)]
+    fn open_of_suite(
+        place: &mut Option<Self>,
+        public: &PublicKey<N>,
+        me: PartyId,
+        record: &mut ShareRecord<N, K>,
+        own: &Confirmation<N, K>,
+    ) -> Result<(), OpenError> {
         let terms = public.terms;
         if !terms.holders.parties().contains(me) || own.party != me {
             return Err(OpenError::NotAHolder);
@@ -323,14 +337,14 @@ fn digest_of<'s>(
     all.u16(count).finish()
 }
 
-/// X and x_i, if x_i·G = X_i.
+/// X and x_i, if x_i·G = X_i. The suite was compared.
 #[inline(never)]
 fn checked_share<G: Group, const N: usize>(
     public: &PublicKey<N>,
     me: PartyId,
     share: &SecretBytes,
 ) -> Result<(G::Point, SecretScalar<G>), OpenError> {
-    let points = public.points::<G>().ok_or(OpenError::PublicRecord)?;
+    let points = public.points_of_suite::<G>().ok_or(OpenError::PublicRecord)?;
     let group_key = points.first().copied().ok_or(OpenError::PublicRecord)?;
     let share = G::scalar_from_bytes(share.expose()).ok_or(OpenError::Share)?;
     let share = SecretScalar::new(share);

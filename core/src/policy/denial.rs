@@ -182,54 +182,87 @@ pub enum Reason<'a> {
     Measure,
 }
 
+/// One list of the codes: a variant of [`Code`], the reasons it stands for, and the text.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident, $reason:pat, $text:literal;)*) => {
+        /// What kind a reason is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        #[allow(missing_docs, reason = "they are those of the reasons")]
+        pub enum Code {
+            $($name,)*
+        }
+
+        impl Code {
+            /// A stable name for programs.
+            #[must_use]
+            pub fn text(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+
+        impl Reason<'_> {
+            /// What kind it is.
+            #[must_use]
+            pub fn kind(&self) -> Code {
+                match self {
+                    $($reason => Code::$name,)*
+                }
+            }
+
+            /// A stable name for programs.
+            #[must_use]
+            pub fn code(&self) -> &'static str {
+                self.kind().text()
+            }
+        }
+    };
+}
+
+codes! {
+    Expired, Reason::Expired { .. }, "expired";
+    ExpiryTooFar, Reason::ExpiryTooFar { .. }, "expiry-too-far";
+    Payload, Reason::Payload(_), "payload";
+    Kind, Reason::Kind(_), "kind";
+    Client, Reason::Client(_), "client";
+    Approvals, Reason::Approvals { .. }, "approvals";
+    Time, Reason::Time { .. }, "time";
+    Waiting, Reason::Waiting { .. }, "waiting";
+    Vetoed, Reason::Vetoed(_), "vetoed";
+    ExpiresFirst, Reason::ExpiresFirst { .. }, "expires-first";
+    Chain, Reason::Chain(_), "chain";
+    Recipient, Reason::Recipient(_), "recipient";
+    Value, Reason::Value(..), "value";
+    Fee, Reason::Fee(..), "fee";
+    Function, Reason::Function(_), "function";
+    Data, Reason::Data, "data";
+    Argument, Reason::Argument | Reason::CallData(_), "argument";
+    Delegate, Reason::Delegate(_), "delegate";
+    Domain, Reason::Domain, "domain";
+    Type, Reason::Type, "type";
+    Field, Reason::Field, "field";
+    Message, Reason::Message, "message";
+    Call, Reason::Call(_), "call";
+    Balance, Reason::Balance(..), "balance";
+    Block, Reason::BlockNumber(_), "block";
+    BlockAge, Reason::BlockAge { .. }, "block-age";
+    Http, Reason::Json(_), "http";
+    Signatures, Reason::Signatures { .. }, "signatures";
+    Fact, Reason::Fact(..), "fact";
+    Unconfirmed, Reason::Unconfirmed, "unconfirmed";
+    Refused, Reason::Refused, "refused";
+    Excluded, Reason::Excluded, "excluded";
+    NotThere, Reason::NotThere(_), "not-there";
+    Measure, Reason::Measure, "measure";
+}
+
 impl Denial<'_> {
     /// The reason's stable name.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.reason.code()
-    }
-}
-
-impl Reason<'_> {
-    /// A stable name for programs.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::Expired { .. } => "expired",
-            Self::ExpiryTooFar { .. } => "expiry-too-far",
-            Self::Payload(_) => "payload",
-            Self::Kind(_) => "kind",
-            Self::Client(_) => "client",
-            Self::Approvals { .. } => "approvals",
-            Self::Time { .. } => "time",
-            Self::Waiting { .. } => "waiting",
-            Self::Vetoed(_) => "vetoed",
-            Self::ExpiresFirst { .. } => "expires-first",
-            Self::Chain(_) => "chain",
-            Self::Recipient(_) => "recipient",
-            Self::Value(..) => "value",
-            Self::Fee(..) => "fee",
-            Self::Function(_) => "function",
-            Self::Data => "data",
-            Self::Argument | Self::CallData(_) => "argument",
-            Self::Delegate(_) => "delegate",
-            Self::Domain => "domain",
-            Self::Type => "type",
-            Self::Field => "field",
-            Self::Message => "message",
-            Self::Call(_) => "call",
-            Self::Balance(..) => "balance",
-            Self::BlockNumber(_) => "block",
-            Self::BlockAge { .. } => "block-age",
-            Self::Json(_) => "http",
-            Self::Signatures { .. } => "signatures",
-            Self::Fact(..) => "fact",
-            Self::Unconfirmed => "unconfirmed",
-            Self::Refused => "refused",
-            Self::Excluded => "excluded",
-            Self::NotThere(_) => "not-there",
-            Self::Measure => "measure",
-        }
     }
 }
 

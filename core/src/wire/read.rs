@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
     }
 
     /// How many elements or bytes follow.
-    fn length(&mut self) -> usize {
+    pub(crate) fn length(&mut self) -> usize {
         // No message is longer than a chip's `usize` can tell.
         self.number(32) as usize
     }

@@ -55,4 +55,7 @@ fn main() {
     }
     println!("cargo:rustc-link-search={}", folder.display());
     println!("cargo:rustc-link-arg-bins=-Tlink.x");
+    // Functions that are the same for two suites, once. Data, such as embassy's tables by which wakers are known,
+    // keeps its address.
+    println!("cargo:rustc-link-arg-bins=--icf=all");
 }

@@ -21,10 +21,11 @@ use zeroize::Zeroizing;
 
 use super::member::open_key;
 use super::{Engine, Stage};
+use crate::cause::Cause;
 use crate::device::Work;
 use crate::journal;
 use crate::judge::{Count, Reading};
-use crate::message::{self, Rejection, Signing as Carrier};
+use crate::message::{self, Signing as Carrier};
 use crate::platform::Platform;
 use crate::store::{MAX_KEYS, MAX_RECORD, StoreError};
 
@@ -67,18 +68,18 @@ impl<P: Platform> Engine<'_, P> {
         slot: usize,
         reading: &Reading,
         quorum: PartySet,
-    ) -> Result<(), Rejection<'static>> {
+    ) -> Result<(), Cause> {
         use quorate_core::derive::Derivation;
         if reading.derivation != Derivation::Root {
-            return Err(Rejection::BadRequest("FROST signs with no derived key on a device"));
+            return Err(Cause::FrostDerivation);
         }
         let running = match reading.suite {
             Suite::SchnorrSecp256k1 => Running::Bip340(self.offer_nonces(slot, reading, quorum)?),
             #[cfg(feature = "ed25519")]
             Suite::SchnorrEd25519 => Running::Ed25519(self.offer_nonces(slot, reading, quorum)?),
-            _ => return Err(Rejection::Fault),
+            _ => return Err(Cause::Fault),
         };
-        self.signing(slot).ok_or(Rejection::Fault)?.stage = Stage::Frost(running);
+        self.signing(slot).ok_or(Cause::Fault)?.stage = Stage::Frost(running);
         Ok(())
     }
 
@@ -87,23 +88,23 @@ impl<P: Platform> Engine<'_, P> {
         slot: usize,
         reading: &Reading,
         quorum: PartySet,
-    ) -> Result<Box<Waiting<G>>, Rejection<'static>> {
-        let signing = self.signing(slot).ok_or(Rejection::Fault)?;
+    ) -> Result<Box<Waiting<G>>, Cause> {
+        let signing = self.signing(slot).ok_or(Cause::Fault)?;
         let (session, coordinator) = (signing.session, signing.coordinator);
         let mut buffer = room();
         let number = reading.number;
-        let public = self.known.load_public(number, &mut buffer[..]).ok_or(Rejection::Fault)?;
+        let public = self.known.load_public(number, &mut buffer[..]).ok_or(Cause::Fault)?;
         let mut opened = Box::new(None);
         open_key::<P, G>(&mut self.known, number, &mut buffer[..], &mut opened);
-        let opened = opened.as_ref().as_ref().ok_or(Rejection::Fault)?;
-        let key = FrostKey::of(&public, opened).map_err(|_| Rejection::Fault)?;
+        let opened = opened.as_ref().as_ref().ok_or(Cause::Fault)?;
+        let key = FrostKey::of(&public, opened).map_err(|_| Cause::Fault)?;
         let (tweak, message) = (Tweak::None, reading.digest);
         let terms = frost::SignTerms { session, quorum, coordinator, tweak, message };
-        let impossible = Rejection::BadRequest("the quorum is not possible with FROST");
+        let impossible = Cause::FrostQuorum;
         let signer = frost::Signer::new(&key, terms).map_err(|_| impossible)?;
-        let pool = self.pool_of(number, &key, &mut buffer).ok_or(Rejection::Fault)?;
+        let pool = self.pool_of(number, &key, &mut buffer).ok_or(Cause::Fault)?;
         let mut offer = vec![0; MAX_OFFER];
-        let bytes = pool.offer(coordinator, &mut offer).map_err(|_| Rejection::Fault)?;
+        let bytes = pool.offer(coordinator, &mut offer).map_err(|_| Cause::Fault)?;
         self.send(coordinator, &Carrier { bytes });
         Ok(Box::new(Waiting { key, signer, number }))
     }
@@ -189,19 +190,18 @@ impl<P: Platform> Engine<'_, P> {
         from: PartyId,
         bytes: &[u8],
         list: Digest,
-    ) -> Result<Vec<u8>, Rejection<'static>> {
-        let refused = Rejection::Failed("the list of commitments is not possible");
+    ) -> Result<Vec<u8>, Cause> {
+        let refused = Cause::FrostList;
         let listed = waiting.signer.handle_list(from, bytes).map_err(|_| refused)?;
         let quorum = waiting.signer.quorum();
         let mut buffer = room();
         let number = waiting.number;
         let pool = self.load_pool(number, &waiting.key, &mut buffer);
-        let mut pool = pool.ok_or(Rejection::Failed("the nonce was used before"))?;
+        let mut pool = pool.ok_or(Cause::FrostUsed)?;
         let reserved = listed.reserve(&waiting.key, &mut pool);
-        let reserved =
-            reserved.map_err(|_| Rejection::Failed("the device's own commitment is not there"))?;
+        let reserved = reserved.map_err(|_| Cause::FrostOwn)?;
         self.judge_slot(slot, &mut buffer[..], Count::Release(quorum), &mut None)?;
-        self.announce_head().ok_or(Rejection::Fault)?;
+        self.announce_head().ok_or(Cause::Fault)?;
         let mut encoded = [0; MAX_MESSAGE];
         let mut length = 0;
         let answered = reserved.answer(&waiting.key, |change, share| {
@@ -212,7 +212,7 @@ impl<P: Platform> Engine<'_, P> {
         });
         match answered {
             Ok(Ok(_)) => Ok(encoded.get(..length).unwrap_or_default().to_vec()),
-            Ok(Err(_)) | Err(_) => Err(Rejection::Fault),
+            Ok(Err(_)) | Err(_) => Err(Cause::Fault),
         }
     }
 

@@ -13,11 +13,12 @@ use quorate_core::wire;
 use zeroize::Zeroize as _;
 
 use super::{Engine, Known, Stage};
+use crate::cause::Cause;
 use crate::channels::Taken;
 use crate::device::Work;
 use crate::judge::Reading;
 use crate::keygen::{Confirmed, Public, Record};
-use crate::message::{self, Rejection, Signing as Carrier};
+use crate::message::{self, Signing as Carrier};
 use crate::platform::Platform;
 use crate::store::{Part, Slot};
 use crate::{MAX_HOLDERS, MAX_NONCE_KEYS, MAX_QUORUM};
@@ -65,7 +66,7 @@ enum Took {
     Share(usize),
     /// Not of this session, or not of this quorum.
     Dropped,
-    Failed(&'static str),
+    Failed(Cause),
 }
 
 /// A chip can be made to compute wrongly.
@@ -79,23 +80,21 @@ impl<S: Scheme> Member<S> {
             Ok(None) => Took::Waits,
             Ok(Some(share)) => match share.encode(out) {
                 Ok(bytes) => Took::Share(bytes.len()),
-                Err(_) => Took::Failed("the share does not fit"),
+                Err(_) => Took::Failed(Cause::DoesNotFit),
             },
             Err(Failure::Refused(_)) => Took::Dropped,
-            Err(Failure::Aborted(Abort::ComputationFault)) => {
-                Took::Failed("the device computed two different results")
-            }
-            Err(Failure::Aborted(_)) => Took::Failed("the nonces do not fit together"),
+            Err(Failure::Aborted(Abort::ComputationFault)) => Took::Failed(Cause::Differ),
+            Err(Failure::Aborted(_)) => Took::Failed(Cause::Nonces),
         }
     }
 }
 
-fn refused(error: &SignError) -> Rejection<'static> {
+fn refused(error: &SignError) -> Cause {
     match error {
-        SignError::ComputationFault => Rejection::Fault,
-        SignError::Derivation(_) => Rejection::BadRequest("there is no such derived key"),
-        SignError::Salts | SignError::OwnSalt => Rejection::BadRequest("the salts are not right"),
-        _ => Rejection::BadRequest("the quorum, or what is to be signed, is not possible"),
+        SignError::ComputationFault => Cause::Fault,
+        SignError::Derivation(_) => Cause::Derivation,
+        SignError::Salts | SignError::OwnSalt => Cause::Salts,
+        _ => Cause::Quorum,
     }
 }
 
@@ -109,21 +108,21 @@ impl<P: Platform> Engine<'_, P> {
         quorum: PartySet,
         salts: &Salts,
         buffer: &mut [u8],
-    ) -> Result<(), Rejection<'static>> {
-        let signing = self.signing(slot).ok_or(Rejection::Fault)?;
+    ) -> Result<(), Cause> {
+        let signing = self.signing(slot).ok_or(Cause::Fault)?;
         let (coordinator, salt) = (signing.coordinator, signing.salt);
         let tweak = Tweak::None;
         let known = &mut self.known;
-        let Work::Sign(slots) = &mut *self.work else { return Err(Rejection::Fault) };
-        let signing = slots.get_mut(slot).and_then(Option::as_mut).ok_or(Rejection::Fault)?;
+        let Work::Sign(slots) = &mut *self.work else { return Err(Cause::Fault) };
+        let signing = slots.get_mut(slot).and_then(Option::as_mut).ok_or(Cause::Fault)?;
         signing.stage = Stage::Running(match reading.suite {
             Suite::EcdsaSecp256k1 => Running::Ecdsa(Member::empty()),
             Suite::SchnorrSecp256k1 => Running::Bip340(Member::empty()),
             #[cfg(feature = "ed25519")]
             Suite::SchnorrEd25519 => Running::Ed25519(Member::empty()),
-            _ => return Err(Rejection::Fault),
+            _ => return Err(Cause::Fault),
         });
-        let Stage::Running(running) = &mut signing.stage else { return Err(Rejection::Fault) };
+        let Stage::Running(running) = &mut signing.stage else { return Err(Cause::Fault) };
         each!(running, one => open_key(known, reading.number, buffer, &mut one.key));
         // Only now: opening takes long, and copies that lie in memory meanwhile nobody compares.
         let Reading { derivation, digest, .. } = *reading;
@@ -131,12 +130,12 @@ impl<P: Platform> Engine<'_, P> {
         let begun = match running {
             Running::Ecdsa(one) => {
                 let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest };
-                let key = one.key.as_ref().ok_or(Rejection::Fault)?;
+                let key = one.key.as_ref().ok_or(Cause::Fault)?;
                 Signer::<Ecdsa<_>, _>::guarded_in(&mut one.signer, key, terms, salts, &salt, GUARD)
             }
             Running::Bip340(one) => {
                 let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-                let key = one.key.as_ref().ok_or(Rejection::Fault)?;
+                let key = one.key.as_ref().ok_or(Cause::Fault)?;
                 Signer::<Schnorr<_, _>, _>::guarded_in(
                     &mut one.signer,
                     key,
@@ -149,7 +148,7 @@ impl<P: Platform> Engine<'_, P> {
             #[cfg(feature = "ed25519")]
             Running::Ed25519(one) => {
                 let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-                let key = one.key.as_ref().ok_or(Rejection::Fault)?;
+                let key = one.key.as_ref().ok_or(Cause::Fault)?;
                 Signer::<Schnorr<_, _>, _>::guarded_in(
                     &mut one.signer,
                     key,
@@ -213,7 +212,7 @@ impl<P: Platform> Engine<'_, P> {
                 self.drop_session(slot);
                 self.event(Event::Signed(digest));
             }
-            Some((slot, _, Took::Failed(what))) => self.reject(slot, Rejection::Failed(what)),
+            Some((slot, _, Took::Failed(what))) => self.reject(slot, what),
         }
         Some(Taken::Yes)
     }

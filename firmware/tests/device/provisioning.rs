@@ -109,7 +109,9 @@ fn a_wiped_device_is_blank() {
     assert_eq!(world.ask(Request::Unlock { pin: PIN }), refused(Refused::NotInitialized));
     assert_eq!(world.ask(Request::Initialize { pin: PIN }), Said::Done);
     let Said::Hello(hello) = world.hello() else { panic!() };
-    assert!(matches!(hello.identity, Some(new @ Identity::Ed25519(_)) if new != world.me.identity));
+    assert!(
+        matches!(hello.identity, Some(new @ Identity::Secp256k1(_)) if new != world.me.identity)
+    );
 }
 
 #[test]

@@ -42,6 +42,7 @@ type Run = Box<Dkg<Curve, N, K>>;
 pub(super) fn dkg_runs() -> BTreeMap<PartyId, Run> {
     let parties = PartySet::first(HOLDERS);
     let Ok(terms) = terms(parties, 2, 1) else { return BTreeMap::new() };
+    crate::simulator::forge::remember_holders(terms.holders);
     let start = |me: PartyId| {
         let mut rng = ChaCha20Rng::seed_from_u64(u64::from(me.number()));
         let (peers, signer) = (peers(parties), session_key(me));

@@ -265,11 +265,12 @@ pub fn bytes_of<T: Serialize>(message: &T) -> Vec<u8> {
 }
 
 thread_local! {
-    /// The holders of the run that this thread simulates last: an R2 is hashed by receiver.
+    /// The holders of the run that this thread simulates last: an R2 is hashed by receiver, and R3 are in a list.
     static HOLDERS: Cell<Option<Holders>> = const { Cell::new(None) };
 }
 
-pub(super) fn remember_holders(holders: Holders) {
+/// Whoever runs a key generation says who holds the key, before it signs a message anew.
+pub fn remember_holders(holders: Holders) {
     HOLDERS.set(Some(holders));
 }
 

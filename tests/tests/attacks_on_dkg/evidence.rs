@@ -214,10 +214,9 @@ fn the_same_message_twice_is_no_equivocation() {
         }
         vec![packet]
     });
-    // The version, the kind, from, round, to, and both.
-    let twice = bytes_of(&(1u8, 0u8, id(1), 1u8, None::<PartyId>, &shown.clone(), &shown));
-    // An option that is there is one byte longer than what is in it.
-    let twice: Vec<u8> = [&twice[..5], &twice[6..102], &twice[103..]].concat();
+    // The version, the kind, from, round, and both.
+    let shown = shown.unwrap();
+    let twice = bytes_of(&(1u8, 0u8, id(1), 1u8, &shown, &shown));
     let evidence = Proof::decode(&twice).unwrap();
     assert!(matches!(evidence, Evidence::Equivocation { .. }));
     let verdict = evidence.judge::<Curve>(&terms_of_4(), &session_of(1), key_of);

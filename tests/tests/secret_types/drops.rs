@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use quorate_core::curve::{EcdsaGroup, Ed25519, Group, P256, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::curve::{PointBytes, Secp256k1};
 use quorate_core::derive::Derivation;
-use quorate_core::dkg::{Dkg, Output};
+use quorate_core::dkg::{Dkg, Output, SessionKey};
 use quorate_core::frost::{FrostKey, SecretRecord};
 use quorate_core::hash::Transcript;
 use quorate_core::key::{OpenedKey, PublicKey, ShareRecord};
@@ -76,7 +76,7 @@ const COMPOSED: [&str; 7] = [
 ];
 
 /// Every public type that holds secrets; what is in neither list fails the test below.
-const DROPPED: [&str; 12] = [
+const DROPPED: [&str; 13] = [
     "frost::key::FrostKey",
     "frost::key::SecretRecord",
     "secret::SecretBytes",
@@ -89,6 +89,7 @@ const DROPPED: [&str; 12] = [
     "ecdsa::Signer",
     "schnorr::Signer",
     "dkg::Dkg",
+    "dkg::session_key::SessionKey",
 ];
 
 /// Types are found by their names: these hold what has the name of something secret (`frost::pool::Change`), and
@@ -119,6 +120,19 @@ fn secrets_by_themselves() {
     scalar::<Secp256k1>(&mut rng);
     scalar::<P256>(&mut rng);
     scalar::<Ed25519>(&mut rng);
+}
+
+#[test]
+fn a_key_that_signs_for_a_party() {
+    let odd = |secret: &Needle| {
+        let scalar = SchnorrSecp256k1::scalar_from_digest(secret);
+        SchnorrSecp256k1::name(&SchnorrSecp256k1::mul_base(&scalar)).unwrap().1
+    };
+    // Of a secret and its negative, it keeps the one whose point has even y.
+    let mut rng = ChaCha20Rng::seed_from_u64(4);
+    let secret = std::iter::repeat_with(|| random(&mut rng)).find(|secret| !odd(secret)).unwrap();
+    let key = SessionKey::new(&SecretBytes::new(secret));
+    wipes("SessionKey", key, &[reversed(secret)]);
 }
 
 #[test]

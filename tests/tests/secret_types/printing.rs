@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use quorate_core::curve::{Ed25519, Group, P256, Secp256k1};
-use quorate_core::dkg::Output;
+use quorate_core::dkg::{Output, SessionKey};
 use quorate_core::frost::{
     Aggregator, MAX_POOL, NoncePool, Offers, PoolError, SecretRecord, Signer,
 };
@@ -75,6 +75,7 @@ fn walk(mut show: impl FnMut(&'static str, &dyn fmt::Debug)) {
     show("frost::key::SecretRecord", &record);
     show("frost::key::FrostKey", &frost_key().0);
     show_nonces(&mut show);
+    show("dkg::session_key::SessionKey", &SessionKey::new(&bytes()));
     // Its bytes are the encoded private message of a key generation.
     show("dkg::Output", &Output::Send { to: Some(id(2)), bytes: &SECRET });
 }

@@ -48,24 +48,27 @@ fn column(bytes: &[u8; 32], i: usize) -> (u32, Choice) {
     ((bits ^ turn) & low, Choice::from(1 ^ top as u8))
 }
 
-/// All ones if the two are equal, else 0; both are small.
-fn mask(a: u32, b: u32) -> u32 {
-    // Only 0 has a negative predecessor.
-    (((a ^ b).wrapping_sub(1) as i32) >> 31) as u32
+/// 1 if the two are equal, else 0; both are small.
+fn is_same(a: u32, b: u32) -> u32 {
+    // Only 0 has a negative predecessor. The compiler is not to know that a factor of 0 or 1 follows: it would make
+    // two instructions of one.
+    core::hint::black_box((a ^ b).wrapping_sub(1) >> 31)
 }
 
 /// The four words of a row among those of all rows, in bytes.
 #[inline(never)]
 fn words(rows: &Rows, row: u32) -> [u8; 16] {
-    let mut sums = [0; 4];
+    // In registers: nothing of them is in memory.
+    let (mut w, mut x, mut y, mut z) = (0u32, 0u32, 0u32, 0u32);
     for (number, [a, b, c, d]) in (0..).zip(rows) {
-        let mask = mask(row, number);
-        let [w, x, y, z] = sums;
-        sums = [w | a & mask, x | b & mask, y | c & mask, z | d & mask];
+        let same = is_same(row, number);
+        w = w.wrapping_add(a.wrapping_mul(same));
+        x = x.wrapping_add(b.wrapping_mul(same));
+        y = y.wrapping_add(c.wrapping_mul(same));
+        z = z.wrapping_add(d.wrapping_mul(same));
     }
-    let bytes = sums.iter().fold(0, |all, word| all << 32 | u128::from(*word)).to_be_bytes();
-    sums.zeroize();
-    bytes
+    let word = |word: u32, shift: u32| u128::from(word) << shift;
+    (word(w, 96) | word(x, 64) | word(y, 32) | word(z, 0)).to_be_bytes()
 }
 
 /// The point of a row.
