@@ -3,7 +3,7 @@
 use subtle::{Choice, ConditionallySelectable};
 
 use super::{Peer, SessionSigner};
-use crate::curve::{Group as _, SchnorrGroup as _, SchnorrSecp256k1};
+use crate::curve::{Group as _, PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::Digest;
 use crate::identity::Identity;
 use crate::party::PartyId;
@@ -26,10 +26,10 @@ pub struct SessionKey {
 fn named(secret: SecretScalar<Curve>) -> (SecretScalar<Curve>, [u8; 32]) {
     let point = Curve::mul_base(secret.expose());
     // 0 has no name; nobody draws it, and no signature is valid under what stands here.
-    let (name, negated) = Curve::name(&point).unwrap_or_default();
-    // Both are computed: the sign is of a point that nobody sees.
-    let (d, sign) = (secret.expose(), Choice::from(u8::from(negated)));
-    let even = ConditionallySelectable::conditional_select(d, &-*d, sign);
+    let [tag, name @ ..] = Curve::point_to_bytes(&point).unwrap_or(PointBytes([0; 33])).0;
+    // Both are computed, and no branch tells which is taken: the sign is of a point that nobody sees.
+    let (d, odd) = (secret.expose(), Choice::from(tag & 1));
+    let even = ConditionallySelectable::conditional_select(d, &-*d, odd);
     (SecretScalar::new(even), name)
 }
 
