@@ -1,9 +1,9 @@
 //! A key in memory that signs for a party, for those that need nothing else.
 
-use subtle::{Choice, ConditionallySelectable as _};
+use subtle::{Choice, ConditionallySelectable};
 
 use super::{Peer, SessionSigner};
-use crate::curve::{Group, SchnorrGroup as _, SchnorrSecp256k1};
+use crate::curve::{Group as _, PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::Digest;
 use crate::identity::Identity;
 use crate::party::PartyId;
@@ -11,7 +11,6 @@ use crate::secret::{SecretBytes, SecretScalar};
 use crate::wire::Bytes64;
 
 type Curve = SchnorrSecp256k1;
-type Scalar = <Curve as Group>::Scalar;
 
 /// A key of secp256k1 that signs by BIP-340: a session key, made anew at every boot and never stored, or a
 /// device's identity key. A chip has a fast multiplication by this curve's generator anyway, so that a
@@ -27,10 +26,10 @@ pub struct SessionKey {
 fn named(secret: SecretScalar<Curve>) -> (SecretScalar<Curve>, [u8; 32]) {
     let point = Curve::mul_base(secret.expose());
     // 0 has no name; nobody draws it, and no signature is valid under what stands here.
-    let (name, negated) = Curve::name(&point).unwrap_or_default();
-    // The name does not tell which it was.
-    let (same, other) = (secret.expose(), -*secret.expose());
-    let even = Scalar::conditional_select(same, &other, Choice::from(u8::from(negated)));
+    let [tag, name @ ..] = Curve::point_to_bytes(&point).unwrap_or(PointBytes([0; 33])).0;
+    // Both are computed, and no branch tells which is taken: the sign is of a point that nobody sees.
+    let (d, odd) = (secret.expose(), Choice::from(tag & 1));
+    let even = ConditionallySelectable::conditional_select(d, &-*d, odd);
     (SecretScalar::new(even), name)
 }
 
