@@ -3,9 +3,9 @@
 
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
+use ed25519_dalek::{Signer as _, SigningKey};
 use heapless::Vec;
 use quorate_core::curve::{Group, Suite};
-use ed25519_dalek::{Signer as _, SigningKey};
 use quorate_core::dkg::{Dkg, Output, Peer, SessionKey, SessionSigner};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
