@@ -25,6 +25,11 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         Self { header, quorum, degree, entries: Vec::new(), own: None }
     }
 
+    /// Of the own message.
+    pub(crate) fn header(&self) -> &Header {
+        &self.header
+    }
+
     /// D0.
     pub(crate) fn session(&self) -> &Digest {
         &self.header.session

@@ -137,9 +137,11 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         (self.list.quorum(), self.coordinator)
     }
 
-    /// Whether that is as it was, and this is a session at all.
+    /// Whether that is as it was, and this is a session at all, whose messages have the header that they must have.
+    #[inline(never)]
     pub(crate) fn is_sealed(&self) -> bool {
-        self.bound() == self.seal
+        let header = header::<P>(*self.list.session(), 1, self.me, None);
+        *self.list.header() == header && self.bound() == self.seal
     }
 
     /// D0: the session that all messages name.
