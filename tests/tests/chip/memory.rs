@@ -6,6 +6,8 @@ use quorate_tests::debugger::{Debugger, PC, function};
 const LR: usize = 14;
 /// Somewhere in RAM, while nothing else runs.
 const MEMORY: u32 = 0x2000_0100;
+/// Registers that a function leaves as they were.
+const KEPT: std::ops::RangeInclusive<usize> = 4..=11;
 const LENGTHS: [usize; 14] = [0, 1, 2, 3, 4, 5, 8, 15, 16, 17, 24, 25, 47, 48];
 
 /// One function of the image, and the chip that it runs on.
@@ -31,9 +33,15 @@ impl Call {
         for (number, argument) in arguments.into_iter().enumerate() {
             chip.set_register(number, argument).unwrap();
         }
+        for number in KEPT {
+            chip.set_register(number, 0x4b00 + number as u32).unwrap();
+        }
         chip.set_register(LR, *function | 1).unwrap();
         chip.set_register(PC, *function).unwrap();
         assert_eq!(chip.run().unwrap(), Some(*function));
+        for number in KEPT {
+            assert_eq!(chip.register(number).unwrap(), 0x4b00 + number as u32, "r{number}");
+        }
         (chip.read(MEMORY, bytes.len()).unwrap(), chip.register(0).unwrap())
     }
 }
