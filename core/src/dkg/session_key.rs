@@ -1,9 +1,12 @@
 //! A key in memory that signs for a party, for those that need nothing else.
 
-use subtle::{Choice, ConditionallySelectable};
+use core::cell::Cell;
+use core::hint::black_box;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq as _};
 
 use super::{Peer, SessionSigner};
-use crate::curve::{Group as _, PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
+use crate::curve::{Group, PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
 use crate::hash::Digest;
 use crate::identity::Identity;
 use crate::party::PartyId;
@@ -20,6 +23,10 @@ pub struct SessionKey {
     secret: SecretScalar<Curve>,
     /// x(d·G).
     name: [u8; 32],
+    /// How often it has signed. It is in every nonce, so that no two signatures have one even where their
+    /// messages are the same: of two with one nonce, of which a fault has spoiled R or the challenge of one,
+    /// the key follows.
+    signed: Cell<u32>,
 }
 
 /// A secret and the name of its point: of d and −d, the one whose point has even y.
@@ -39,7 +46,7 @@ impl SessionKey {
     #[inline(never)]
     pub fn new(secret: &SecretBytes) -> Self {
         let (secret, name) = named(SecretScalar::new(Curve::scalar_from_digest(secret.expose())));
-        Self { secret, name }
+        Self { secret, name, signed: Cell::new(0) }
     }
 
     /// `party` as the others see it, if this is its key.
@@ -63,7 +70,12 @@ impl SessionKey {
         let nonce = Curve::secret_hash("BIP0340/nonce", [masked.expose(), &self.name, message]);
         let (nonce, name) = named(SecretScalar::new(Curve::scalar_from_digest(nonce.expose())));
         let challenge = Curve::challenge(&name, &self.name, message);
-        let response = *nonce.expose() + challenge * *self.secret.expose();
+        // A bit that flips in d or in the product would show itself in s: what differs is not shown.
+        let response = |d: &SecretScalar<Curve>| *nonce.expose() + challenge * *d.expose();
+        let (response, again) = (response(&self.secret), response(black_box(&self.secret)));
+        let zero = <Curve as Group>::Scalar::from(0_u64);
+        let response =
+            ConditionallySelectable::conditional_select(&zero, &response, response.ct_eq(&again));
         let mut signature = [0; 64];
         let written = name.into_iter().chain(Curve::response_to_bytes(&response));
         signature.iter_mut().zip(written).for_each(|(to, from)| *to = from);
@@ -73,7 +85,10 @@ impl SessionKey {
 
 impl SessionSigner for SessionKey {
     fn sign(&self, digest: &Digest) -> Bytes64 {
-        self.sign_with(&[0; 32], digest)
+        let count = self.signed.replace(self.signed.get().wrapping_add(1)).to_be_bytes();
+        let mut auxiliary = [0; 32];
+        auxiliary.iter_mut().zip(count).for_each(|(to, from)| *to = from);
+        self.sign_with(&auxiliary, digest)
     }
 }
 
@@ -127,7 +142,10 @@ mod tests {
         let keys = [1, 2, 3, 4].map(|i| SessionKey::new(&SecretBytes::new([i; 32])));
         for key in &keys {
             let signature = key.sign(&[7; 32]);
-            assert_eq!(signature, key.sign(&[7; 32]));
+            // Another nonce each time, of the same message too.
+            let again = key.sign(&[7; 32]);
+            assert_ne!(again.0[..32], signature.0[..32]);
+            assert!(key.identity().verify(&[7; 32], &again));
             for other in &keys {
                 let same = other.identity() == key.identity();
                 assert_eq!(other.identity().verify(&[7; 32], &signature), same);
