@@ -144,6 +144,7 @@ impl<G: Group> SecretScalar<G> {
 }
 
 impl<G: Group> Drop for SecretScalar<G> {
+    #[inline(never)]
     fn drop(&mut self) {
         self.0.zeroize();
     }
