@@ -24,8 +24,18 @@ impl<const N: usize> Default for Piece<N> {
 impl<const N: usize> zeroize::DefaultIsZeroes for Piece<N> {}
 
 /// 32 secret bytes: a pair seed ζ_ij, a nonce key r_A, or a contribution to one of them.
-#[derive(Default, Zeroize, ZeroizeOnDrop)]
+#[derive(Default, Zeroize)]
 pub struct SecretBytes(Piece<32>);
+
+impl Drop for SecretBytes {
+    // One for all, where a derived one would be in the code of each that drops some.
+    #[inline(never)]
+    fn drop(&mut self) {
+        self.zeroize();
+    }
+}
+
+impl ZeroizeOnDrop for SecretBytes {}
 
 impl SecretBytes {
     /// Takes over `bytes`; the caller's copy is the caller's to wipe.
@@ -134,6 +144,7 @@ impl<G: Group> SecretScalar<G> {
 }
 
 impl<G: Group> Drop for SecretScalar<G> {
+    #[inline(never)]
     fn drop(&mut self) {
         self.0.zeroize();
     }

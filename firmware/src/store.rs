@@ -328,9 +328,10 @@ impl<F: NorFlash> Store<F> {
         work: impl FnOnce(&mut Opened<'_, F>, &mut Bank, &mut Ring) -> Result<T, E>,
     ) -> Result<T, E> {
         let done = self.opened(work);
-        if let Err(error) = &done {
-            let error: Option<StoreError> = (*error).into();
-            self.fault = self.fault.or(error.filter(|error| *error == StoreError::Flash));
+        if let Err(error) = &done
+            && (*error).into() == Some(StoreError::Flash)
+        {
+            self.fault = self.fault.or(Some(StoreError::Flash));
         }
         done
     }

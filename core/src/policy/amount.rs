@@ -4,38 +4,36 @@ use core::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// An unsigned integer of 256 bits; the wire form is 32 big-endian bytes.
+/// An unsigned integer of 256 bits. As 32 big-endian bytes, which is the wire form and has the order of the numbers,
+/// it takes a chip far less flash than as words.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub struct Amount {
-    // The derived order compares `high` first.
-    high: u128,
-    low: u128,
-}
+pub struct Amount([u8; 32]);
 
 impl Amount {
     /// 0.
-    pub const ZERO: Self = Self { high: 0, low: 0 };
+    pub const ZERO: Self = Self([0; 32]);
     /// 2^256 − 1.
-    pub const MAX: Self = Self { high: u128::MAX, low: u128::MAX };
+    pub const MAX: Self = Self([0xff; 32]);
 
     /// A small amount.
     #[must_use]
     pub const fn from_u128(value: u128) -> Self {
-        Self { high: 0, low: value }
+        let mut bytes = [0; 32];
+        bytes.split_at_mut(16).1.copy_from_slice(&value.to_be_bytes());
+        Self(bytes)
     }
 
     /// The same number in 128 bits, if it fits.
     #[must_use]
-    pub const fn to_u128(self) -> Option<u128> {
-        if self.high == 0 { Some(self.low) } else { None }
+    pub fn to_u128(self) -> Option<u128> {
+        let low = self.0.last_chunk().copied().map(u128::from_be_bytes)?;
+        (self == Self::from_u128(low)).then_some(low)
     }
 
     /// From 32 big-endian bytes.
     #[must_use]
-    pub fn from_be_bytes(bytes: &[u8; 32]) -> Self {
-        let (high, low) = bytes.split_at(16);
-        let part = |bytes: &[u8]| bytes.iter().fold(0, |sum: u128, b| sum << 8 | u128::from(*b));
-        Self { high: part(high), low: part(low) }
+    pub const fn from_be_bytes(bytes: &[u8; 32]) -> Self {
+        Self(*bytes)
     }
 
     /// From at most 32 big-endian bytes.
@@ -44,47 +42,50 @@ impl Amount {
         let mut padded = [0; 32];
         let start = 32usize.checked_sub(bytes.len())?;
         padded.get_mut(start..)?.copy_from_slice(bytes);
-        Some(Self::from_be_bytes(&padded))
+        Some(Self(padded))
     }
 
     /// 32 big-endian bytes.
     #[must_use]
-    pub fn to_be_bytes(self) -> [u8; 32] {
-        let mut bytes = [0; 32];
-        let parts = self.high.to_be_bytes().into_iter().chain(self.low.to_be_bytes());
-        bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = from);
-        bytes
+    pub const fn to_be_bytes(self) -> [u8; 32] {
+        self.0
     }
 
     /// The difference, or `None` below 0.
     #[must_use]
     pub fn checked_sub(self, other: Self) -> Option<Self> {
-        let (low, borrow) = self.low.overflowing_sub(other.low);
-        let high = self.high.checked_sub(other.high)?.checked_sub(u128::from(borrow))?;
-        Some(Self { high, low })
+        // a − b = a + (2^256 − 1 − b) + 1, without the 2^256 that is carried unless it is below 0.
+        let (difference, carry) = self.sum(&other.0.map(|byte| !byte), 1);
+        (carry == 1).then_some(difference)
     }
 
     /// The sum, or `None` above 2^256 − 1.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {
-        let (low, carry) = self.low.overflowing_add(other.low);
-        let high = self.high.checked_add(other.high)?.checked_add(u128::from(carry))?;
-        Some(Self { high, low })
+        let (sum, carry) = self.sum(&other.0, 0);
+        (carry == 0).then_some(sum)
+    }
+
+    /// The sum modulo 2^256 with what was carried before, 0 or 1, and what is carried then.
+    #[inline(never)]
+    fn sum(mut self, other: &[u8; 32], mut carry: u16) -> (Self, u16) {
+        for (byte, other) in self.0.iter_mut().zip(other).rev() {
+            let sum = u16::from(*byte) + u16::from(*other) + carry;
+            (*byte, carry) = (sum as u8, sum >> 8);
+        }
+        (self, carry)
     }
 
     /// The product with a 64-bit factor, or `None` above 2^256 − 1.
     #[must_use]
-    pub fn checked_mul(self, factor: u64) -> Option<Self> {
+    #[inline(never)]
+    pub fn checked_mul(mut self, factor: u64) -> Option<Self> {
         let mut carry = 0u128;
-        let mut limbs = [0u64; 4];
-        let parts = [self.low, self.low >> 64, self.high, self.high >> 64];
-        for (limb, part) in limbs.iter_mut().zip(parts) {
-            let product = u128::from(part as u64) * u128::from(factor) + carry;
-            *limb = product as u64;
-            carry = product >> 64;
+        for byte in self.0.iter_mut().rev() {
+            let product = u128::from(*byte) * u128::from(factor) + carry;
+            (*byte, carry) = (product as u8, product >> 8);
         }
-        let [a, b, c, d] = limbs.map(u128::from);
-        (carry == 0).then_some(Self { high: d << 64 | c, low: b << 64 | a })
+        (carry == 0).then_some(self)
     }
 
     /// Reads a decimal number without sign or separators.
@@ -101,20 +102,17 @@ impl Amount {
 
     /// self % 10.
     pub(super) fn last_digit(self) -> u8 {
-        let digits = self.to_be_bytes();
-        digits.iter().fold(0, |rest: u16, byte| (rest << 8 | u16::from(*byte)) % 10) as u8
+        self.divide_by_ten().1
     }
 
     /// (self / 10, self % 10).
-    fn divide_by_ten(self) -> (Self, u8) {
-        let mut remainder = 0u128;
-        let parts = [self.high >> 64, self.high, self.low >> 64, self.low];
-        let [d, c, b, a] = parts.map(|part| {
-            let value = remainder << 64 | u128::from(part as u64);
-            remainder = value % 10;
-            value / 10
-        });
-        (Self { high: d << 64 | c, low: b << 64 | a }, remainder as u8)
+    fn divide_by_ten(mut self) -> (Self, u8) {
+        let mut rest = 0u16;
+        for byte in &mut self.0 {
+            let part = rest << 8 | u16::from(*byte);
+            (*byte, rest) = ((part / 10) as u8, part % 10);
+        }
+        (self, rest as u8)
     }
 }
 
@@ -171,9 +169,10 @@ mod tests {
     #[test]
     fn sums_and_products_carry_and_stop_at_the_limit() {
         let low = Amount::from_u128(u128::MAX);
-        assert_eq!(low.checked_add(Amount::from_u128(1)), Some(Amount { high: 1, low: 0 }));
+        let above = Amount::from_be_bytes(&core::array::from_fn(|at| u8::from(at == 15)));
+        assert_eq!(low.checked_add(Amount::from_u128(1)), Some(above));
         assert_eq!(Amount::MAX.checked_add(Amount::from_u128(1)), None);
-        let (one, above) = (Amount::from_u128(1), Amount { high: 1, low: 0 });
+        let one = Amount::from_u128(1);
         assert_eq!(above.checked_sub(one), Some(low));
         assert_eq!((one.checked_sub(above), low.checked_sub(above)), (None, None));
         assert_eq!(
@@ -183,14 +182,15 @@ mod tests {
         assert_eq!(low.checked_mul(u64::MAX).unwrap().checked_add(low), low.checked_mul_u128());
         assert_eq!(Amount::MAX.checked_mul(2), None);
         assert_eq!(Amount::MAX.checked_mul(1), Some(Amount::MAX));
-        assert!(Amount { high: 1, low: 0 } > low);
+        assert!(above > low);
+        assert_eq!((low.to_u128(), above.to_u128()), (Some(u128::MAX), None));
     }
 
     impl Amount {
         /// u128::MAX · 2^64, by bytes.
         fn checked_mul_u128(self) -> Option<Self> {
             let mut bytes = [0; 32];
-            bytes[8..24].copy_from_slice(&self.low.to_be_bytes());
+            bytes[8..24].copy_from_slice(&self.0[16..]);
             Some(Self::from_be_bytes(&bytes))
         }
     }
