@@ -1,9 +1,10 @@
 // node audit.mjs <export> <identity>
 //
 // An auditor's own check of an export of an audit log: nothing but SHA-256 and the identity that signed its
-// head, as Node's crypto module has them. It prints one JSON object on one line, or says what is wrong.
+// head, as Node's crypto module has them; it has no BIP-340, which a library of ethers' brings. It prints one JSON object on one line, or says what is wrong.
 import { createHash, createPublicKey, verify } from "node:crypto";
 import { readFileSync } from "node:fs";
+import { schnorr } from "@noble/curves/secp256k1";
 
 const [file, identity] = process.argv.slice(2);
 if (identity === undefined || process.argv.length !== 4) {
@@ -39,6 +40,9 @@ const SPKI = {
 
 function isSigned(message, signature, by = identity) {
   const [kind, point] = by.split(":");
+  if (kind === "secp256k1") {
+    return schnorr.verify(new Uint8Array(signature), new Uint8Array(message), point);
+  }
   if (!(kind in SPKI)) fail(`a key of a kind that is not known here: ${by}`);
   const der = Buffer.from(SPKI[kind] + point, "hex");
   const key = createPublicKey({ key: der, format: "der", type: "spki" });

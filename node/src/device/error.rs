@@ -99,7 +99,7 @@ impl std::fmt::Display for DeviceError {
         match self {
             Self::Port { port, reason } => write!(
                 f,
-                "the serial port {} cannot be opened: {reason}; is the device plugged in, and may this user use the port?",
+                "the serial port {} cannot be opened: {reason}",
                 port.display()
             ),
             Self::Unreachable { address, reason } => write!(

@@ -7,7 +7,11 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use rustix::termios::{
+    OptionalActions, ioctl_tiocexcl, ioctl_tiocnxcl, isatty, tcgetattr, tcsetattr,
+};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -108,7 +112,7 @@ impl Line {
                 Ok(Stream::Tcp(stream))
             }
             Self::Serial { port, baud } => open_port(port, *baud).map_err(|error| {
-                DeviceError::Port { port: port.clone(), reason: error.to_string() }
+                DeviceError::Port { port: port.clone(), reason: why_closed(&error) }
             }),
         }
     }
@@ -119,19 +123,60 @@ fn open_port(port: &PathBuf, baud: u32) -> io::Result<Stream> {
     let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
     let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
     let file = File::options().read(true).write(true).custom_flags(flags).open(port)?;
+    if !isatty(&file) {
+        return Err(Errno::NOTTY.into());
+    }
+    // Two readers of one line would each get a part of it. The lock also stops root, whom the terminal does not.
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        Errno::WOULDBLOCK => Errno::BUSY,
+        error => error,
+    })?;
+    ioctl_tiocexcl(&file)?;
+    let _held = Held(file.try_clone()?);
     let mut settings = tcgetattr(&file)?;
     settings.make_raw();
     settings.set_speed(baud)?;
     tcsetattr(&file, OptionalActions::Flush, &settings)?;
     // Not pipes; but all that these do is to wait until a file that does not block is ready.
     let writing = pipe::Sender::from_file_unchecked(file.try_clone()?)?;
-    Ok(Stream::Serial(pipe::Receiver::from_file_unchecked(file)?, writing))
+    let reading = pipe::Receiver::from_file_unchecked(file)?;
+    Ok(Stream::Serial { reading, writing, _held })
+}
+
+/// What is wrong, and what to do about it.
+fn why_closed(error: &io::Error) -> String {
+    let advice = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::NOENT | Errno::NODEV | Errno::NXIO | Errno::IO) => {
+            "is the device plugged in, and is this its path?"
+        }
+        Some(Errno::ACCESS | Errno::PERM) => {
+            "let this user use the port: `ls -l` shows its group, often dialout"
+        }
+        Some(Errno::BUSY) => {
+            "another program has the port open: a relay that runs, a terminal program or ModemManager; end it"
+        }
+        Some(Errno::NOTTY | Errno::ISDIR) => {
+            "this is no serial port; name one like /dev/ttyACM0 in [device] of the configuration"
+        }
+        _ => "does the port have this speed?",
+    };
+    format!("{error}; {advice}")
+}
+
+/// Holds a port against other programs. A terminal that stays, such as a pseudo-terminal, would stay closed to
+/// them after it.
+pub(super) struct Held(File);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = ioctl_tiocnxcl(&self.0);
+    }
 }
 
 /// An open line.
 pub(super) enum Stream {
     Tcp(TcpStream),
-    Serial(pipe::Receiver, pipe::Sender),
+    Serial { reading: pipe::Receiver, writing: pipe::Sender, _held: Held },
 }
 
 impl AsyncRead for Stream {
@@ -142,7 +187,7 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Serial(reading, _) => Pin::new(reading).poll_read(context, buffer),
+            Self::Serial { reading, .. } => Pin::new(reading).poll_read(context, buffer),
         }
     }
 }
@@ -155,28 +200,119 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Serial(_, writing) => Pin::new(writing).poll_write(context, bytes),
+            Self::Serial { writing, .. } => Pin::new(writing).poll_write(context, bytes),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
-            Self::Serial(_, writing) => Pin::new(writing).poll_flush(context),
+            Self::Serial { writing, .. } => Pin::new(writing).poll_flush(context),
         }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Serial(_, writing) => Pin::new(writing).poll_shutdown(context),
+            Self::Serial { writing, .. } => Pin::new(writing).poll_shutdown(context),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::time::Duration;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::time::timeout;
+
     use super::*;
+
+    /// The far end of a terminal, and the path of the near one: as the kernel makes it, cooked.
+    fn terminal() -> (File, PathBuf) {
+        let far = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&far).unwrap();
+        unlockpt(&far).unwrap();
+        let path = ptsname(&far, Vec::new()).unwrap().into_string().unwrap();
+        (File::from(far), path.into())
+    }
+
+    async fn refused(port: &std::path::Path) -> String {
+        let line = Line::Serial { port: port.into(), baud: DEFAULT_BAUD };
+        line.open().await.err().unwrap().to_string()
+    }
+
+    /// A cooked terminal would echo, turn CR and LF into each other, and keep 0x03, 0x04, 0x11, 0x13 and 0x1a.
+    #[tokio::test]
+    async fn every_byte_crosses_a_terminal_both_ways_as_it_is() {
+        let (mut far, port) = terminal();
+        let line = Line::Serial { port, baud: DEFAULT_BAUD };
+        let mut near = line.open().await.unwrap();
+        let all: Vec<u8> = (0..=255).collect();
+        let mut got = vec![0; 256];
+        far.write_all(&all).unwrap();
+        let read = timeout(Duration::from_secs(5), near.read_exact(&mut got)).await;
+        read.expect("bytes are missing").unwrap();
+        assert_eq!(got, all);
+        // One at a time: what is lost must not wait for what follows.
+        for byte in &all {
+            far.write_all(&[*byte]).unwrap();
+            let read = timeout(Duration::from_secs(5), near.read_u8()).await;
+            assert_eq!(read.expect("a byte is missing").unwrap(), *byte);
+        }
+        near.write_all(&all).await.unwrap();
+        near.write_all(b"end").await.unwrap();
+        // An echo of what came would be before it.
+        let mut got = vec![0; 259];
+        far.read_exact(&mut got).unwrap();
+        assert_eq!(got, [&all[..], b"end"].concat());
+    }
+
+    #[tokio::test]
+    async fn a_port_that_cannot_be_opened_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = refused(&folder.path().join("ttyACM0")).await;
+        assert!(missing.contains("plugged in"), "{missing}");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "kept").unwrap();
+        for other in [&*file, folder.path(), "/dev/null".as_ref()] {
+            let other = refused(other).await;
+            assert!(other.contains("no serial port"), "{other}");
+        }
+        assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+        let denied = why_closed(&Errno::ACCESS.into());
+        assert!(denied.contains("dialout"), "{denied}");
+
+        let (_far, port) = terminal();
+        let line = Line::Serial { port: port.clone(), baud: DEFAULT_BAUD };
+        let first = line.open().await.unwrap();
+        let second = refused(&port).await;
+        assert!(second.contains("another program has the port open"), "{second}");
+        drop(first);
+        line.open().await.unwrap();
+    }
+
+    /// The far end goes: the line ends, and does not hang; a link to the next terminal is the same port.
+    #[tokio::test]
+    async fn a_terminal_that_goes_ends_the_line_and_may_come_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let port = folder.path().join("quorate-device");
+        let line = Line::Serial { port: port.clone(), baud: DEFAULT_BAUD };
+        for _ in 0..2 {
+            let (mut far, path) = terminal();
+            std::os::unix::fs::symlink(path, &port).unwrap();
+            let mut near = line.open().await.unwrap();
+            far.write_all(b"x").unwrap();
+            let read = timeout(Duration::from_secs(5), near.read_u8()).await;
+            assert_eq!(read.expect("it does not come").unwrap(), b'x');
+            drop(far);
+            let ended = timeout(Duration::from_secs(5), near.read_u8()).await;
+            assert!(ended.expect("it hangs").is_err());
+            std::fs::remove_file(&port).unwrap();
+        }
+    }
 
     fn config(text: &str) -> Result<Line, String> {
         let config: DeviceConfig = toml::from_str(text).map_err(|error| error.to_string())?;
