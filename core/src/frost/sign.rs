@@ -353,3 +353,42 @@ impl<G: FrostSuite> core::fmt::Debug for Consumed<G> {
         f.debug_struct("Consumed").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::{Ed25519, SchnorrSecp256k1};
+    use crate::frost::Offers;
+    use crate::frost::tests::{hedged, sign_terms, two_of_three};
+
+    fn refused<G: FrostSuite>() {
+        let keys = two_of_three::<G>();
+        let (key, quorum) = (&keys[0], PartySet::first(2));
+        let mut offers = Offers::new(key.public(), key.party());
+        let mut pools: Vec<_> = keys[..2]
+            .iter()
+            .map(|key| NoncePool::generate(key, 0, 2, &mut hedged(1)).unwrap())
+            .collect();
+        for (key, pool) in keys.iter().zip(&pools) {
+            let mut buffer = [0; crate::frost::MAX_OFFER];
+            offers.take(key.party(), pool.offer(keys[0].party(), &mut buffer).unwrap()).unwrap();
+        }
+        let terms = sign_terms(quorum, b"message");
+        let aggregator =
+            crate::frost::Aggregator::new(key.public(), terms.clone(), &mut offers).unwrap();
+        let mut buffer = alloc::vec![0; MAX_LIST];
+        let list = aggregator.list_message(&mut buffer).unwrap();
+        let mut signer = Signer::new(key, terms).unwrap();
+        let listed = signer.handle_list(key.party(), list).unwrap();
+        // The fault: another nonce than the one that was committed to.
+        let (nonces, _) = pools[0].take(1).unwrap();
+        let share = Consumed { listed, nonces }.sign(key);
+        assert_eq!(share, Err(SignError::ComputationFault));
+    }
+
+    #[test]
+    fn a_share_that_does_not_verify_does_not_leave() {
+        refused::<SchnorrSecp256k1>();
+        refused::<Ed25519>();
+    }
+}
