@@ -98,6 +98,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use crate::curve::PointBytes;
 use crate::hash::{Digest, Transcript};
 use crate::party::{PartyId, PartySet};
 use crate::schnorr::{MAX_PAYLOAD, Target, Tweak};
@@ -153,6 +154,21 @@ impl<M: AsRef<[u8]>> SignTerms<M> {
         Ok(())
     }
 
+    /// Once for both suites.
+    #[inline(never)]
+    fn bind(&self, (context, group_key): (&Digest, &PointBytes), standard: &str) -> Transcript {
+        let message = self.message.as_ref();
+        Transcript::new("frost-terms")
+            .bytes(context)
+            .bytes(standard.as_bytes())
+            .bytes(&group_key.0)
+            .bytes(&self.session)
+            .set(self.quorum)
+            .party(self.coordinator)
+            .u32(message.len() as u32)
+            .bytes(&Transcript::new("message").bytes(message).finish())
+    }
+
     fn header<G: FrostSuite>(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
         Header {
             version: wire::VERSION,
@@ -190,6 +206,8 @@ pub enum SignError {
     OtherKey,
     /// A value came out as 0, with negligible probability.
     Degenerate,
+    /// This machine has computed something wrong: its own share does not verify. Nothing is sent.
+    ComputationFault,
 }
 
 impl core::fmt::Display for SignError {
@@ -207,6 +225,7 @@ impl core::fmt::Display for SignError {
             }
             Self::OtherKey => f.write_str("the session is another key's, party's or coordinator's"),
             Self::Degenerate => f.write_str("a value came out as zero; try again"),
+            Self::ComputationFault => f.write_str("this machine has computed its share wrong"),
         }
     }
 }
@@ -226,16 +245,7 @@ impl<G: FrostSuite> Prepared<G> {
         public: &FrostPublic<G>,
         terms: &SignTerms<M>,
     ) -> Result<Self, SignError> {
-        let message = terms.message.as_ref();
-        let start = Transcript::new("frost-terms")
-            .bytes(public.context())
-            .bytes(G::STANDARD.as_bytes())
-            .bytes(&public.group_key().0)
-            .bytes(&terms.session)
-            .set(terms.quorum)
-            .party(terms.coordinator)
-            .u32(message.len() as u32)
-            .bytes(&Transcript::new("message").bytes(message).finish());
+        let start = terms.bind((public.context(), public.group_key()), G::STANDARD);
         let point = public.commitment().first().ok_or(SignError::Degenerate)?;
         let target =
             Target::new(point, public.group_key(), &terms.tweak).map_err(|_| SignError::Tweak)?;

@@ -42,6 +42,7 @@ pub(super) fn factors<G: FrostSuite>(
 const AT_ONCE: usize = 3;
 
 /// compute_group_commitment (§4.5): Σ D_j + ρ_j·E_j. Public data, in variable time.
+#[inline(never)]
 pub(super) fn commitment<G: FrostSuite>(members: &[(G::Point, G::Point, G::Scalar)]) -> G::Point {
     let hiding = members.iter().fold(G::Point::default(), |sum, (hiding, ..)| sum + *hiding);
     let terms: Vec<_> = members.iter().map(|(_, binding, factor)| (*binding, *factor)).collect();

@@ -394,6 +394,8 @@ impl<G: FrostSuite> NoncePool<G> {
         if self.unsaved { Err(PoolError::Unsaved) } else { self.encode_record() }
     }
 
+    // Linkers keep one of both suites.
+    #[inline(never)]
     fn encode_record(&self) -> Result<Zeroizing<Vec<u8>>, PoolError> {
         let stored =
             self.nonces.iter().map(|pair| Some((&pair.as_ref()?.hiding, &pair.as_ref()?.binding)));

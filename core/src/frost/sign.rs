@@ -47,6 +47,12 @@ pub(super) fn list_digest(terms: &Digest, entries: &[Entry]) -> Digest {
     entries.iter().fold(start, bind).finish()
 }
 
+/// Once for both suites.
+#[inline(never)]
+fn read_list(bytes: &[u8]) -> Result<CommitmentList, Fault> {
+    wire::read(bytes).map_err(|_| Fault::Malformed)
+}
+
 /// What a member keeps of a list: nothing in it is secret.
 struct Bound<G: FrostSuite> {
     inputs: Digest,
@@ -62,6 +68,7 @@ struct Bound<G: FrostSuite> {
 impl<G: FrostSuite> Bound<G> {
     /// Takes a list that has exactly one entry of every member, in increasing order. The own points are
     /// not decoded: before they count, their bytes are compared with what this party offered.
+    #[inline(never)]
     fn new(
         me: PartyId,
         (terms, message): (&Digest, &[u8]),
@@ -152,7 +159,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
             Some(_) => return Err(blame(Fault::Equivocation)),
             None => {}
         }
-        let list: CommitmentList = wire::read(bytes).map_err(|_| blame(Fault::Malformed))?;
+        let list = read_list(bytes).map_err(blame)?;
         if list.terms != self.prepared.digest {
             return Err(Failure::Aborted(Abort::Disagreement(from)));
         }
@@ -274,28 +281,58 @@ pub struct Consumed<G: FrostSuite> {
 }
 
 impl<G: FrostSuite> Consumed<G> {
-    /// R3, to the coordinator: z_i. The nonce ends here.
+    /// R3, to the coordinator: z_i. The nonce ends here, also if the share is not right and does not come out.
     ///
     /// # Errors
-    /// [`SignError::OtherKey`] if `key` is not the one of the session; [`SignError::Degenerate`] does
-    /// not happen.
+    /// [`SignError::OtherKey`] if `key` is not the one of the session; [`SignError::ComputationFault`] if the
+    /// share does not verify; [`SignError::Degenerate`] does not happen.
     pub fn sign(self, key: &FrostKey<G>) -> Result<SignatureShare, SignError> {
-        let Listed { header, context, target, message, bound } = self.listed;
-        if *key.public().context() != context || key.party() != header.from {
+        let listed = self.listed;
+        if *key.public().context() != listed.context || key.party() != listed.header.from {
             return Err(SignError::OtherKey);
         }
-        let nonce = self.nonces.bound::<G>(&bound.factor).ok_or(SignError::Degenerate)?;
-        let commitment = bound.others + G::mul_base(nonce.expose());
-        let (name, negated) = G::name(&commitment).ok_or(SignError::Degenerate)?;
-        let challenge = G::challenge(&name, target.name(), &message);
+        let Bound { inputs, factor, weight, others, .. } = &listed.bound;
+        let nonce = self.nonces.bound::<G>(factor).ok_or(SignError::Degenerate)?;
+        let commitment = *others + G::mul_base(nonce.expose());
+        let (challenge, negated) = listed.challenge(commitment).ok_or(SignError::Degenerate)?;
         let nonce = SecretScalar::<G>::new(match negated {
             true => -*nonce.expose(),
             false => *nonce.expose(),
         });
-        let share = target.share(key.share());
-        let response = *nonce.expose() + bound.weight * challenge * *share.expose();
-        let response = G::scalar_to_bytes(&response);
-        Ok(SignatureShare { header, inputs: bound.inputs, response })
+        let share = listed.target.share(key.share());
+        let response = *nonce.expose() + *weight * challenge * *share.expose();
+        let bytes = G::scalar_to_bytes(&response);
+        let share = SignatureShare { header: listed.header, inputs: *inputs, response: bytes };
+        if listed.is_answered(key, &share) == Some(true) {
+            Ok(share)
+        } else {
+            Err(SignError::ComputationFault)
+        }
+    }
+}
+
+impl<G: FrostSuite> Listed<G> {
+    /// c, and whether R is negated.
+    #[inline(never)]
+    fn challenge(&self, commitment: G::Point) -> Option<(G::Scalar, bool)> {
+        let (name, negated) = G::name(&commitment)?;
+        Some((G::challenge(&name, self.target.name(), &self.message), negated))
+    }
+
+    /// Whether this is the share of these commitments and this key, as its peers will check it:
+    /// z·G − c·λ·Y_i = ±(D + ρ·E). Two answers under one nonce are the share, and a wrong one may be worse.
+    #[inline(never)]
+    fn is_answered(&self, key: &FrostKey<G>, share: &SignatureShare) -> Option<bool> {
+        let Bound { own, factor, weight, others, .. } = &self.bound;
+        let point = G::point_from_bytes;
+        let (hiding, binding) = (point(&own.nonce.hiding)?, point(&own.nonce.binding)?);
+        let own = binding::commitment::<G>(&[(hiding, binding, *factor)]);
+        let (challenge, negated) = self.challenge(*others + own)?;
+        let response = G::scalar_from_bytes(&share.response)?;
+        let key = self.target.party_key(key.public().party_key(self.header.from));
+        let factor = -(challenge * *weight);
+        let found = binding::commitment::<G>(&[(G::mul_base(&response), key, factor)]);
+        Some(found == if negated { -own } else { own })
     }
 }
 
@@ -314,5 +351,44 @@ impl<G: FrostSuite> core::fmt::Debug for Reserved<'_, G> {
 impl<G: FrostSuite> core::fmt::Debug for Consumed<G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Consumed").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::{Ed25519, SchnorrSecp256k1};
+    use crate::frost::Offers;
+    use crate::frost::tests::{hedged, sign_terms, two_of_three};
+
+    fn refused<G: FrostSuite>() {
+        let keys = two_of_three::<G>();
+        let (key, quorum) = (&keys[0], PartySet::first(2));
+        let mut offers = Offers::new(key.public(), key.party());
+        let mut pools: Vec<_> = keys[..2]
+            .iter()
+            .map(|key| NoncePool::generate(key, 0, 2, &mut hedged(1)).unwrap())
+            .collect();
+        for (key, pool) in keys.iter().zip(&pools) {
+            let mut buffer = [0; crate::frost::MAX_OFFER];
+            offers.take(key.party(), pool.offer(keys[0].party(), &mut buffer).unwrap()).unwrap();
+        }
+        let terms = sign_terms(quorum, b"message");
+        let aggregator =
+            crate::frost::Aggregator::new(key.public(), terms.clone(), &mut offers).unwrap();
+        let mut buffer = alloc::vec![0; MAX_LIST];
+        let list = aggregator.list_message(&mut buffer).unwrap();
+        let mut signer = Signer::new(key, terms).unwrap();
+        let listed = signer.handle_list(key.party(), list).unwrap();
+        // The fault: another nonce than the one that was committed to.
+        let (nonces, _) = pools[0].take(1).unwrap();
+        let share = Consumed { listed, nonces }.sign(key);
+        assert_eq!(share, Err(SignError::ComputationFault));
+    }
+
+    #[test]
+    fn a_share_that_does_not_verify_does_not_leave() {
+        refused::<SchnorrSecp256k1>();
+        refused::<Ed25519>();
     }
 }

@@ -52,13 +52,27 @@ fn terms<G: FrostSuite>(n: u8, threshold: u8) -> FrostTerms {
     }
 }
 
-fn sign_terms(quorum: PartySet, message: &[u8]) -> SignTerms<Vec<u8>> {
+pub(super) fn sign_terms(quorum: PartySet, message: &[u8]) -> SignTerms<Vec<u8>> {
     let message = message.to_vec();
     SignTerms { session: [7; 32], quorum, coordinator: id(1), tweak: Tweak::None, message }
 }
 
-fn hedged(seed: u8) -> HedgedRng {
+pub(super) fn hedged(seed: u8) -> HedgedRng {
     HedgedRng::new(&[seed; 32], &SecretBytes::new([9; 32]), &[0; 32], 0)
+}
+
+/// A dealer's key of 2 of 3.
+pub(super) fn two_of_three<G: FrostSuite>() -> Vec<FrostKey<G>> {
+    let mut rng = ChaCha20Rng::from_seed([5; 32]);
+    let (shares, public) =
+        generate_with_dealer::<C<G>, _>(3, 2, IdentifierList::Default, &mut rng).unwrap();
+    let record = PublicRecord::<8>::import::<G>(terms::<G>(3, 2), &public).unwrap();
+    let open = |share| {
+        let package = KeyPackage::try_from(share).unwrap();
+        let secret = SecretRecord::import::<G, 8>(&record, &package).unwrap();
+        FrostKey::<G>::open(&record, secret.party, secret).unwrap()
+    };
+    shares.into_values().map(open).collect()
 }
 
 type Keys<G> = (PublicRecord<8>, Vec<FrostKey<G>>);

@@ -115,14 +115,30 @@ impl<P: Platform> Engine<'_, P> {
         Some(generation.into())
     }
 
+    #[inline(never)]
+    fn stored_pool<'b>(
+        &mut self,
+        number: u8,
+        buffer: &'b mut [u8; MAX_RECORD],
+    ) -> Option<(u64, &'b [u8])> {
+        let incarnation = self.incarnation()?;
+        Some((incarnation, self.known.store.pool(number, buffer).ok()??))
+    }
+
+    /// Counts, and says so: what must be before a share is. Once for both suites.
+    #[inline(never)]
+    fn release(&mut self, slot: usize, quorum: PartySet, buffer: &mut [u8]) -> Result<(), Cause> {
+        self.judge_slot(slot, buffer, Count::Release(quorum), &mut None)?;
+        self.announce_head().ok_or(Cause::Fault)
+    }
+
     fn load_pool<G: FrostSuite>(
         &mut self,
         number: u8,
         key: &FrostKey<G>,
         buffer: &mut [u8; MAX_RECORD],
     ) -> Option<NoncePool<G>> {
-        let incarnation = self.incarnation()?;
-        let found = self.known.store.pool(number, buffer).ok()??;
+        let (incarnation, found) = self.stored_pool(number, buffer)?;
         NoncePool::open(key, incarnation, found).ok().filter(|pool| pool.remaining() > 0)
     }
 
@@ -200,20 +216,33 @@ impl<P: Platform> Engine<'_, P> {
         let mut pool = pool.ok_or(Cause::FrostUsed)?;
         let reserved = listed.reserve(&waiting.key, &mut pool);
         let reserved = reserved.map_err(|_| Cause::FrostOwn)?;
-        self.judge_slot(slot, &mut buffer[..], Count::Release(quorum), &mut None)?;
-        self.announce_head().ok_or(Cause::Fault)?;
-        let mut encoded = [0; MAX_MESSAGE];
-        let mut length = 0;
+        self.release(slot, quorum, &mut buffer[..])?;
+        let mut encoded = Vec::new();
         let answered = reserved.answer(&waiting.key, |change, share| {
-            let share = share.encode(&mut encoded).map_err(|_| StoreError::TooLong)?;
-            length = share.len();
-            let replaces = |stored: &[u8]| change.replaces(stored);
-            self.known.store.consume(number, (&list, share), change.record(), replaces, &mut buffer)
+            encoded = self.keep_answer(number, &list, change, share, &mut buffer)?;
+            Ok::<_, StoreError>(())
         });
         match answered {
-            Ok(Ok(_)) => Ok(encoded.get(..length).unwrap_or_default().to_vec()),
+            Ok(Ok(_)) => Ok(encoded),
             Ok(Err(_)) | Err(_) => Err(Cause::Fault),
         }
+    }
+
+    /// Writes the answer beside the changed pool, and gives it as it is encoded. Once for both suites.
+    #[inline(never)]
+    fn keep_answer(
+        &mut self,
+        number: u8,
+        list: &Digest,
+        change: &frost::Change,
+        share: &frost::SignatureShare,
+        buffer: &mut [u8; MAX_RECORD],
+    ) -> Result<Vec<u8>, StoreError> {
+        let mut encoded = [0; MAX_MESSAGE];
+        let share = share.encode(&mut encoded).map_err(|_| StoreError::TooLong)?;
+        let replaces = |stored: &[u8]| change.replaces(stored);
+        self.known.store.consume(number, (list, share), change.record(), replaces, buffer)?;
+        Ok(share.to_vec())
     }
 
     /// Whether this very list was answered last: then the same answer is given.
