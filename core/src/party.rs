@@ -84,6 +84,7 @@ impl PartySet {
 
     /// The set without `id`.
     #[must_use]
+    #[inline(never)]
     pub fn without(mut self, id: PartyId) -> Self {
         if let Some(byte) = self.0.get_mut(usize::from(id.number() >> 3)) {
             *byte &= !(1 << (id.number() & 7));
@@ -93,6 +94,7 @@ impl PartySet {
 
     /// Whether `id` is a member.
     #[must_use]
+    #[inline(never)]
     pub fn contains(&self, id: PartyId) -> bool {
         self.0
             .get(usize::from(id.number() >> 3))

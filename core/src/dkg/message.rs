@@ -292,6 +292,7 @@ pub(super) fn deals_digest<'a>(digests: impl Iterator<Item = &'a Digest>) -> Dig
 }
 
 /// The header of a message of a key generation.
+#[inline(never)]
 pub(super) fn header(
     terms: &KeyTerms,
     session: &Digest,

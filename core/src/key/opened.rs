@@ -270,6 +270,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
 
     /// X with its chain code, from which keys are derived.
     #[must_use]
+    #[inline(never)]
     pub fn extended(&self) -> ExtendedKey<G> {
         ExtendedKey::of(self.group_key, self.group_key_bytes, self.chain_code)
     }

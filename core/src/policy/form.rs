@@ -86,6 +86,7 @@ impl<'a> Reader<'a> {
         self.rest = &[];
     }
 
+    #[inline(never)]
     pub(super) fn whole(&self) -> Result<(), FormError> {
         self.failed.map_or(Ok(()), Err)
     }

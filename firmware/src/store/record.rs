@@ -96,6 +96,7 @@ struct Reader<'f, F> {
 }
 
 impl<'f, F: Flash> Reader<'f, F> {
+    #[inline(never)]
     fn new(flash: &'f mut F, area: Area) -> Self {
         Self { flash, at: area.start, end: area.end, block: [0; BLOCK], next: 0, filled: 0 }
     }
