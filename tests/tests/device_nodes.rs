@@ -6,6 +6,8 @@
 // Modules of a test are nobody's interface.
 #![allow(unreachable_pub)]
 
+#[path = "device_nodes/cable.rs"]
+mod cable;
 #[path = "device_nodes/hosted.rs"]
 mod hosted;
 // Shared with tests that use more of it.
@@ -26,7 +28,7 @@ use quorate_core::dkg::SessionKey;
 use quorate_core::secret::SecretBytes;
 use quorate_node::identity::IdentityPublic;
 use quorate_tests::transaction::judge;
-use scene::{CHIP, RECIPIENT, STRANGER, Scene};
+use scene::{CHIP, Link, RECIPIENT, STRANGER, Scene};
 use tap::{Lie, Way};
 
 #[test]
@@ -91,6 +93,32 @@ fn a_relay_and_a_device_may_go_and_come_back() {
         let unlocked = status["device"]["status"]["unlocked"] == true;
         (status["connected"] == true && unlocked).then_some(())
     });
+    scene.nobody_is_blamed();
+}
+
+#[test]
+fn a_serial_cable_may_be_noisy_and_be_pulled() {
+    let mut scene = Scene::with_key_over(Link::Serial);
+    scene.nodes[2].stop();
+    let signed = scene.sign(1, RECIPIENT, "0.0001ether").object();
+    assert_eq!(signed["signers"], json!([1, 2, CHIP]));
+    for _ in 0..3 {
+        scene.cable.as_mut().unwrap().pull();
+        scene.wait_for_chip(false);
+        scene.sign(1, RECIPIENT, "0.0001ether").message(7, &["party 4"]);
+        let status = scene.relay.ask(&["device", "status"]).object();
+        assert_eq!(status["connected"], false, "{status}");
+        scene.cable.as_mut().unwrap().plug();
+        scene.wait_for_chip(true);
+        let signed = scene.sign(2, RECIPIENT, "0.0001ether").object();
+        assert_eq!(signed["signers"], json!([1, 2, CHIP]));
+    }
+    assert!(scene.relay.log().contains("is the device plugged in, and is this its path?"));
+    // Who else opens the port would get a part of what the device says.
+    let port = scene.cable.as_ref().unwrap().port.clone();
+    let other = fs::File::open(port).unwrap();
+    let locked = rustix::fs::flock(&other, rustix::fs::FlockOperation::NonBlockingLockExclusive);
+    assert_eq!(locked, Err(rustix::io::Errno::WOULDBLOCK));
     scene.nobody_is_blamed();
 }
 

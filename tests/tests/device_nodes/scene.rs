@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cable::Cable;
 use crate::hosted::Chip;
 use crate::node_process::{Answer, Node, own_address, wait_for, write_membership};
 use crate::tap::Tap;
@@ -16,11 +17,21 @@ pub const RECIPIENT: &str = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8";
 pub const STRANGER: &str = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC";
 const PIN: &str = "correct horse";
 
+/// What a relay reaches its device by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    Tcp,
+    Serial,
+}
+
 pub struct Scene {
     pub nodes: Vec<Node>,
     pub relay: Node,
     pub chip: Chip,
+    /// Somebody on the line, where it is TCP.
     pub tap: Tap,
+    /// Where it is serial.
+    pub cable: Option<Cable>,
     /// Of the key.
     pub address: String,
     /// Lies that were noticed.
@@ -31,6 +42,11 @@ pub struct Scene {
 impl Scene {
     /// All run, and hold the key `k`: up to 0.001 ether the device signs by itself, beyond it asks.
     pub fn with_key() -> Self {
+        Self::with_key_over(Link::Tcp)
+    }
+
+    /// The same over this kind of line.
+    pub fn with_key_over(link: Link) -> Self {
         let root = tempfile::tempdir().unwrap();
         let mut nodes: Vec<Node> = (1..CHIP).map(|party| Node::new(root.path(), party)).collect();
         for node in &nodes {
@@ -45,11 +61,15 @@ impl Scene {
         let (chip, tap) = (Chip::new(back), Tap::new(front, back));
         let relay = Node::new(root.path(), CHIP);
         let pin = root.path().join("device.pin");
-        let device =
-            ["--device-tcp", &front.to_string(), "--device-pin-file", pin.to_str().unwrap()];
+        let cable = (link == Link::Serial).then(|| Cable::new(&root.path().join("ttyACM"), back));
+        let line = match &cable {
+            Some(cable) => ["--device-serial".to_owned(), cable.port.display().to_string()],
+            None => ["--device-tcp".to_owned(), front.to_string()],
+        };
+        let device = [&line[0], &line[1], "--device-pin-file", pin.to_str().unwrap()];
         relay.init(&[&["--hsm", "software"][..], &device].concat()).object();
         let (address, noticed) = (String::new(), 0);
-        let mut scene = Self { nodes: Vec::new(), relay, chip, tap, address, noticed, root };
+        let mut scene = Self { nodes: Vec::new(), relay, chip, tap, cable, address, noticed, root };
         scene.write_pin(PIN);
         let made = scene.relay.ask(&["device", "init"]).object();
         let mut members: Vec<String> = nodes.iter().map(Node::member).collect();
