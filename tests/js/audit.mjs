@@ -1,7 +1,8 @@
 // node audit.mjs <export> <identity>
 //
 // An auditor's own check of an export of an audit log: nothing but SHA-256 and the identity that signed its
-// head, as Node's crypto module has them; it has no BIP-340, which a library of ethers' brings. It prints one JSON object on one line, or says what is wrong.
+// head, as Node's crypto module has them, and BIP-340, which it has not. It prints one JSON object on one line,
+// or says what is wrong.
 import { createHash, createPublicKey, verify } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { schnorr } from "@noble/curves/secp256k1";

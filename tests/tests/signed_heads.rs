@@ -4,12 +4,20 @@
 // Functions outside `#[test]` are test code too.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
+use quorate_core::dkg::{SessionKey, SessionSigner as _};
+use quorate_core::hash::Transcript;
+use quorate_core::identity::session_key_digest;
+use quorate_core::secret::SecretBytes;
 use quorate_core::wire::Bytes64;
-use quorate_node::audit::IdentityHead;
+use quorate_node::audit::{
+    Countersignature, Countersigned, CountersignedForm, EntryForm, ExportLine, HeadForm,
+    IdentityHead, Whose,
+};
 use quorate_node::handle::{KeyInfo, SignedHeadInfo};
 use quorate_node::identity::IdentityKey;
-use quorate_node::message::PeerMessage;
+use quorate_node::message::{PeerMessage, SessionKeyCertificate, head_session};
 use quorate_node::service::SIGN_HEAD_EVERY;
+use quorate_tests::chain::audit_export;
 use quorate_tests::nodes::{Answer, HsmWeather, World, transfer};
 use quorate_tests::simulator::id;
 use tokio::sync::oneshot::error::TryRecvError;
@@ -209,4 +217,75 @@ fn of_two_heads_for_one_entry_a_peer_countersigns_the_first_alone() {
     }
     assert!(countersigned_by(&mut world, 2).contains(&3));
     world.check();
+}
+
+/// An export of one entry whose head and countersignature are by keys that sign by BIP-340, as a device's do.
+fn export_of_devices() -> (Vec<ExportLine>, Whose) {
+    let [owner, witness, session] =
+        [1, 2, 3].map(|secret| SessionKey::new(&SecretBytes::new([secret; 32])));
+    let whose = Whose { network: [7; 16], party: id(1), identity: owner.identity().into() };
+    let (record, previous) = (r#"{"event":"started"}"#, [0; 32]);
+    let hash = Transcript::new("audit").bytes(&previous).u64(1).bytes(record.as_bytes()).finish();
+    let entry = EntryForm {
+        number: 1,
+        previous: hex::encode(previous),
+        hash: hex::encode(hash),
+        record: Some(record.into()),
+        record_hex: None,
+    };
+    let mut head =
+        IdentityHead { generation: 0, number: 1, hash, time: 1000, signature: Bytes64([0; 64]) };
+    head.signature = owner.sign(&head.digest(&whose.network, whose.party));
+    let (party, boot, key) = (id(2), [9; 16], session.identity());
+    let certified =
+        session_key_digest(&whose.network, party, &boot, &key, &head_session(&whose.network));
+    let certificate =
+        SessionKeyCertificate { party, boot, key, signature: witness.sign(&certified) };
+    let mut given = Countersignature {
+        head: head.clone(),
+        time: 1001,
+        certificate,
+        signature: Bytes64([0; 64]),
+    };
+    given.signature = session.sign(&given.digest(&whose.network, whose.party));
+    assert!(given.is_genuine(&whose, &witness.identity()));
+    let given = Countersigned { given, identity: witness.identity().into() };
+    let end = ExportLine::End {
+        signed_head: Some(Box::new(HeadForm::new(&head, &whose))),
+        countersigned: vec![CountersignedForm::new(&given, &whose)],
+    };
+    (vec![ExportLine::Entry(entry), end], whose)
+}
+
+#[test]
+fn an_auditor_checks_heads_that_devices_signed() {
+    let (lines, whose) = export_of_devices();
+    let folder = tempfile::tempdir().unwrap();
+    let audit = |name: &str, change: &dyn Fn(&mut HeadForm, &mut CountersignedForm)| {
+        let mut lines = lines.clone();
+        if let Some(ExportLine::End { signed_head: Some(head), countersigned }) = lines.last_mut() {
+            change(head, &mut countersigned[0]);
+        }
+        let lines: Vec<String> =
+            lines.iter().map(|line| serde_json::to_string(line).unwrap()).collect();
+        let file = folder.path().join(name);
+        std::fs::write(&file, lines.join("\n") + "\n").unwrap();
+        audit_export(&file, &whose.identity.to_string())
+    };
+    let right = audit("right", &|_, _| ()).unwrap();
+    assert_eq!(right["countersigned"][0]["party"], 2, "{right}");
+    let flip = |digits: &mut String| {
+        let other = if digits.starts_with('0') { "1" } else { "0" };
+        digits.replace_range(..1, other);
+    };
+    let wrong = |name: &str, change: &dyn Fn(&mut HeadForm, &mut CountersignedForm), why: &str| {
+        let said = audit(name, change).unwrap_err();
+        assert!(said.contains(why), "{name}: {said}");
+    };
+    wrong("head", &|head, _| flip(&mut head.signature), "the head is not signed");
+    wrong("seen", &|_, one| flip(&mut one.head.signature), "head that party 2 saw is not signed");
+    wrong("certificate", &|_, one| flip(&mut one.certificate), "a session key is not certified");
+    wrong("signature", &|_, one| flip(&mut one.signature), "a countersignature is wrong");
+    wrong("time", &|_, one| one.time += 1, "a countersignature is wrong");
+    wrong("witness", &|_, one| one.identity = whose.identity, "a session key is not certified");
 }
