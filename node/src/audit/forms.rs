@@ -79,7 +79,7 @@ pub struct HeadForm {
     pub hash: String,
     /// When it was signed, by the party's own clock, Unix seconds.
     pub time: u64,
-    /// 64 bytes, hexadecimal: Ed25519, or r ‖ s of ECDSA with P-256 and SHA-256.
+    /// 64 bytes, hexadecimal: Ed25519, BIP-340, or r ‖ s of ECDSA with P-256 and SHA-256.
     pub signature: String,
 }
 

@@ -158,7 +158,8 @@ fn why_closed(error: &io::Error) -> String {
         Some(Errno::NOTTY | Errno::ISDIR) => {
             "this is no serial port; name one like /dev/ttyACM0 in [device] of the configuration"
         }
-        _ => "does the port have this speed?",
+        Some(Errno::INVAL) => "does the port have this speed?",
+        _ => return error.to_string(),
     };
     format!("{error}; {advice}")
 }
