@@ -84,7 +84,7 @@ causes! {
         "a strict limit of the policy admits no quorum of these holders"
     ),
     SameKey = BadRequest("the device has this key, or one of this name"),
-    Full = BadRequest("the device has no room for another key"),
+    Full = BadRequest("the device has no room for another key; `quorate device forget` gives a place back"),
     #[cfg(feature = "frost")]
     FrostDerivation = BadRequest("FROST signs with no derived key on a device"),
     #[cfg(feature = "frost")]

@@ -57,6 +57,13 @@ pub(crate) struct KeyEntry {
 quorate_core::read_fields!(KeyEntry { key, name, active });
 quorate_core::write_fields!(KeyEntry { key, name, active });
 
+/// A key that a person is asked to forget: its number in the store, and what they read of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) place: u8,
+    pub(crate) active: bool,
+}
+
 /// A key generation under way.
 pub(crate) struct Generation {
     pub(crate) coordinator: PartyId,

@@ -9,7 +9,7 @@ use quorate_core::policy::payload::{Subject, Value};
 use quorate_core::request::SignedRequest;
 
 use crate::device::{About, Engine, Work};
-use crate::keygen::{KeyEntry, suite_name};
+use crate::keygen::{Held, KeyEntry, suite_name};
 use crate::platform::{Person as _, Platform};
 use text::Text;
 
@@ -30,6 +30,7 @@ impl<P: Platform> Engine<'_, P> {
                  unknown: all limits will count as fully spent.\n",
             ),
             About::Wipe(_) => text.say("ERASE EVERYTHING?\nAll shares on this device are lost.\n"),
+            About::Forget(_, held) => self.tell_held_key(held, &mut text),
             About::Key => self.tell_key(&mut text),
             About::Sign(slot) => self.tell_request(slot, &mut text),
         }
@@ -48,6 +49,19 @@ impl<P: Platform> Engine<'_, P> {
         let digest = membership_digest(&candidate.id, candidate.me, &candidate.members);
         text.hex(digest.get(..16).unwrap_or_default());
         text.say("\n");
+    }
+
+    fn tell_held_key(&mut self, held: Held, text: &mut Text) {
+        let Some(entry) = self.known.key_entry(held.place) else { return };
+        text.say("FORGET KEY?\n");
+        text.printable(entry.name.as_bytes());
+        text.line("");
+        text.hex(&entry.key);
+        text.line(if held.active {
+            "ACTIVE: its share on this device is lost\n"
+        } else {
+            "its making has not ended here\n"
+        });
     }
 
     fn tell_key(&self, text: &mut Text) {

@@ -26,6 +26,7 @@ use quorate_core::secret::SecretBytes;
 
 pub(crate) use bank::Bank;
 pub use ledger::{MAX_ANSWER, MAX_POOL};
+pub use quorate_core::device::link::MAX_KEYS;
 pub(crate) use record::{Area, Flash, Record};
 use seal::Keys;
 pub(crate) use seal::PIECE;
@@ -34,8 +35,6 @@ use crate::journal::Ring;
 
 /// No record is longer.
 pub const MAX_RECORD: usize = 2560;
-/// Keys that there is room for, by number.
-pub const MAX_KEYS: u8 = 4;
 /// No bank is larger, in pages: what more there is goes to the journal.
 const MAX_BANK: u32 = 24;
 /// A store needs so many pages: two banks and a journal of two.
@@ -395,6 +394,18 @@ impl<F: NorFlash> Store<F> {
     pub fn remove(&mut self, slot: Slot) -> Result<(), StoreError> {
         let slot = slot.number()?;
         self.changed(|opened, bank, _| bank.save(opened, slot, None))
+    }
+
+    /// Erases all that is kept of a key, from the flash too: after a power cut all of it is there or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Slot`], or what stops the whole store.
+    pub fn forget(&mut self, key: u8) -> Result<(), StoreError> {
+        let first = Slot::Key(key, Part::State).number()?;
+        self.changed(|opened, bank, _| {
+            bank.empty(first..first.saturating_add(16));
+            bank.compact(opened)
+        })
     }
 
     /// Erases from the flash what was replaced and removed.

@@ -12,13 +12,15 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use quorate_core::device::frame::{self, Decoder};
-use quorate_core::device::link::{Answer, FromDevice, Hello, Request, ToDevice, VERSIONS};
+use quorate_core::device::link::{
+    Answer, FromDevice, Hello, MAX_KEYS, Refused, Request, ToDevice, VERSIONS, features,
+};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 pub use error::DeviceError;
 pub use line::{DEFAULT_BAUD, DeviceConfig, Line};
-pub use said::{Said, Unasked};
+pub use said::{HeldKey, Said, Unasked};
 
 use line::Stream;
 
@@ -226,6 +228,29 @@ impl Device {
         }
     }
 
+    /// The keys that the device holds shares of; it is unlocked.
+    ///
+    /// # Errors
+    /// [`DeviceError::Other`] of a firmware that does not tell; as [`Self::ask`].
+    pub async fn keys(&mut self) -> Result<Vec<HeldKey>, DeviceError> {
+        if self.hello.features & features::KEYS == 0 {
+            return Err(DeviceError::Other(
+                "the device's firmware is of a release that neither lists its keys nor forgets one"
+                    .to_owned(),
+            ));
+        }
+        let mut keys = Vec::new();
+        for place in 0..MAX_KEYS {
+            match self.ask(&Request::Key(place), ANSWER).await {
+                Ok(Said::Key(key)) => keys.push(key),
+                Err(DeviceError::Refused(Refused::UnknownKey)) => {}
+                Ok(_) => return Err(DeviceError::OtherAnswer),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(keys)
+    }
+
     /// What the device has said unasked while it was asked, oldest first.
     pub fn unasked(&mut self) -> Option<Unasked> {
         self.unasked.pop_front()
@@ -249,6 +274,9 @@ impl Said {
                 Self::Unasked(Unasked::Send { to: to.number(), bytes: bytes.to_vec() })
             }
             Answer::Event(event) => Self::Unasked(Unasked::Event(event)),
+            Answer::Key { key, name, active } => {
+                Self::Key(HeldKey { key, name: name.to_owned(), active })
+            }
         }
     }
 }

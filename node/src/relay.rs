@@ -386,7 +386,7 @@ impl Serving<'_> {
                 self.shown.status(&status);
                 drop(self.answered(id));
             }
-            Said::Done | Said::Hello(_) => {
+            Said::Done | Said::Hello(_) | Said::Key(_) => {
                 if let Some(order) = self.order.take() {
                     let _ = order.send(Ok(()));
                 }

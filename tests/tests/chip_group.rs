@@ -4,6 +4,9 @@
 // Functions outside `#[test]` are test code too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "chip_group/forget.rs"]
+mod forget;
+
 use quorate_core::curve::Suite;
 use quorate_core::device::link::{Refused, Request};
 use quorate_core::policy::ethereum::{UNSIGNED_OVERHEAD, UnsignedFields, unsigned_transaction};

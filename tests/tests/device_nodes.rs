@@ -21,7 +21,7 @@ mod tap;
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use node_process::{Node, wait_for, write_membership};
 use quorate_core::dkg::SessionKey;
@@ -178,6 +178,45 @@ fn a_device_that_was_put_back_waits_for_its_operator() {
     scene.wait_for_chip(true);
     let signed = scene.sign(1, RECIPIENT, "0.0001ether").object();
     assert_eq!(signed["signers"], json!([1, 2, CHIP]));
+}
+
+/// A device has places for four keys; one is given up, and another takes its place.
+#[test]
+fn an_operator_gives_a_key_up() {
+    let mut scene = Scene::with_key();
+    for name in ["old", "older", "oldest"] {
+        scene.while_asked("MAKE KEY?", true, |scene| scene.propose(name).object());
+    }
+    let reason =
+        "the device has no room for another key; `quorate device forget` gives a place back";
+    scene.propose("next").message(7, &[reason]);
+    scene.relay.stop();
+    let listed = |scene: &Scene| {
+        let keys = scene.relay.ask(&["device", "keys"]).object()["keys"].clone();
+        let keys: Vec<Value> = keys.as_array().unwrap().clone();
+        keys.iter().map(|key| format!("{} {}", key["name"], key["state"])).collect::<Vec<_>>()
+    };
+    let all = ["k", "old", "older", "oldest"].map(|name| format!("{name:?} \"active\""));
+    assert_eq!(listed(&scene), all);
+    let none = scene.relay.ask(&["device", "forget", "gold"]);
+    none.message(2, &["the device holds no key gold; it holds k, old, older, oldest"]);
+    let active = scene.relay.ask(&["device", "forget", "old"]);
+    active.message(2, &["the key old is active", "--accept-loss"]);
+    let forget = ["device", "forget", "old", "--accept-loss"];
+    scene.while_asked("FORGET KEY?", false, |scene| {
+        scene.relay.ask(&forget).message(5, &["nobody pressed the button that agrees"]);
+    });
+    assert_eq!(listed(&scene), all);
+    let (forgotten, screen) =
+        scene.while_asked("FORGET KEY?", true, |scene| scene.relay.ask(&forget).object());
+    let key = forgotten["forgotten"]["key"].as_str().unwrap();
+    assert!(screen.contains(key) && screen.contains("\nold\n"), "{screen}: {forgotten}");
+    assert_eq!(listed(&scene), [all[0].as_str(), &all[2], &all[3]]);
+    scene.relay.start();
+    scene.wait_for_chip(true);
+    scene.while_asked("MAKE KEY?", true, |scene| scene.propose("next").object());
+    scene.sign(1, RECIPIENT, "0.0001ether").object();
+    scene.nobody_is_blamed();
 }
 
 #[test]

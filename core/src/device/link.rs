@@ -24,6 +24,8 @@ pub const MAX_MESSAGE: usize = 2560;
 pub const MAX_FRAME: usize = MAX_MESSAGE + 128;
 /// Members of a network that a device has room for, itself among them.
 pub const MAX_MEMBERS: usize = 8;
+/// Keys that a device has room for, pending ones too: places from 0.
+pub const MAX_KEYS: u8 = 4;
 /// A PIN has so many bytes.
 pub const PIN_LENGTHS: core::ops::RangeInclusive<usize> = 6..=32;
 
@@ -41,6 +43,8 @@ pub mod features {
     pub const P256_IDENTITY: u32 = 1 << 4;
     /// EIP-712 typed data.
     pub const TYPED_DATA: u32 = 1 << 5;
+    /// [`Request::Key`](super::Request::Key) and [`Request::Forget`](super::Request::Forget).
+    pub const KEYS: u32 = 1 << 6;
 }
 
 /// Another party of the network, as the device pins it.
@@ -123,6 +127,10 @@ pub enum Request<'a> {
     Readmit,
     /// Erases everything. No PIN is needed, the button is.
     Wipe,
+    /// Which key is at this place, below [`MAX_KEYS`]; [`Refused::UnknownKey`] if none is.
+    Key(u8),
+    /// Erases what the device has of this key, pending or active. The person at the device presses the button.
+    Forget([u8; 16]),
 }
 
 crate::read_fields!(Member { party, identity });
@@ -131,7 +139,7 @@ crate::read_fields!(ToDevice<'de> { id, request });
 
 impl<'a> Read<'a> for Request<'a> {
     fn read(from: &mut Reader<'a>) -> Self {
-        match from.variant(12) {
+        match from.variant(14) {
             0 => Self::Hello { min: from.field(), max: from.field(), entropy: from.field() },
             1 => Self::Initialize { pin: from.field() },
             2 => Self::Unlock { pin: from.field() },
@@ -146,7 +154,9 @@ impl<'a> Read<'a> for Request<'a> {
             8 => Self::Relay { from: from.field(), bytes: from.field() },
             9 => Self::Status,
             10 => Self::Readmit,
-            _ => Self::Wipe,
+            11 => Self::Wipe,
+            12 => Self::Key(from.field()),
+            _ => Self::Forget(from.field()),
         }
     }
 }
@@ -166,6 +176,8 @@ impl core::fmt::Debug for Request<'_> {
             Self::Status => "Status",
             Self::Readmit => "Readmit",
             Self::Wipe => "Wipe",
+            Self::Key(_) => "Key",
+            Self::Forget(_) => "Forget",
         })
     }
 }
@@ -200,6 +212,15 @@ pub enum Answer<'a> {
     },
     /// What a host may want to show to a person.
     Event(Event),
+    /// To [`Request::Key`].
+    Key {
+        /// Which.
+        key: [u8; 16],
+        /// Its name.
+        name: &'a str,
+        /// Whether all of its holders have it: a pending key signs nothing.
+        active: bool,
+    },
 }
 
 /// Who answers.
@@ -335,6 +356,8 @@ pub enum Refused {
     /// changed: the host gives the same frame again after the next frame from another party that was taken,
     /// and before any other of the same party.
     Later(PartyId),
+    /// There is no such key.
+    UnknownKey,
 }
 
 /// What is wrong with a frame.
@@ -380,6 +403,7 @@ impl Write for Answer<'_> {
             Self::Status(status) => put(to, 3, &[status]),
             Self::Send { to: party, bytes } => put(to, 4, &[party, bytes]),
             Self::Event(event) => put(to, 5, &[event]),
+            Self::Key { key, name, active } => put(to, 6, &[key, name, active]),
         }
     }
 }
@@ -425,6 +449,7 @@ impl Write for Refused {
             Self::RolledBack => put(to, 20, &[]),
             Self::Unsupported => put(to, 21, &[]),
             Self::Later(party) => put(to, 22, &[party]),
+            Self::UnknownKey => put(to, 23, &[]),
         }
     }
 }

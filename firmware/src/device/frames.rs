@@ -14,6 +14,7 @@ use crate::platform::Platform;
 /// What this firmware can do.
 pub(super) const FEATURES: u32 = features::ECDSA
     | features::BIP340
+    | features::KEYS
     | if cfg!(feature = "typed-data") { features::TYPED_DATA } else { 0 }
     | if cfg!(feature = "ed25519") { features::ED25519 } else { 0 }
     | if cfg!(feature = "frost") { features::FROST } else { 0 }

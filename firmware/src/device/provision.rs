@@ -1,7 +1,7 @@
 //! What an operator does with a device: its first PIN, its network, its end.
 
 use quorate_core::device::channel::channel_session;
-use quorate_core::device::link::{MAX_MEMBERS, Member, PIN_LENGTHS, Refused, Request};
+use quorate_core::device::link::{Answer, MAX_MEMBERS, Member, PIN_LENGTHS, Refused, Request};
 use quorate_core::dkg::SessionKey;
 use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
@@ -10,7 +10,8 @@ use quorate_core::wire::{self, Bytes64};
 use zeroize::Zeroize as _;
 
 use super::frames::Outcome;
-use super::{About, Engine, Identities, Network, Open, refused_pin};
+use super::{About, Engine, Identities, Network, Open, Work, refused_pin};
+use crate::keygen::{Held, KeyEntry};
 use crate::message::head_session;
 use crate::pin::Pin;
 use crate::platform::Platform;
@@ -45,6 +46,11 @@ impl<P: Platform> Engine<'_, P> {
                 (Ok(()), None) => Outcome::Done,
             },
             Request::Wipe => self.ask_operator(About::Wipe(id)),
+            Request::Key(place) => self.tell_held(id, place),
+            Request::Forget(key) => match self.may_forget(&key) {
+                Ok(held) => self.ask_operator(About::Forget(id, held)),
+                Err(refused) => Outcome::Refused(refused),
+            },
             // Both are handled where their bytes are.
             Request::Hello { .. } | Request::Relay { .. } => Outcome::Refused(Refused::Unsupported),
         }
@@ -206,6 +212,43 @@ impl<P: Platform> Engine<'_, P> {
         self.take_network(Some(network));
         self.certify();
         Ok(())
+    }
+
+    #[inline(never)]
+    fn tell_held(&mut self, id: u32, place: u8) -> Outcome {
+        if let Err(refused) = self.joined() {
+            return Outcome::Refused(refused);
+        }
+        let Some(entry) = self.known.key_entry(place) else {
+            return Outcome::Refused(Refused::UnknownKey);
+        };
+        let KeyEntry { key, name, active } = &entry;
+        self.answer(id, Answer::Key { key: *key, name, active: *active });
+        Outcome::Later
+    }
+
+    fn may_forget(&mut self, key: &[u8; 16]) -> Result<Held, Refused> {
+        self.joined()?;
+        if matches!(*self.work, Work::Key(_)) {
+            return Err(Refused::Busy);
+        }
+        let place = self.known.find_key(|entry| entry.key == *key);
+        let found = place.and_then(|place| Some((place, self.known.key_entry(place)?)));
+        let (place, entry) = found.ok_or(Refused::UnknownKey)?;
+        Ok(Held { place, active: entry.active })
+    }
+
+    /// The person has agreed to forget a key. What the journal has counted for it stays: the same key may be
+    /// proposed again.
+    #[inline(never)]
+    pub(super) fn forget_key(&mut self, held: Held) -> Result<(), Refused> {
+        // What the person has read must be so still: peers may have completed the key meanwhile.
+        if self.known.key_entry(held.place).is_none_or(|entry| entry.active != held.active) {
+            return Err(Refused::Busy);
+        }
+        // Sessions under way may be of this key.
+        *self.work = Work::Idle;
+        self.known.store.forget(held.place).map_err(|_| Refused::Storage)
     }
 
     /// The person has agreed to erase everything.

@@ -4,6 +4,7 @@ use quorate_core::device::link::{Answer, Event, Refused};
 
 use super::Engine;
 use crate::PATIENCE;
+use crate::keygen::Held;
 use crate::platform::{Button, Person as _, Platform};
 
 /// What is asked.
@@ -13,6 +14,8 @@ pub(crate) enum About {
     Join(u32),
     Readmit(u32),
     Wipe(u32),
+    /// To forget a key, as it was when it was asked.
+    Forget(u32, Held),
     /// To take part in the key generation under way.
     Key,
     /// To sign what this session asks.
@@ -48,7 +51,7 @@ impl<P: Platform> Engine<'_, P> {
 
     /// An operator's request that waits for the person is over.
     pub(super) fn decline_operator(&mut self) {
-        if let Some(About::Join(id) | About::Readmit(id) | About::Wipe(id)) =
+        if let Some(About::Join(id) | About::Readmit(id) | About::Wipe(id) | About::Forget(id, _)) =
             self.question.as_ref().map(|question| question.about)
         {
             self.question = None;
@@ -87,6 +90,9 @@ impl<P: Platform> Engine<'_, P> {
                 (id, if agreed { self.readmit() } else { Err(Refused::Declined) })
             }
             About::Wipe(id) => (id, if agreed { self.wipe() } else { Err(Refused::Declined) }),
+            About::Forget(id, held) => {
+                (id, if agreed { self.forget_key(held) } else { Err(Refused::Declined) })
+            }
             About::Key => return self.key_decided(agreed),
             About::Sign(slot) => return self.sign_decided(slot, agreed),
         };

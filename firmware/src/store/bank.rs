@@ -151,6 +151,12 @@ impl Bank {
         self.place(&record)
     }
 
+    /// Nothing counts any more for these slots, once the bank is compact.
+    pub(super) fn empty(&mut self, slots: core::ops::Range<u8>) {
+        let places = self.places.iter_mut().skip(slots.start.into()).take(slots.len());
+        places.for_each(|place| *place = 0);
+    }
+
     /// The bytes that all that counts takes.
     fn counting<F: Flash>(&self, on: &mut Opened<'_, F>) -> Result<u32, StoreError> {
         let places = self.places.iter().filter(|place| **place != 0);

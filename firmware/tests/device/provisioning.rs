@@ -56,6 +56,8 @@ fn nothing_is_done_before_hello_the_pin_and_the_network() {
     let relay = Request::Relay { from: id(1), bytes: &[0; 33] };
     assert_eq!(world.ask(relay), refused(Refused::NotJoined));
     assert_eq!(world.ask(Request::Readmit), refused(Refused::NotJoined));
+    assert_eq!(world.ask(Request::Key(0)), refused(Refused::NotJoined));
+    assert_eq!(world.ask(Request::Forget([7; 16])), refused(Refused::NotJoined));
 }
 
 #[test]

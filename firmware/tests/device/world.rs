@@ -37,6 +37,7 @@ pub enum Said {
     Done,
     Refused(Refused),
     Status(Box<Status>),
+    Key([u8; 16], bool),
 }
 
 fn boot(
@@ -176,6 +177,7 @@ impl World {
                     node.handle(bytes);
                 }
                 Answer::Event(event) => self.events.push(event),
+                Answer::Key { key, active, .. } => said.push((id, Said::Key(key, active))),
             }
         }
         said

@@ -1,6 +1,7 @@
 //! `quorate device`: what an operator does with a device that holds a share. The relay must not run meanwhile,
 //! for a line has room for one; but `status` and `readmit` go through it.
 
+mod keys;
 mod line;
 
 use std::path::PathBuf;
@@ -35,6 +36,11 @@ pub(super) enum DeviceVerb {
     Join(JoinArgs),
     /// Set another PIN
     ChangePin(ChangeArgs),
+    /// List the keys that the device holds shares of
+    Keys(keys::KeysArgs),
+    /// Erase what the device has of one key; needs its button. For a key whose making never ended, or one that is
+    /// not wanted any more: a device has places for four
+    Forget(keys::ForgetArgs),
     /// Accept that the device was put back to an earlier state, and that what it had counted since is lost; needs
     /// its button. Its relay must run: it is from its peers that the device knows
     Readmit,
@@ -90,6 +96,8 @@ pub(super) fn device(global: &Global, verb: &DeviceVerb) -> Result<(), CommandEr
         DeviceVerb::Init(args) => init(global, args),
         DeviceVerb::Join(args) => join(global, args),
         DeviceVerb::ChangePin(args) => change_pin(global, args),
+        DeviceVerb::Keys(args) => keys::list(global, args),
+        DeviceVerb::Forget(args) => keys::forget(global, args),
         DeviceVerb::Readmit => readmit(global),
         DeviceVerb::Wipe(args) => wipe(global, args),
     }

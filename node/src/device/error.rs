@@ -193,5 +193,6 @@ fn refused(f: &mut std::fmt::Formatter<'_>, why: Refused) -> std::fmt::Result {
         ),
         Refused::Unsupported => f.write_str("this firmware does not do that"),
         Refused::Later(party) => write!(f, "the device takes what party {party} says later"),
+        Refused::UnknownKey => f.write_str("the device holds no such key"),
     }
 }

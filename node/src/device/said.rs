@@ -13,8 +13,21 @@ pub enum Said {
     Refused(Refused),
     /// How it stands.
     Status(Status),
+    /// A key that it holds.
+    Key(HeldKey),
     /// Nobody has asked.
     Unasked(Unasked),
+}
+
+/// A key that a device holds a share of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldKey {
+    /// Which.
+    pub key: [u8; 16],
+    /// Its name.
+    pub name: String,
+    /// Whether all of its holders have it, as far as the device knows.
+    pub active: bool,
 }
 
 /// What a device says unasked.

@@ -61,6 +61,7 @@ impl From<&Hello> for DeviceInfo {
             (features::FROST, "frost"),
             (features::P256_IDENTITY, "p256-identity"),
             (features::TYPED_DATA, "typed-data"),
+            (features::KEYS, "keys"),
         ];
         let has = |(bit, name): (u32, &str)| (hello.features & bit != 0).then(|| name.to_owned());
         Self {

@@ -31,6 +31,15 @@ pub enum Reply {
     Refused(Refused),
     /// See [`Answer::Status`].
     Status(Status),
+    /// See [`Answer::Key`].
+    Key {
+        /// Which.
+        key: [u8; 16],
+        /// Its name.
+        name: String,
+        /// Whether it is active.
+        active: bool,
+    },
 }
 
 /// What a chip says unasked.
@@ -258,6 +267,9 @@ pub(crate) fn owned(content: &[u8]) -> Frame {
         (id, Answer::Done) => Frame::Reply(id, Reply::Done),
         (id, Answer::Refused(refused)) => Frame::Reply(id, Reply::Refused(refused)),
         (id, Answer::Status(status)) => Frame::Reply(id, Reply::Status(status)),
+        (id, Answer::Key { key, name, active }) => {
+            Frame::Reply(id, Reply::Key { key, name: name.to_owned(), active })
+        }
         (id, answer) => panic!("unasked, but under the id {id}: {answer:?}"),
     }
 }

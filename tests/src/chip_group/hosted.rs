@@ -28,6 +28,8 @@ pub struct HostedDevice {
     decoder: Box<Decoder>,
     said: VecDeque<Said>,
     last: u32,
+    /// A request that nobody waits for, and what was answered by now.
+    posted: Option<(u32, Option<Reply>)>,
 }
 
 impl HostedDevice {
@@ -49,7 +51,30 @@ impl HostedDevice {
         let room = Box::leak(Box::new(Room::new()));
         let device = Box::new(Device::new(parts, room).map_err(|_| Gone)?);
         let (flash, decoder, said) = (flash.clone(), Box::new(Decoder::new()), VecDeque::new());
-        Ok(Self { device, flash, line, panel, ticks, decoder, said, last: 0 })
+        let posted = None;
+        Ok(Self { device, flash, line, panel, ticks, decoder, said, last: 0, posted })
+    }
+
+    /// Asks, and does not wait for the answer: others are asked meanwhile.
+    pub fn post(&mut self, request: Request<'_>) {
+        self.last += 1;
+        self.posted = Some((self.last, None));
+        frame::encode_to(&ToDevice { id: self.last, request }, |bytes| self.line.say(bytes));
+    }
+
+    /// What was answered to what was posted.
+    pub fn answered(&mut self) -> Option<Reply> {
+        self.posted.take_if(|(_, reply)| reply.is_some())?.1
+    }
+
+    fn keep(&mut self, to: u32, reply: Reply) -> Result<(), Reply> {
+        match &mut self.posted {
+            Some((id, kept)) if *id == to => {
+                *kept = Some(reply);
+                Ok(())
+            }
+            _ => Err(reply),
+        }
     }
 
     /// All that its screen has shown since it was switched on.
@@ -106,8 +131,10 @@ impl HostedDevice {
             while let Some(frame) = self.heard() {
                 match frame {
                     crate::chip::Frame::Reply(to, reply) => {
-                        assert_eq!(to, id, "the answer to another request: {reply:?}");
-                        return Ok(reply);
+                        if let Err(reply) = self.keep(to, reply) {
+                            assert_eq!(to, id, "the answer to another request: {reply:?}");
+                            return Ok(reply);
+                        }
                     }
                     crate::chip::Frame::Said(said) => {
                         let asking = matches!(said, Said::Event(Event::Asking { .. }));
@@ -136,7 +163,8 @@ impl DeviceLink for HostedDevice {
             match self.heard() {
                 Some(crate::chip::Frame::Said(said)) => self.said.push_back(said),
                 Some(crate::chip::Frame::Reply(id, reply)) => {
-                    panic!("an answer to nothing, {id}: {reply:?}")
+                    let kept = self.keep(id, reply);
+                    assert_eq!(kept, Ok(()), "an answer to nothing, {id}");
                 }
                 None => {}
             }

@@ -138,12 +138,17 @@ impl Scene {
         let rules = [rule("small", "0.001 ether", false), rule("confirmed", "1 ether", true)];
         let policy = self.root.path().join("policy.json");
         fs::write(&policy, json!({ "rules": rules }).to_string()).unwrap();
-        let make = ["key", "create", "--name", "k", "--threshold", "2", "--policy"];
-        let make = [&make[..], &[policy.to_str().unwrap()]].concat();
         let (key, screen): (Value, String) =
-            self.while_asked("MAKE KEY?", true, |scene| scene.nodes[0].ask(&make).object());
+            self.while_asked("MAKE KEY?", true, |scene| scene.propose("k").object());
         println!("{screen}\n{key}");
         self.address = key["address"].as_str().unwrap().to_owned();
+    }
+
+    /// Has node 1 propose another key of the same policy.
+    pub fn propose(&self, name: &str) -> Answer {
+        let policy = self.root.path().join("policy.json");
+        let make = ["key", "create", "--name", name, "--threshold", "2", "--policy"];
+        self.nodes[0].ask(&[&make[..], &[policy.to_str().unwrap()]].concat())
     }
 
     /// A transfer that nobody has asked for before.

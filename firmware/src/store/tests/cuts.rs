@@ -60,6 +60,60 @@ fn the_change_of_banks() {
 }
 
 #[test]
+fn a_key_is_forgotten_whole_or_not_at_all() {
+    const PARTS: [Part; 8] = [
+        Part::State,
+        Part::Public,
+        Part::Share,
+        Part::Policy,
+        Part::Confirmation,
+        Part::Certificate(0),
+        Part::Certificate(3),
+        Part::Pool,
+    ];
+    let text = |key: u8, part: usize| vec![16 * key + part as u8; 100];
+    let mut flash = FlashSimulator::<1>::new(PAGES, 1);
+    let mut store = open(&mut flash);
+    for key in [2, 1, 0, 3] {
+        for (index, part) in PARTS.into_iter().enumerate() {
+            store.save(Slot::Key(key, part), &text(key, index)).unwrap();
+        }
+    }
+    store.save(Slot::Identity, b"me").unwrap();
+    // As it lies in flash, sealed.
+    store.save(Slot::Key(1, Part::Share), &text(1, 2)).unwrap();
+    let (end, size) = (store.bank.end as usize, crate::store::size::<FlashSimulator<1>>(100));
+    let sealed = store.flash.bytes[end - size as usize..end].to_vec();
+    drop(store);
+    let steps = at_each_step(
+        &flash,
+        |store| store.forget(1),
+        |store, done| {
+            let left = PARTS.into_iter().filter(|part| held(store, Slot::Key(1, *part)).is_some());
+            let left = left.count();
+            assert!(left == 0 || (left == PARTS.len() && done.is_err()), "{left} {done:?}");
+            assert_eq!(store.flash.contains(&sealed), left > 0, "the share still lies there");
+            for key in [0, 2, 3] {
+                for (index, part) in PARTS.into_iter().enumerate() {
+                    assert_eq!(held(store, Slot::Key(key, part)), Some(text(key, index)));
+                }
+            }
+            assert_eq!(held(store, Slot::Identity).as_deref(), Some(b"me".as_slice()));
+            // The place is free for another, of which there is only what was stored since.
+            if left == 0 {
+                store.save(Slot::Key(1, Part::State), b"next").unwrap();
+                let of = |store: &mut Store<_>, part| held(store, Slot::Key(1, part));
+                assert_eq!(of(store, Part::State).as_deref(), Some(b"next".as_slice()));
+                assert_eq!(of(store, Part::Pool), None);
+            }
+        },
+    );
+    assert!(steps > 200, "{steps}");
+    let mut store = open(&mut flash);
+    assert_eq!(store.forget(4), Err(StoreError::Slot));
+}
+
+#[test]
 fn the_change_of_the_journals_page() {
     let mut flash = FlashSimulator::<1>::new(8, 1);
     let mut store = open(&mut flash);
