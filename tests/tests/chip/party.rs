@@ -5,7 +5,9 @@ use std::collections::HashSet;
 use quorate_core::curve::Suite;
 use quorate_core::device::link::{Refused, Request};
 use quorate_core::request::Payload;
+use quorate_node::message::Rejection;
 use quorate_tests::chip::{Emulator, Image, Machine, Options, Reply, Source};
+use quorate_tests::chip_group::Failed;
 
 use super::desk::{PIN, check_nonces, group, policy, sign, start, turn};
 
@@ -64,6 +66,36 @@ fn a_chip_without_noise_makes_nothing() {
     assert!(chip.host.hello().unwrap().identity.is_some());
     assert_eq!(chip.host.ask(Request::Unlock { pin: PIN }), refused);
     assert_eq!(chip.starts(), 1);
+}
+
+/// The other key goes on.
+#[test]
+fn a_key_is_forgotten_and_stays_so() {
+    let _turn = turn();
+    let folder = tempfile::tempdir().unwrap();
+    let mut group = group(6, folder.path(), Options::default());
+    let policy = policy(&group, 10);
+    let [old, kept] =
+        [(); 2].map(|()| group.make_key(Suite::EcdsaSecp256k1, 4, 2, &policy).unwrap());
+    let mut chip = group.disconnect().unwrap();
+    chip.host.hello().unwrap();
+    assert_eq!(chip.host.ask(Request::Unlock { pin: PIN }), Ok(Reply::Done));
+    let at = |chip: &mut Emulator, place| match chip.host.ask(Request::Key(place)).unwrap() {
+        Reply::Key { key, active: true, .. } => Some(key),
+        Reply::Refused(Refused::UnknownKey) => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([0, 1, 2].map(|place| at(&mut chip, place)), [Some(old), Some(kept), None]);
+    assert_eq!(chip.ask_person(Request::Forget(old), false), Ok(Reply::Refused(Refused::Declined)));
+    assert_eq!(chip.ask_person(Request::Forget(old), true), Ok(Reply::Done));
+    drop(chip);
+
+    group.connect(start(folder.path()), PIN).unwrap();
+    let gone = sign(&mut group, &old, "a text");
+    assert!(matches!(gone, Err(Failed::Rejected(_, Rejection::UnknownKey))), "{gone:?}");
+    sign(&mut group, &kept, "a text").unwrap();
+    let chip = group.link.as_mut().unwrap();
+    assert_eq!([0, 1, 2].map(|place| at(chip, place)), [None, Some(kept), None]);
 }
 
 /// A wipe leaves nothing of what the flash held.
