@@ -216,6 +216,10 @@ fn an_operator_gives_a_key_up() {
     scene.wait_for_chip(true);
     scene.while_asked("MAKE KEY?", true, |scene| scene.propose("next").object());
     scene.sign(1, RECIPIENT, "0.0001ether").object();
+    // What it has forgotten the others can do without it.
+    let mut request = scene.request(RECIPIENT, "0.0001ether");
+    request.iter_mut().filter(|word| *word == "k").for_each(|key| *key = "old".to_owned());
+    assert_eq!(scene.nodes[1].ask(&request).object()["signers"], json!([1, 2, 3]));
     scene.nobody_is_blamed();
 }
 
