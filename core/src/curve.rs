@@ -225,7 +225,7 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     }
 
     /// k·P for a small public integer: variable time.
-    fn mul_small(point: &Self::Point, factor: i128) -> Self::Point {
+    fn mul_small(point: &Self::Point, factor: i64) -> Self::Point {
         let magnitude = factor.unsigned_abs();
         if magnitude == 0 {
             return Self::Point::default();
@@ -239,15 +239,8 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     }
 
     /// A public integer as a scalar: variable time.
-    fn scalar_from_integer(value: i128) -> Self::Scalar {
-        let magnitude = value.unsigned_abs();
-        let (low, high) = (magnitude as u64, (magnitude >> 64) as u64);
-        let mut scalar = Self::Scalar::from(low);
-        // Nearly always it is short.
-        if high != 0 {
-            let half = Self::Scalar::from(1 << 32);
-            scalar = Self::Scalar::from(high) * half * half + scalar;
-        }
+    fn scalar_from_integer(value: i64) -> Self::Scalar {
+        let scalar = Self::Scalar::from(value.unsigned_abs());
         if value < 0 { -scalar } else { scalar }
     }
 }

@@ -1,5 +1,5 @@
 //! Division of long integers, in little code. A chip divides 32 bits by itself, and the library's code for 64 bits
-//! takes 1 KB of flash, for 128 bits another.
+//! takes 1 KB of flash.
 
 /// Quotient and remainder; zero if `by` is.
 #[must_use]
@@ -17,11 +17,11 @@ pub fn by_short(number: u64, by: u16) -> (u64, u16) {
     (whole, rest as u16)
 }
 
-/// The same of two long numbers, of which `by` has less than 128 bits. Nearly always both are short: bit by bit it
-/// takes a hundred times as long.
+/// The same of two long numbers, of which `by` has less than 64 bits. Nearly always both are short: bit by bit it
+/// takes many times as long.
 #[must_use]
 #[inline(never)]
-pub(crate) fn by_long(number: u128, by: u128) -> (u128, u128) {
+pub(crate) fn by_long(number: u64, by: u64) -> (u64, u64) {
     if let (Ok(number), Ok(by)) = (u32::try_from(number), u32::try_from(by)) {
         let whole = number.checked_div(by).unwrap_or_default();
         let rest = if by == 0 { 0 } else { number - whole * by };
@@ -31,10 +31,8 @@ pub(crate) fn by_long(number: u128, by: u128) -> (u128, u128) {
     if by == 0 {
         return (whole, rest);
     }
-    let leading = number.leading_zeros();
-    digits <<= leading;
-    for _ in leading..u128::BITS {
-        rest = rest << 1 | digits >> (u128::BITS - 1);
+    for _ in 0..u64::BITS {
+        rest = rest << 1 | digits >> (u64::BITS - 1);
         digits <<= 1;
         whole <<= 1;
         if rest >= by {
@@ -58,11 +56,11 @@ mod tests {
             }
             assert_eq!(by_short(number, 0), (0, 0));
         }
-        for number in (0..128).map(|bit| 0xfedc_ba98_7654_3210_0123_4567_89ab_cdefu128 >> bit) {
-            for by in (1..128).map(|bit| 0xf0e1_d2c3_b4a5_9687_1234_5678_9abc_def1u128 >> bit) {
+        for number in (0..64).map(|bit| 0xfedc_ba98_7654_3210u64 >> bit) {
+            for by in (1..64).map(|bit| 0xf0e1_d2c3_b4a5_9687u64 >> bit) {
                 assert_eq!(by_long(number, by), (number / by, number % by), "{number} / {by}");
             }
         }
-        assert_eq!((by_long(5, 0), by_long(u128::MAX, 0)), ((0, 0), (0, 0)));
+        assert_eq!((by_long(5, 0), by_long(u64::MAX, 0)), ((0, 0), (0, 0)));
     }
 }

@@ -47,7 +47,7 @@ impl<G: Group, const N: usize> Polynomial<G, N> {
 #[must_use]
 #[inline(never)]
 pub fn evaluate_commitment<G: Group>(commitment: &[G::Point], id: PartyId) -> G::Point {
-    let x = i128::from(id.number());
+    let x = i64::from(id.number());
     commitment.iter().rev().fold(G::Point::default(), |sum, phi| G::mul_small(&sum, x) + *phi)
 }
 
@@ -59,80 +59,93 @@ pub(crate) fn encoded<G: Group, const N: usize>(points: &[G::Point]) -> Vec<Poin
     encodings.iter().take(points.len()).flatten().copied().collect()
 }
 
-/// [`lagrange`] is exact for no more signers than this.
-pub const MAX_SIGNERS: usize = 11;
-
 /// A reduced fraction of two public integers, the denominator positive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Fraction {
-    numerator: i128,
-    denominator: i128,
+    numerator: i64,
+    denominator: i64,
 }
 
 impl Fraction {
     const ONE: Self = Self { numerator: 1, denominator: 1 };
 
-    /// The product with `a/b`. Identifiers have 8 bits and there are at most [`MAX_SIGNERS`], so 2^88
-    /// bounds both parts.
-    fn times(self, a: i128, b: i128) -> Self {
-        let product = |a, b| product(a, b).unwrap_or(i128::MAX);
-        let (numerator, denominator) = (product(self.numerator, a), product(self.denominator, b));
-        let common = gcd(numerator, denominator).max(1);
-        let common = if denominator < 0 { -common } else { common };
-        Self { numerator: quotient(numerator, common), denominator: quotient(denominator, common) }
+    fn reduced(self) -> Self {
+        let common = gcd(self.numerator, self.denominator).max(1);
+        let common = if self.denominator < 0 { -common } else { common };
+        let part = |whole| quotient(whole, common);
+        Self { numerator: part(self.numerator), denominator: part(self.denominator) }
     }
 
-    /// Λ times the fraction, for a Λ from [`common_denominator`].
-    fn scaled(self, common: i128) -> i128 {
-        product(quotient(common, self.denominator), self.numerator).unwrap_or(i128::MAX)
-    }
-
-    fn scalar<G: Group>(self) -> G::Scalar {
-        let numerator = G::scalar_from_integer(self.numerator);
-        if self.denominator == 1 {
-            return numerator;
-        }
-        // Never 0 modulo p: it is a product of differences of distinct 8-bit integers.
-        let inverse = G::invert(&G::scalar_from_integer(self.denominator));
-        numerator * inverse.unwrap_or_default()
+    /// Λ times the fraction, for a Λ from [`common_denominator`]; `None` if it is too long.
+    fn scaled(self, common: i64) -> Option<i64> {
+        product(quotient(common, self.denominator), self.numerator)
     }
 }
 
-// On a chip, a product of 128 bits takes hundreds of bytes wherever it stands: it stands here alone.
-
+/// `None` unless it surely has no more than 64 bits: on a chip, looking at the product takes more code.
 #[inline(never)]
-fn product(a: i128, b: i128) -> Option<i128> {
-    a.checked_mul(b)
+fn product(a: i64, b: i64) -> Option<i64> {
+    let bits = |number: i64| u64::BITS - number.unsigned_abs().leading_zeros();
+    (bits(a) + bits(b) < u64::BITS).then(|| a.wrapping_mul(b))
 }
 
 /// `a / b`, towards 0; 0 if `b` is 0.
-fn quotient(a: i128, b: i128) -> i128 {
-    let magnitude = by_long(a.unsigned_abs(), b.unsigned_abs()).0 as i128;
+#[inline(never)]
+fn quotient(a: i64, b: i64) -> i64 {
+    let magnitude = by_long(a.unsigned_abs(), b.unsigned_abs()).0 as i64;
     if (a < 0) == (b < 0) { magnitude } else { -magnitude }
 }
 
-fn gcd(a: i128, b: i128) -> i128 {
+#[inline(never)]
+fn gcd(a: i64, b: i64) -> i64 {
     let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
     while b != 0 {
         (a, b) = (b, by_long(a, b).1);
     }
-    a as i128
+    a as i64
 }
 
-/// The Lagrange coefficient of `id` among `set` at `at`: ∏_{j∈S, j≠i} (at−j)/(i−j).
+/// at − j for every other member j, and i − j.
+fn differences(set: PartySet, id: PartyId, at: u16) -> impl Iterator<Item = (i64, i64)> {
+    let (at, i) = (i64::from(at), i64::from(id.number()));
+    let others = set.iter().filter(move |other| *other != id);
+    others.map(move |other| (at - i64::from(other.number()), i - i64::from(other.number())))
+}
+
+/// The Lagrange coefficient of `id` among `set` at `at`: ∏_{j∈S, j≠i} (at−j)/(i−j); `None` if it is long, which takes
+/// eight members or more.
 #[inline(never)]
-fn lagrange_fraction(set: PartySet, id: PartyId, at: i128) -> Fraction {
-    let i = i128::from(id.number());
-    set.iter().filter(|other| *other != id).fold(Fraction::ONE, |product, other| {
-        let j = i128::from(other.number());
-        product.times(at - j, i - j)
-    })
+fn lagrange_fraction(set: PartySet, id: PartyId, at: u16) -> Option<Fraction> {
+    let whole = differences(set, id, at).try_fold(Fraction::ONE, |whole, (above, below)| {
+        let numerator = product(whole.numerator, above)?;
+        Some(Fraction { numerator, denominator: product(whole.denominator, below)? })
+    });
+    whole.map(Fraction::reduced)
+}
+
+/// The same modulo p, however long it is.
+#[inline(never)]
+fn lagrange_at<G: Group>(set: PartySet, id: PartyId, at: u16) -> G::Scalar {
+    let one = G::Scalar::from(1);
+    let short = lagrange_fraction(set, id, at)
+        .map(|short| (short.numerator, short.denominator))
+        .map(|(above, below)| (G::scalar_from_integer(above), G::scalar_from_integer(below)));
+    let (above, below) = short.unwrap_or_else(|| {
+        differences(set, id, at).fold((one, one), |(all_above, all_below), (above, below)| {
+            (all_above * G::scalar_from_integer(above), all_below * G::scalar_from_integer(below))
+        })
+    });
+    if below == one {
+        return above;
+    }
+    // Never 0 modulo p: it is a product of differences of distinct 8-bit integers.
+    above * G::invert(&below).unwrap_or_default()
 }
 
 /// L_i(S) = ∏_{j∈S, j≠i} j/(j−i).
 #[must_use]
 pub fn lagrange<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
-    lagrange_fraction(set, id, 0).scalar::<G>()
+    lagrange_at::<G>(set, id, 0)
 }
 
 /// Λ·L_i(S) for every member, and Λ: integers, so that whoever divides does it once. (Λ = 1 and full
@@ -141,18 +154,12 @@ pub fn lagrange<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
 pub fn scaled_lagrange<G: Group, const S: usize>(
     set: PartySet,
 ) -> (Vec<(PartyId, G::Scalar), S>, G::Scalar) {
-    let weights = set.iter().map(|id| (id, lagrange_fraction(set, id, 0)));
-    match common_denominator(weights.clone().map(|(_, weight)| weight)) {
-        Some(common) => {
-            let scaled = weights.map(|(id, weight)| (id, weight.scaled(common)));
-            let scaled = scaled.map(|(id, weight)| (id, G::scalar_from_integer(weight)));
-            (scaled.take(S).collect(), G::scalar_from_integer(common))
-        }
-        None => {
-            let full = weights.map(|(id, weight)| (id, weight.scalar::<G>()));
-            (full.take(S).collect(), G::Scalar::from(1))
-        }
-    }
+    let common = common_denominator(set, 0);
+    let weights = set.iter().take(S).map(|id| match common {
+        Some(common) => (id, G::scalar_from_integer(scaled(set, id, 0, common))),
+        None => (id, lagrange::<G>(set, id)),
+    });
+    (weights.collect(), G::scalar_from_integer(common.unwrap_or(1)))
 }
 
 /// C/L_i(S) with C = ∏_{j∈S} j, which spreads the zero masks (`docs/PROTOCOL.md` §5): an integer,
@@ -160,11 +167,8 @@ pub fn scaled_lagrange<G: Group, const S: usize>(
 #[must_use]
 #[inline(never)]
 pub fn mask_weight<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
-    let i = i128::from(id.number());
-    let others = set.iter().filter(|other| *other != id);
-    // At most 11 factors of 8 bits and a sign.
-    let times = |sum, j: PartyId| product(sum, i128::from(j.number()) - i).unwrap_or(i128::MAX);
-    G::scalar_from_integer(others.fold(i, times))
+    let i = G::Scalar::from(u64::from(id.number()));
+    differences(set, id, 0).fold(i, |all, (_, below)| all * G::scalar_from_integer(-below))
 }
 
 /// 1/j for a small public j: variable time. With p − 1 = q·j + r, j·q is −(r + 1) modulo p, so 1/j is −q/(r + 1), and
@@ -204,10 +208,10 @@ pub fn nonce_weight<G: Group>(
     set: PartySet,
     id: PartyId,
 ) -> G::Scalar {
-    let i = i128::from(id.number());
+    let i = i64::from(id.number());
     let left_out = inverses.iter().filter(|(other, _)| !set.contains(*other));
     left_out.fold(G::Scalar::from(1), |product, (other, inverse)| {
-        product * G::scalar_from_integer(i128::from(other.number()) - i) * *inverse
+        product * G::scalar_from_integer(i64::from(other.number()) - i) * *inverse
     })
 }
 
@@ -220,13 +224,22 @@ pub struct Entry<G: Group> {
     pub point: G::Point,
 }
 
-/// The least common multiple Λ of the denominators, unless it or a weight scaled by it is too long.
-fn common_denominator(weights: impl Iterator<Item = Fraction> + Clone) -> Option<i128> {
-    let common = weights.clone().try_fold(1i128, |common, weight| {
-        product(quotient(common, gcd(common, weight.denominator)), weight.denominator)
+/// The least common multiple Λ of the denominators of all coefficients at `at`, unless it or one of them scaled by it
+/// is too long.
+#[inline(never)]
+fn common_denominator(set: PartySet, at: u16) -> Option<i64> {
+    let weights = || set.iter().map(|id| lagrange_fraction(set, id, at));
+    let common = weights().try_fold(1i64, |common, weight| {
+        let denominator = weight?.denominator;
+        product(quotient(common, gcd(common, denominator)), denominator)
     })?;
-    let short = |w: Fraction| product(quotient(common, w.denominator), w.numerator).is_some();
-    weights.clone().all(short).then_some(common)
+    weights().all(|weight| weight.is_some_and(|w| w.scaled(common).is_some())).then_some(common)
+}
+
+/// Λ times a coefficient, for a Λ from [`common_denominator`].
+fn scaled(set: PartySet, id: PartyId, at: u16, common: i64) -> i64 {
+    let weight = lagrange_fraction(set, id, at);
+    weight.and_then(|weight| weight.scaled(common)).unwrap_or_default()
 }
 
 /// The value at `at` (0, or an identifier) of the polynomial of degree |basis|−1 through the entries of
@@ -234,16 +247,15 @@ fn common_denominator(weights: impl Iterator<Item = Fraction> + Clone) -> Option
 /// are neighbours. Public data, variable time.
 #[must_use]
 #[inline(never)]
-pub fn value_at<G: Group>(basis: &[Entry<G>], at: u16) -> (G::Point, i128) {
+pub fn value_at<G: Group>(basis: &[Entry<G>], at: u16) -> (G::Point, i64) {
     let set: PartySet = basis.iter().map(|entry| entry.id).collect();
-    let terms = basis.iter().map(|e| (e.point, lagrange_fraction(set, e.id, i128::from(at))));
-    let common = common_denominator(terms.clone().map(|(_, weight)| weight));
-    let scaled = terms.map(|(point, weight)| match common {
-        Some(common) => G::mul_small(&point, weight.scaled(common)),
+    let common = common_denominator(set, at);
+    let terms = basis.iter().map(|Entry { id, point }| match common {
+        Some(common) => G::mul_small(point, scaled(set, *id, at, common)),
         // Far-apart identifiers in a large group: no short common factor, so full scalars.
-        None => G::mul_public(&point, &weight.scalar::<G>()),
+        None => G::mul_public(point, &lagrange_at::<G>(set, *id, at)),
     });
-    (scaled.reduce(|sum, term| sum + term).unwrap_or_default(), common.unwrap_or(1))
+    (terms.reduce(|sum, term| sum + term).unwrap_or_default(), common.unwrap_or(1))
 }
 
 #[cfg(test)]
@@ -296,16 +308,21 @@ mod tests {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(2);
         let (f, g) =
             (Polynomial::<C, 8>::random(3, &mut rng), Polynomial::<C, 8>::random(3, &mut rng));
-        let set = ids(&[1, 2, 5, 6, 9]);
-        let product = set.iter().fold(k256::Scalar::ZERO, |sum, id| {
-            sum + lagrange::<C>(set, id) * f.evaluate(id).expose() * g.evaluate(id).expose()
-        });
-        assert_eq!(product, f.constant().unwrap().expose() * g.constant().unwrap().expose());
-        let (scaled, common) = scaled_lagrange::<C, 5>(set);
-        let all = k256::Scalar::from(2u64 * 5 * 6 * 9);
-        for (id, weight) in scaled {
-            assert_eq!(lagrange::<C>(set, id) * common, weight);
-            assert_eq!(lagrange::<C>(set, id) * mask_weight::<C>(set, id), all);
+        // The last two are too long for fractions, the last also for what an ECDSA key may have.
+        let wide = [1, 2, 50, 77, 100, 120, 133, 151, 190, 253, 255];
+        for set in [ids(&[1, 2, 5, 6, 9]), ids(&wide), PartySet::first(40)] {
+            let product = set.iter().fold(k256::Scalar::ZERO, |sum, id| {
+                sum + lagrange::<C>(set, id) * f.evaluate(id).expose() * g.evaluate(id).expose()
+            });
+            assert_eq!(product, f.constant().unwrap().expose() * g.constant().unwrap().expose());
+            let (scaled, common) = scaled_lagrange::<C, 40>(set);
+            let scalar = |id: PartyId| k256::Scalar::from(u64::from(id.number()));
+            let all = set.iter().fold(k256::Scalar::ONE, |product, id| product * scalar(id));
+            assert_eq!(scaled.len(), set.len());
+            for (id, weight) in scaled {
+                assert_eq!(lagrange::<C>(set, id) * common, weight);
+                assert_eq!(lagrange::<C>(set, id) * mask_weight::<C>(set, id), all);
+            }
         }
     }
 

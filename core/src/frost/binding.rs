@@ -9,9 +9,8 @@ use frost_core::Ciphersuite as _;
 use super::offers::Entry;
 use super::suite::{self, C, FrostSuite};
 use crate::curve::sum::sum_of_products;
-use crate::party::{PartyId, PartySet};
+use crate::party::PartyId;
 use crate::schnorr::Target;
-use crate::vss;
 
 /// compute_binding_factors (§4.4): ρ_j of every entry, for the key of `target`. The entries are in
 /// increasing order of their parties.
@@ -52,20 +51,6 @@ pub(super) fn commitment<G: FrostSuite>(members: &[(G::Point, G::Point, G::Scala
     // On a chip, the libraries' would be the only use of 3 KB of code.
     let sum = |terms: &[_]| sum_of_products::<G, AT_ONCE>(terms.iter().map(|(p, s)| (*s, *p)));
     terms.chunks(AT_ONCE).filter_map(sum).fold(hiding, |all, some| all + some)
-}
-
-/// derive_interpolating_value (§4.2): λ = ∏ j/(j−i) over all other members j.
-pub(super) fn lagrange<G: FrostSuite>(quorum: PartySet, me: PartyId) -> Option<G::Scalar> {
-    if quorum.len() <= vss::MAX_SIGNERS {
-        return Some(vss::lagrange::<G>(quorum, me));
-    }
-    let scalar = |id: PartyId| G::Scalar::from(u64::from(id.number()));
-    let one = (G::Scalar::from(1), G::Scalar::from(1));
-    let others = quorum.iter().filter(|other| *other != me);
-    let (above, below) = others.fold(one, |(above, below), other| {
-        (above * scalar(other), below * (scalar(other) - scalar(me)))
-    });
-    Some(above * G::invert(&below)?)
 }
 
 /// A party's number, as the ciphersuite writes a scalar.

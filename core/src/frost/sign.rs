@@ -15,6 +15,7 @@ use crate::party::{PartyId, PartySet};
 use crate::schnorr::Target;
 use crate::secret::SecretScalar;
 use crate::session::{Abort, Fault, Header, Refusal};
+use crate::vss;
 use crate::wire::{self, DecodeError};
 
 /// Why no nonce was reserved. The session of this member is over, and no nonce is lost.
@@ -87,7 +88,8 @@ impl<G: FrostSuite> Bound<G> {
         }
         let (own, factor) = own.ok_or(Fault::CommitmentList)?;
         let quorum = entries.iter().map(|entry| entry.party).collect();
-        let weight = binding::lagrange::<G>(quorum, me).ok_or(Fault::CommitmentList)?;
+        // derive_interpolating_value (RFC 9591 §4.2).
+        let weight = vss::lagrange::<G>(quorum, me);
         let others = binding::commitment::<G>(&others);
         Ok(Self { inputs: list_digest(terms, entries), own, factor, weight, others })
     }

@@ -333,7 +333,7 @@ mod tests {
             // f = x: R itself is the identity.
             let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[1, 2, 3]), 1);
             for number in 1..=3u16 {
-                let bytes = G::point_to_bytes(&point(i128::from(number))).unwrap();
+                let bytes = G::point_to_bytes(&point(i64::from(number))).unwrap();
                 let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
             }
             assert_eq!(list.resolve(Guard::Off), Err(Abort::Degenerate));
