@@ -4,7 +4,7 @@ use heapless::Vec;
 use rand_core::{CryptoRng, RngCore};
 
 use crate::curve::{Group, PointBytes};
-use crate::division::by_long;
+use crate::division::divided;
 use crate::party::{PartyId, PartySet};
 use crate::secret::SecretScalar;
 
@@ -92,7 +92,7 @@ fn product(a: i64, b: i64) -> Option<i64> {
 /// `a / b`, towards 0; 0 if `b` is 0.
 #[inline(never)]
 fn quotient(a: i64, b: i64) -> i64 {
-    let magnitude = by_long(a.unsigned_abs(), b.unsigned_abs()).0 as i64;
+    let magnitude = divided(a.unsigned_abs(), b.unsigned_abs()).0 as i64;
     if (a < 0) == (b < 0) { magnitude } else { -magnitude }
 }
 
@@ -100,7 +100,7 @@ fn quotient(a: i64, b: i64) -> i64 {
 fn gcd(a: i64, b: i64) -> i64 {
     let (mut a, mut b) = (a.unsigned_abs(), b.unsigned_abs());
     while b != 0 {
-        (a, b) = (b, by_long(a, b).1);
+        (a, b) = (b, divided(a, b).1);
     }
     a as i64
 }

@@ -1,7 +1,7 @@
 //! The clock that a device judges by: it has none of its own but a counter since boot, so it takes the
 //! other holders' words, and believes no minority of them.
 
-use quorate_core::division::by_short;
+use quorate_core::division::divided;
 use quorate_core::party::{Holders, PartyId};
 
 use crate::MAX_HOLDERS;
@@ -19,7 +19,7 @@ pub(crate) struct Told {
 
 impl Told {
     fn at(&self, millis: u64) -> u64 {
-        self.unix.saturating_add(by_short(millis.saturating_sub(self.at), 1000).0)
+        self.unix.saturating_add(divided(millis.saturating_sub(self.at), 1000).0)
     }
 }
 

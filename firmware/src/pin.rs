@@ -6,7 +6,7 @@
 
 use embedded_storage::nor_flash::NorFlash;
 use quorate_core::device::link::PIN_LENGTHS;
-use quorate_core::division::by_short;
+use quorate_core::division::divided;
 use quorate_core::hash::Transcript;
 use quorate_core::secret::SecretBytes;
 use subtle::ConstantTimeEq as _;
@@ -127,7 +127,7 @@ impl Pin {
         let wait = self.open_at.saturating_sub(clock.millis());
         if wait > 0 {
             return Err(PinError::TooSoon {
-                seconds: by_short(wait.saturating_add(999), 1000).0 as u16,
+                seconds: divided(wait.saturating_add(999), 1000).0 as u16,
             });
         }
         // A PIN without tries is one whose tries were taken away.

@@ -7,7 +7,7 @@ use super::ethereum::abi::Types;
 use super::fact::At;
 use super::form::{FormError, List, Reader};
 use super::matcher::{Bound, Kind, Test, TextMatch};
-use crate::division::by_short;
+use crate::division::divided;
 
 pub(super) use facts::flag;
 pub use facts::{
@@ -244,11 +244,10 @@ impl Schedule {
     #[must_use]
     pub fn holds(&self, now: u64) -> bool {
         // A week ahead, so that no offset leads below zero.
-        let minutes = by_short(now, 60).0 + 7 * DAY;
-        let (day, minute) = by_short(minutes.saturating_add_signed(self.offset.into()), DAY as u16);
-        let minute = u64::from(minute);
+        let minutes = divided(now, 60).0 + 7 * DAY;
+        let (day, minute) = divided(minutes.saturating_add_signed(self.offset.into()), DAY);
         // 1 January 1970 was a Thursday.
-        let on = |day: u64| self.days >> by_short(day + 3, 7).1 & 1 == 1;
+        let on = |day: u64| self.days >> divided(day + 3, 7).1 & 1 == 1;
         let (from, to) = (u64::from(self.from), u64::from(self.to));
         if from < to {
             return on(day) && (from..to).contains(&minute);
