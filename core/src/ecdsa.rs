@@ -17,13 +17,13 @@ use crate::curve::{EcdsaGroup, Group};
 use crate::derive::{Derivation, DerivedKey, ExtendedKey};
 use crate::hash::{Digest, Transcript};
 use crate::key::{KeyTerms, OpenedKey};
-use crate::nonce::{self, Round, Scheme};
+use crate::nonce::{self, Answer, Round, Scheme};
 use crate::party::{Holders, PartyId, PartySet};
 use crate::secret::SecretScalar;
 use crate::session::{Abort, Protocol};
 use crate::vss;
 
-pub use crate::nonce::{Failure, Guard, MAX_MESSAGE, NoncePoint, Salt, SignError};
+pub use crate::nonce::{Failure, Guard, MAX_MESSAGE, NoncePoint, Salt, SignError, SignatureShare};
 pub use combine::{Combiner, Shares, Signature};
 
 /// What a signing session is about; every member checks it before it makes a session of it.
@@ -84,8 +84,6 @@ pub struct Response {
     pub(crate) nu: [u8; 32],
 }
 
-crate::write_fields!(Response { mu, nu });
-
 /// ECDSA as a [`Scheme`].
 pub struct Ecdsa<G: EcdsaGroup> {
     digest: Digest,
@@ -95,9 +93,6 @@ pub struct Ecdsa<G: EcdsaGroup> {
 
 /// A member's session. S is the capacity of the quorum.
 pub type Signer<G, const S: usize> = nonce::Signer<Ecdsa<G>, S>;
-
-/// A member's R2.
-pub type SignatureShare = nonce::SignatureShare<Response>;
 
 impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
     /// Checks the terms and derives k_i. Before [`Self::nonce_message`] is sent, the policy counter
@@ -204,6 +199,7 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
     type Group = G;
     const PROTOCOL: Protocol = Protocol::Ecdsa;
     type Response = Response;
+    const SCALARS: usize = 2;
 
     fn bind(&self, to: Transcript) -> Transcript {
         let tweak = G::scalar_to_bytes(self.derived.tweak());
@@ -216,7 +212,7 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
         key: &OpenedKey<G, N, K>,
         nonce: &SecretScalar<G>,
         round: &Round<'_, G>,
-    ) -> Result<Response, Abort> {
+    ) -> Result<Answer, Abort> {
         let (r, _, _) = G::x_coordinate(&round.bytes);
         if r == G::Scalar::default() {
             return Err(Abort::Degenerate);
@@ -233,6 +229,6 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
         let mu = *a.expose() * *nonce.expose() + *mu_mask.expose();
         let share = SecretScalar::<G>::new(*key.share().expose() + *self.derived.tweak());
         let nu = *a.expose() * (h + r * *share.expose()) + *nu_mask.expose();
-        Ok(Response { mu: G::scalar_to_bytes(&mu), nu: G::scalar_to_bytes(&nu) })
+        Ok([G::scalar_to_bytes(&mu), G::scalar_to_bytes(&nu)])
     }
 }

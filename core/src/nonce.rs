@@ -15,7 +15,7 @@ mod signer;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::curve::{Group, PointBytes};
+use crate::curve::{Group, PointBytes, Suite};
 use crate::derive::DeriveError;
 use crate::hash::{Digest, Transcript};
 use crate::key::OpenedKey;
@@ -90,7 +90,9 @@ pub trait Scheme: private::Sealed {
     /// In every header.
     const PROTOCOL: Protocol;
     /// A member's answer, the body of R2.
-    type Response: Copy + PartialEq + Serialize + DeserializeOwned + wire::Write;
+    type Response: Copy + PartialEq + Serialize + DeserializeOwned;
+    /// How many scalars that is.
+    const SCALARS: usize;
 
     /// Adds everything that the answer depends on and the scheme holds.
     #[must_use]
@@ -106,8 +108,11 @@ pub trait Scheme: private::Sealed {
         key: &OpenedKey<Self::Group, N, K>,
         nonce: &SecretScalar<Self::Group>,
         round: &Round<'_, Self::Group>,
-    ) -> Result<Self::Response, Abort>;
+    ) -> Result<Answer, Abort>;
 }
+
+/// The scalars of [`Scheme::Response`], in 32 big-endian bytes each; a scheme with one leaves the second 0.
+pub type Answer = [[u8; 32]; 2];
 
 /// How the answers of a scheme become a signature.
 pub trait Combine {
@@ -242,10 +247,31 @@ pub struct NoncePoint {
 crate::read_fields!(NoncePoint { header, point });
 crate::write_fields!(NoncePoint { header, point });
 
-/// The header of a message in the session that D0 names.
-fn header<P: Scheme>(session: Digest, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
-    let (version, suite, protocol) = (wire::VERSION, P::Group::SUITE, P::PROTOCOL);
-    Header { version, suite, protocol, round, session, from, to }
+/// R2 as it arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ShareMessage<R> {
+    pub(crate) header: Header,
+    pub(crate) response: R,
+}
+
+/// A scheme's constants.
+#[derive(Clone, Copy)]
+struct Kind {
+    suite: Suite,
+    protocol: Protocol,
+    scalars: usize,
+}
+
+impl Kind {
+    fn of<P: Scheme>() -> Self {
+        Self { suite: P::Group::SUITE, protocol: P::PROTOCOL, scalars: P::SCALARS }
+    }
+
+    /// The header of a message in the session that D0 names.
+    fn header(self, session: Digest, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
+        let (version, suite, protocol) = (wire::VERSION, self.suite, self.protocol);
+        Header { version, suite, protocol, round, session, from, to }
+    }
 }
 
 /// Whether a message of at most [`MAX_MESSAGE`] bytes has the header that its sender, the channel's

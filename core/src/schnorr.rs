@@ -17,7 +17,7 @@ use crate::curve::SchnorrGroup;
 use crate::derive::Derivation;
 use crate::hash::{Digest, Transcript};
 use crate::key::{KeyTerms, OpenedKey};
-use crate::nonce::{self, Round, Scheme};
+use crate::nonce::{self, Answer, Round, Scheme};
 use crate::party::{Holders, PartyId, PartySet};
 use crate::secret::SecretScalar;
 use crate::session::{Abort, Protocol};
@@ -25,7 +25,7 @@ use crate::wire::Bytes64;
 
 pub(crate) use target::Target;
 
-pub use crate::nonce::{Failure, Guard, MAX_MESSAGE, NoncePoint, Salt, SignError};
+pub use crate::nonce::{Failure, Guard, MAX_MESSAGE, NoncePoint, Salt, SignError, SignatureShare};
 pub use combine::{Combiner, Shares};
 pub use target::{Tweak, verification_key};
 
@@ -106,8 +106,6 @@ pub struct Response {
     pub(crate) z: [u8; 32],
 }
 
-crate::write_fields!(Response { z });
-
 /// Schnorr as a [`Scheme`]. M holds the message.
 pub struct Schnorr<G: SchnorrGroup, M> {
     message: M,
@@ -116,9 +114,6 @@ pub struct Schnorr<G: SchnorrGroup, M> {
 
 /// A member's session. S is the capacity of the quorum.
 pub type Signer<G, M, const S: usize> = nonce::Signer<Schnorr<G, M>, S>;
-
-/// A member's R2.
-pub type SignatureShare = nonce::SignatureShare<Response>;
 
 impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Signer<Schnorr<G, M>, S> {
     /// Checks the terms and derives k_i. Before [`Self::nonce_message`] is sent, the policy counter
@@ -226,6 +221,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
     type Group = G;
     const PROTOCOL: Protocol = Protocol::Schnorr;
     type Response = Response;
+    const SCALARS: usize = 1;
 
     fn bind(&self, to: Transcript) -> Transcript {
         self.target.bind(to).bytes(&message_digest(self.message.as_ref()))
@@ -237,13 +233,13 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
         key: &OpenedKey<G, N, K>,
         nonce: &SecretScalar<G>,
         round: &Round<'_, G>,
-    ) -> Result<Response, Abort> {
+    ) -> Result<Answer, Abort> {
         let (name, negated) = G::name_of(&round.bytes).ok_or(Abort::Degenerate)?;
         let challenge = G::challenge(&name, self.target.name(), self.message.as_ref());
         let k = *nonce.expose() * G::Scalar::from(G::COFACTOR);
         let k = SecretScalar::<G>::new(if negated { -k } else { k });
         let z = *k.expose() + challenge * *self.target.share(key.share()).expose();
-        Ok(Response { z: G::scalar_to_bytes(&z) })
+        Ok([G::scalar_to_bytes(&z), [0; 32]])
     }
 }
 

@@ -355,6 +355,8 @@ fn checked_share<G: Group, const N: usize>(
     Ok((group_key, share))
 }
 
+// As a function of its own, for two suites of one curve it is the same to a chip, and so are its callers.
+#[inline(never)]
 fn value<G: Group>(prf: &Prf, key: &SecretBytes) -> G::Scalar {
     let mut wide = prf.of(key);
     let scalar = G::scalar_from_wide(&wide.0);

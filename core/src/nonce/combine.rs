@@ -2,9 +2,9 @@
 
 use heapless::Vec;
 
+use super::check_header;
 use super::list::sort;
-use super::{Combine, Failure, Guard, NonceList, Round, Scheme, SignError, SignatureShare};
-use super::{check_header, header};
+use super::{Combine, Failure, Guard, Kind, NonceList, Round, Scheme, ShareMessage, SignError};
 use crate::hash::Digest;
 use crate::party::{PartyId, PartySet};
 use crate::session::{Abort, Fault, Refusal};
@@ -36,7 +36,7 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
         if quorum.len() > S {
             return Err(SignError::TooLarge);
         }
-        let header = header::<C::Scheme>(session, 1, coordinator, None);
+        let header = Kind::of::<C::Scheme>().header(session, 1, coordinator, None);
         let list = NonceList::new(header, quorum, degree);
         Ok(Self { rule, coordinator, list, shares: Vec::new(), over: false })
     }
@@ -89,7 +89,7 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
         let to = Some(self.coordinator);
-        let expected = header::<C::Scheme>(*self.list.session(), 2, from, to);
+        let expected = Kind::of::<C::Scheme>().header(*self.list.session(), 2, from, to);
         check_header(bytes, &expected, self.coordinator)?;
         let taken = self.take_share(from, bytes);
         self.conclude(taken)
@@ -97,7 +97,7 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
 
     fn take_share(&mut self, from: PartyId, bytes: &[u8]) -> Result<(), Failure> {
         let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
-        let share: SignatureShare<Response<C>> =
+        let share: ShareMessage<Response<C>> =
             wire::decode(bytes).map_err(|_| blame(Fault::Malformed))?;
         if let Some((_, earlier)) = self.shares.iter().find(|(id, _)| *id == from) {
             return Err(match *earlier == share.response {

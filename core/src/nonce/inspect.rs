@@ -50,7 +50,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspected, DecodeError> {
 fn whole<R: serde::Serialize + serde::de::DeserializeOwned>(
     bytes: &[u8],
 ) -> Result<Inspected, DecodeError> {
-    let super::SignatureShare::<R> { header, response, .. } = wire::decode(bytes)?;
+    let super::ShareMessage::<R> { header, response } = wire::decode(bytes)?;
     let mut body = [0; MAX_MESSAGE];
     let body = wire::encode(&response, &mut body).map_err(|_| DecodeError::TooLong)?;
     Ok(Inspected::Share { header, response: Transcript::new("response").bytes(body).finish() })

@@ -25,6 +25,11 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         Self { header, quorum, degree, entries: Vec::new(), own: None }
     }
 
+    /// In an empty list.
+    pub(crate) fn begin(&mut self, session: Digest, quorum: PartySet, degree: usize) {
+        (self.header.session, self.quorum, self.degree) = (session, quorum, degree);
+    }
+
     /// Of the own message.
     pub(crate) fn header(&self) -> &Header {
         &self.header

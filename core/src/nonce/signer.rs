@@ -1,31 +1,36 @@
 //! A member's end of a session.
 
-use serde::{Deserialize, Serialize};
+use core::hint::black_box;
+
 use subtle::ConstantTimeEq as _;
 
-use super::{Failure, Guard, MAX_MESSAGE, NonceList, Round, Scheme, SignError, header};
+use super::{Answer, Failure, Guard, Kind, MAX_MESSAGE, NonceList, Round, Scheme, SignError};
 use crate::curve::Group;
 use crate::hash::{Digest, Transcript};
 use crate::key::OpenedKey;
 use crate::party::{PartyId, PartySet};
 use crate::secret::{SecretBytes, SecretScalar};
 use crate::session::{Abort, Header, Refusal};
-use crate::wire::{self, NoRoom};
+use crate::wire::{self, NoRoom, Writer};
 
 /// R2, to the coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignatureShare<R> {
-    pub(crate) header: Header,
-    /// The scheme's answer.
-    pub(crate) response: R,
-    /// Of the encoding; whoever receives a share knows none.
-    #[serde(skip)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignatureShare {
+    header: Header,
+    answer: Answer,
+    scalars: usize,
+    /// Of the encoding.
     seal: Digest,
 }
 
-crate::write_fields!([R: wire::Write] SignatureShare<R> { header, response });
+impl wire::Write for SignatureShare {
+    fn write(&self, to: &mut Writer<'_>) {
+        self.header.write(to);
+        self.answer.iter().take(self.scalars).for_each(|scalar| scalar.write(to));
+    }
+}
 
-impl<R: wire::Write> SignatureShare<R> {
+impl SignatureShare {
     /// Encodes the share for the coordinator. What is in memory where the share should be, on a machine that may be
     /// glitched, is compared with it before it leaves: it may be a secret.
     ///
@@ -41,17 +46,52 @@ impl<R: wire::Write> SignatureShare<R> {
 /// A member's session: it has sent R_i and waits for the others'. S is the capacity of the quorum.
 pub struct Signer<P: Scheme, const S: usize> {
     pub(crate) scheme: P,
+    session: Session<P::Group, S>,
+}
+
+/// What a session is besides its scheme. A chip has the code once for all schemes of a group, so it knows none.
+struct Session<G: Group, const S: usize> {
     me: PartyId,
     coordinator: PartyId,
-    nonce: SecretScalar<P::Group>,
+    nonce: SecretScalar<G>,
     /// Of k_i, as it was when R_i was made of it; only of a guarded party.
     nonce_seal: SecretBytes,
-    list: NonceList<P::Group, S>,
+    list: NonceList<G, S>,
     guard: Guard,
     /// Of all that the share depends on besides the key, as it was when the session began.
     seal: Digest,
     over: bool,
 }
+
+/// What a session asks of its scheme.
+trait Terms {
+    fn kind(&self) -> Kind;
+    fn bind(&self, to: Transcript) -> Transcript;
+}
+
+impl<P: Scheme> Terms for P {
+    fn kind(&self) -> Kind {
+        Kind::of::<P>()
+    }
+
+    fn bind(&self, to: Transcript) -> Transcript {
+        Scheme::bind(self, to)
+    }
+}
+
+/// A compiler that sees which scheme it is would make the session's code once for each.
+#[inline(never)]
+fn opaque(terms: &dyn Terms) -> &dyn Terms {
+    black_box(terms)
+}
+
+#[inline(never)]
+fn unknown<G: Group>(respond: Respond<'_, G>) -> Respond<'_, G> {
+    black_box(respond)
+}
+
+/// [`Scheme::respond`] with the key.
+type Respond<'a, G> = &'a dyn Fn(&SecretScalar<G>, &Round<'_, G>) -> Result<Answer, Abort>;
 
 /// H("share", the encoding).
 fn encoding(bytes: &[u8]) -> Digest {
@@ -63,7 +103,8 @@ fn nonce_of<G: Group, const N: usize, const K: usize>(
     key: &OpenedKey<G, N, K>,
     session: &Digest,
 ) -> SecretScalar<G> {
-    key.pseudorandom(b"k", session)
+    // A label that is always the same would be made part of the function, which then is another for every suite.
+    key.pseudorandom(black_box(b"k"), session)
 }
 
 /// H("sealed-nonce", k_i).
@@ -76,38 +117,124 @@ fn sealed<G: Group>(nonce: &SecretScalar<G>) -> SecretBytes {
 impl<P: Scheme, const S: usize> Signer<P, S> {
     /// Derives k_i and R_i, in the place where the session is to stay. The scheme has checked the terms, and
     /// `session` is D0.
-    #[inline(never)]
     pub(crate) fn start<'p, const N: usize, const K: usize>(
         place: &'p mut Option<Self>,
         key: &OpenedKey<P::Group, N, K>,
         scheme: P,
         session: Digest,
-        (quorum, coordinator): (PartySet, PartyId),
+        parties: (PartySet, PartyId),
         guard: Guard,
     ) -> Result<&'p mut Self, SignError> {
-        let me = key.party();
-        let degree = key.terms().holders.degree();
-        let list = NonceList::new(header::<P>(session, 1, me, None), quorum, degree);
-        let signer = place.insert(Self {
-            scheme,
-            me,
-            coordinator,
-            nonce: nonce_of(key, &session),
+        let header = Kind::of::<P>().header([0; 32], 1, key.party(), None);
+        let signer = place.insert(Self { scheme, session: Session::empty(header) });
+        signer.session.begin(opaque(&signer.scheme), key, session, parties, guard)?;
+        Ok(signer)
+    }
+
+    /// S, and who collects the answers.
+    pub(crate) fn parties(&self) -> (PartySet, PartyId) {
+        (self.session.list.quorum(), self.session.coordinator)
+    }
+
+    /// Whether the session is as it was.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.session.is_sealed(opaque(&self.scheme))
+    }
+
+    /// D0: the session that all messages name.
+    #[must_use]
+    pub fn session(&self) -> &Digest {
+        self.session.list.session()
+    }
+
+    /// R1, to all other members and to the coordinator.
+    ///
+    /// # Errors
+    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if the session is not in memory as it was.
+    pub fn nonce_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+        self.session.nonce_message(opaque(&self.scheme), buffer)
+    }
+
+    /// The members whose R_j has not arrived.
+    #[must_use]
+    pub fn missing(&self) -> PartySet {
+        self.session.list.missing()
+    }
+
+    /// Takes R_j; once all are there, gives this party's share, a single time.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] drops the message, [`Failure::Aborted`] ends the session.
+    pub fn handle_nonce<const N: usize, const K: usize>(
+        &mut self,
+        key: &OpenedKey<P::Group, N, K>,
+        from: PartyId,
+        bytes: &[u8],
+    ) -> Result<Option<SignatureShare>, Failure> {
+        let Self { scheme, session } = self;
+        let respond = |nonce: &_, round: &Round<'_, _>| scheme.respond(key, nonce, round);
+        session.handle_nonce(opaque(scheme), unknown(&respond), key, from, bytes)
+    }
+
+    /// [`Self::handle_nonce`] for several members' messages, as a coordinator may pass them on together;
+    /// this party's own among them is passed over. What comes after the share was made is not looked at.
+    ///
+    /// # Errors
+    /// The first [`Failure`]; later messages were not taken.
+    pub fn handle_nonces<const N: usize, const K: usize>(
+        &mut self,
+        key: &OpenedKey<P::Group, N, K>,
+        messages: &[(PartyId, impl AsRef<[u8]>)],
+    ) -> Result<Option<SignatureShare>, Failure> {
+        for (from, bytes) in messages {
+            if *from == self.session.me {
+                continue;
+            }
+            if let Some(share) = self.handle_nonce(key, *from, bytes.as_ref())? {
+                return Ok(Some(share));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl<G: Group, const S: usize> Session<G, S> {
+    /// Of no session yet, and over.
+    fn empty(header: Header) -> Self {
+        Self {
+            me: header.from,
+            coordinator: header.from,
+            nonce: SecretScalar::new(Default::default()),
             nonce_seal: SecretBytes::default(),
-            list,
-            guard,
+            list: NonceList::new(header, PartySet::default(), 0),
+            guard: Guard::Recompute,
             seal: [0; 32],
-            over: false,
-        });
-        signer.list.add_own(me, P::Group::mul_base(signer.nonce.expose()))?;
-        signer.seal = signer.bound();
-        if guard == Guard::Recompute {
-            signer.nonce_seal = sealed(&signer.nonce);
-            if !signer.nonce_is_right(key) {
+            over: true,
+        }
+    }
+
+    /// In an empty session.
+    #[inline(never)]
+    fn begin<const N: usize, const K: usize>(
+        &mut self,
+        terms: &dyn Terms,
+        key: &OpenedKey<G, N, K>,
+        session: Digest,
+        (quorum, coordinator): (PartySet, PartyId),
+        guard: Guard,
+    ) -> Result<(), SignError> {
+        (self.coordinator, self.guard, self.over) = (coordinator, guard, false);
+        self.list.begin(session, quorum, key.terms().holders.degree());
+        self.nonce = nonce_of(key, self.list.session());
+        self.list.add_own(self.me, G::mul_base(self.nonce.expose()))?;
+        self.seal = self.bound(terms);
+        if self.guard == Guard::Recompute {
+            self.nonce_seal = sealed(&self.nonce);
+            if !self.nonce_is_right(terms, key) {
                 return Err(SignError::ComputationFault);
             }
         }
-        Ok(signer)
+        Ok(())
     }
 
     /// Whether k_i and R_i come out the same once more, R_i as it is encoded, from a key that is intact. k_i is
@@ -116,47 +243,38 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
     #[inline(never)]
     fn nonce_is_right<const N: usize, const K: usize>(
         &self,
-        key: &OpenedKey<P::Group, N, K>,
+        terms: &dyn Terms,
+        key: &OpenedKey<G, N, K>,
     ) -> bool {
         let again = nonce_of(key, self.list.session());
-        let point = P::Group::mul_base(again.expose());
-        let sent = self.list.own().and_then(|(_, bytes)| P::Group::nonce_from_bytes(bytes));
+        let point = G::mul_base(again.expose());
+        let sent = self.list.own().and_then(|(_, bytes)| G::nonce_from_bytes(bytes));
         let same = again.expose().ct_eq(self.nonce.expose());
-        sent == Some(point) && bool::from(same) && key.is_intact() && self.is_sealed()
+        sent == Some(point) && bool::from(same) && key.is_intact() && self.is_sealed(terms)
     }
 
     /// H("signer", all that the share depends on besides the key and the others' points).
     #[inline(never)]
-    fn bound(&self) -> Digest {
+    fn bound(&self, terms: &dyn Terms) -> Digest {
         let start = Transcript::new("signer").party(self.me).party(self.coordinator);
-        self.scheme.bind(self.list.bind(start)).finish()
-    }
-
-    /// S, and who collects the answers.
-    pub(crate) fn parties(&self) -> (PartySet, PartyId) {
-        (self.list.quorum(), self.coordinator)
+        terms.bind(self.list.bind(start)).finish()
     }
 
     /// Whether that is as it was, and this is a session at all, whose messages have the header that they must have.
     #[inline(never)]
-    pub(crate) fn is_sealed(&self) -> bool {
-        let header = header::<P>(*self.list.session(), 1, self.me, None);
-        *self.list.header() == header && self.bound() == self.seal
+    fn is_sealed(&self, terms: &dyn Terms) -> bool {
+        let header = terms.kind().header(*self.list.session(), 1, self.me, None);
+        *self.list.header() == header && self.bound(terms) == self.seal
     }
 
-    /// D0: the session that all messages name.
-    #[must_use]
-    pub fn session(&self) -> &Digest {
-        self.list.session()
-    }
-
-    /// R1, to all other members and to the coordinator.
-    ///
-    /// # Errors
-    /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if the session is not in memory as it was.
-    pub fn nonce_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
+    #[inline(never)]
+    fn nonce_message<'b>(
+        &self,
+        terms: &dyn Terms,
+        buffer: &'b mut [u8],
+    ) -> Result<&'b [u8], NoRoom> {
         let message = self.list.message(buffer)?;
-        if !self.is_sealed() {
+        if !self.is_sealed(terms) {
             return Err(NoRoom);
         }
         if self.guard == Guard::Recompute {
@@ -169,34 +287,26 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         Ok(message)
     }
 
-    /// The members whose R_j has not arrived.
-    #[must_use]
-    pub fn missing(&self) -> PartySet {
-        self.list.missing()
-    }
-
-    /// Takes R_j; once all are there, gives this party's share, a single time.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`] drops the message, [`Failure::Aborted`] ends the session.
     #[inline(never)]
-    pub fn handle_nonce<const N: usize, const K: usize>(
+    fn handle_nonce<const N: usize, const K: usize>(
         &mut self,
-        key: &OpenedKey<P::Group, N, K>,
+        terms: &dyn Terms,
+        respond: Respond<'_, G>,
+        key: &OpenedKey<G, N, K>,
         from: PartyId,
         bytes: &[u8],
-    ) -> Result<Option<SignatureShare<P::Response>>, Failure> {
+    ) -> Result<Option<SignatureShare>, Failure> {
         if self.over {
             return Err(Failure::Refused(Refusal::Over));
         }
         if from == self.me {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
-        let result =
-            self.list.take(from, self.me, bytes).and_then(|()| match self.missing().is_empty() {
-                true => self.finish(key).map(Some).map_err(Failure::Aborted),
-                false => Ok(None),
-            });
+        let taken = self.list.take(from, self.me, bytes);
+        let result = taken.and_then(|()| match self.list.missing().is_empty() {
+            true => self.finish(terms, respond, key).map(Some).map_err(Failure::Aborted),
+            false => Ok(None),
+        });
         if matches!(result, Err(Failure::Aborted(_)) | Ok(Some(_))) {
             // k_i answers one list of R_j at most, and is wiped here: two answers can be the share.
             self.over = true;
@@ -206,32 +316,13 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         result
     }
 
-    /// [`Self::handle_nonce`] for several members' messages, as a coordinator may pass them on together;
-    /// this party's own among them is passed over. What comes after the share was made is not looked at.
-    ///
-    /// # Errors
-    /// The first [`Failure`]; later messages were not taken.
-    pub fn handle_nonces<const N: usize, const K: usize>(
-        &mut self,
-        key: &OpenedKey<P::Group, N, K>,
-        messages: &[(PartyId, impl AsRef<[u8]>)],
-    ) -> Result<Option<SignatureShare<P::Response>>, Failure> {
-        for (from, bytes) in messages {
-            if *from == self.me {
-                continue;
-            }
-            if let Some(share) = self.handle_nonce(key, *from, bytes.as_ref())? {
-                return Ok(Some(share));
-            }
-        }
-        Ok(None)
-    }
-
     #[inline(never)]
     fn finish<const N: usize, const K: usize>(
         &mut self,
-        key: &OpenedKey<P::Group, N, K>,
-    ) -> Result<SignatureShare<P::Response>, Abort> {
+        terms: &dyn Terms,
+        respond: Respond<'_, G>,
+        key: &OpenedKey<G, N, K>,
+    ) -> Result<SignatureShare, Abort> {
         self.list.sort();
         let listed = self.list.digest_if(self.guard);
         // Two copies, so that one flipped bit does not change what both answers are made of.
@@ -244,11 +335,11 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
             point: &point,
             bytes,
         };
-        let response = self.scheme.respond(key, &self.nonce, &round)?;
-        let share = self.share(response)?;
+        let answer = respond(&self.nonce, &round)?;
+        let share = self.share(terms, answer)?;
         if self.guard == Guard::Recompute {
             let round = Round { bytes: copy, ..round };
-            if self.scheme.respond(key, &self.nonce, &round)? != response {
+            if respond(&self.nonce, &round)? != answer {
                 return Err(Abort::ComputationFault);
             }
             // What was hit before both is still as it was hit: k_i, too, may have been since R_i was made of it.
@@ -258,8 +349,8 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
                 || !listed_still
                 || copy != bytes
                 || !key.is_intact()
-                || !self.is_sealed()
-                || core::hint::black_box(&*self).share(response)? != share
+                || !self.is_sealed(terms)
+                || black_box(&*self).share(terms, answer)? != share
             {
                 return Err(Abort::ComputationFault);
             }
@@ -269,12 +360,42 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
 
     /// R2 with its header.
     #[inline(never)]
-    fn share(&self, response: P::Response) -> Result<SignatureShare<P::Response>, Abort> {
-        let header = header::<P>(*self.session(), 2, self.me, Some(self.coordinator));
-        let mut share = SignatureShare { header, response, seal: [0; 32] };
+    fn share(&self, terms: &dyn Terms, answer: Answer) -> Result<SignatureShare, Abort> {
+        let kind = terms.kind();
+        let header = kind.header(*self.list.session(), 2, self.me, Some(self.coordinator));
+        let scalars = kind.scalars;
+        let mut share = SignatureShare { header, answer, scalars, seal: [0; 32] };
         let mut buffer = [0; MAX_MESSAGE];
         let bytes = wire::write(&share, &mut buffer);
         share.seal = encoding(bytes.map_err(|_| Abort::ComputationFault)?);
         Ok(share)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ShareMessage;
+    use super::*;
+    use crate::curve::{SchnorrSecp256k1, Secp256k1};
+    use crate::{ecdsa, schnorr};
+
+    fn written<P: Scheme>(answer: Answer) -> ShareMessage<P::Response> {
+        let (kind, [from, to]) = (Kind::of::<P>(), [2, 9].map(|id| PartyId::new(id).unwrap()));
+        let header = kind.header([3; 32], 2, from, Some(to));
+        let share = SignatureShare { header, answer, scalars: kind.scalars, seal: [0; 32] };
+        let mut buffer = [0; MAX_MESSAGE];
+        let message: ShareMessage<P::Response> =
+            wire::decode(wire::write(&share, &mut buffer).unwrap()).unwrap();
+        assert_eq!(message.header, header);
+        message
+    }
+
+    #[test]
+    fn shares_are_written_as_they_are_read() {
+        let (one, two) = ([0x81; 32], [0x7f; 32]);
+        let ecdsa = written::<ecdsa::Ecdsa<Secp256k1>>([one, two]).response;
+        assert_eq!((ecdsa.mu, ecdsa.nu), (one, two));
+        let schnorr = written::<schnorr::Schnorr<SchnorrSecp256k1, [u8; 0]>>([one, [0; 32]]);
+        assert_eq!(schnorr.response.z, one);
     }
 }

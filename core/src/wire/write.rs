@@ -249,10 +249,9 @@ mod tests {
     use crate::head::SignedHead;
     use crate::identity::{Identity, SessionKeyCertificate};
     use crate::key::{Confirmation, KeyTerms, PublicKey, ShareRecord};
-    use crate::nonce::{NoncePoint, SignatureShare};
+    use crate::nonce::NoncePoint;
     use crate::party::{Holders, PartyId, PartySet};
     use crate::session::Header;
-    use crate::{ecdsa, schnorr};
 
     #[test]
     fn values_are_written_as_serde_writes_them() {
@@ -261,7 +260,6 @@ mod tests {
         written!(Suite, PartyId, PartySet, Holders, PointBytes);
         written!(Identity, SessionKeyCertificate, SignedHead, Header, NoncePoint);
         written!(KeyTerms, PublicKey<3>, ShareRecord<3, 4>, Confirmation<3, 4>);
-        written!(SignatureShare<ecdsa::Response>, SignatureShare<schnorr::Response>);
     }
 
     #[test]

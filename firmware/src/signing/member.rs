@@ -5,7 +5,7 @@ use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1, Suite};
 use quorate_core::device::link::Event;
 use quorate_core::ecdsa::{self, Ecdsa};
 use quorate_core::key::OpenedKey;
-use quorate_core::nonce::{Failure, Guard, MAX_MESSAGE, Scheme, SignError, Signer};
+use quorate_core::nonce::{Failure, Guard, MAX_MESSAGE, Scheme, SignError, SignatureShare, Signer};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::{self, Schnorr, Tweak};
 use quorate_core::session::{Abort, Header};
@@ -76,16 +76,21 @@ impl<S: Scheme> Member<S> {
     #[inline(never)]
     fn take_nonce(&mut self, from: PartyId, bytes: &[u8], out: &mut [u8; MAX_MESSAGE]) -> Took {
         let (Some(key), Some(signer)) = (&self.key, &mut self.signer) else { return Took::Dropped };
-        match signer.handle_nonce(key, from, bytes) {
-            Ok(None) => Took::Waits,
-            Ok(Some(share)) => match share.encode(out) {
-                Ok(bytes) => Took::Share(bytes.len()),
-                Err(_) => Took::Failed(Cause::DoesNotFit),
-            },
-            Err(Failure::Refused(_)) => Took::Dropped,
-            Err(Failure::Aborted(Abort::ComputationFault)) => Took::Failed(Cause::Differ),
-            Err(Failure::Aborted(_)) => Took::Failed(Cause::Nonces),
-        }
+        took(signer.handle_nonce(key, from, bytes), out)
+    }
+}
+
+#[inline(never)]
+fn took(share: Result<Option<SignatureShare>, Failure>, out: &mut [u8; MAX_MESSAGE]) -> Took {
+    match share {
+        Ok(None) => Took::Waits,
+        Ok(Some(share)) => match share.encode(out) {
+            Ok(bytes) => Took::Share(bytes.len()),
+            Err(_) => Took::Failed(Cause::DoesNotFit),
+        },
+        Err(Failure::Refused(_)) => Took::Dropped,
+        Err(Failure::Aborted(Abort::ComputationFault)) => Took::Failed(Cause::Differ),
+        Err(Failure::Aborted(_)) => Took::Failed(Cause::Nonces),
     }
 }
 
