@@ -184,28 +184,25 @@ pub(super) fn points<G: Group, const N: usize>(
     bytes.iter().try_for_each(|bytes| out.push(G::point_from_bytes(bytes)?).ok())
 }
 
-/// Every check of R3 but that of th; `fits` says whether a share times G is Φ at `to`. Gives the share.
+/// The share of an R3. Whether it times G is Φ at its receiver, the caller says.
+pub(super) fn share<G: Group, C: Contributions>(deal: &Deal<C>) -> Option<SecretScalar<G>> {
+    G::scalar_from_bytes(deal.share.expose()).map(SecretScalar::new)
+}
+
+/// Every check of R3 but those of th and of the share: once for all groups.
 #[inline(never)]
-pub(super) fn deal<G: Group, const N: usize, C: Contributions>(
+pub(super) fn contributions<const N: usize, C: Contributions>(
     terms: &KeyTerms,
     dealer: PartyId,
     tree: &OpenTree<N>,
-    fits: impl FnOnce(&SecretScalar<G>) -> bool,
     to: PartyId,
     deal: &Deal<C>,
-) -> Result<SecretScalar<G>, Fault> {
-    let share = G::scalar_from_bytes(deal.share.expose()).ok_or(Fault::BadShare)?;
-    let share = SecretScalar::new(share);
-    if !fits(&share) {
-        return Err(Fault::BadShare);
-    }
+) -> Result<(), Fault> {
     let place = terms.holders.parties().without(dealer).position(to);
     let committed = place.and_then(|place| tree.receivers.get(place));
     let opened = opened(terms, &tree.opening.sid, dealer, to, deal);
-    if !committed.zip(opened).is_some_and(|(a, b)| a.ct_eq(&b).into()) {
-        return Err(Fault::BadContribution);
-    }
-    Ok(share)
+    let fits = committed.zip(opened).is_some_and(|(a, b)| a.ct_eq(&b).into());
+    if fits { Ok(()) } else { Err(Fault::BadContribution) }
 }
 
 /// D_to of what an R3 opens, or `None` if it is not exactly one opening for every shared set.

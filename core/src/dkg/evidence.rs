@@ -275,5 +275,6 @@ fn judge_deal<G: Group, const N: usize, C: Contributions>(
     }
     let promised = check::promised::<G, N>(&open.tree, accuser).ok_or(Fault::InvalidPoint)?;
     let fits = |share: &SecretScalar<G>| G::mul_base(share.expose()) == promised;
-    check::deal::<G, N, C>(terms, dealer, &open.tree, fits, accuser, &deal.dealt.deal).map(drop)
+    check::share::<G, C>(&deal.dealt.deal).filter(fits).ok_or(Fault::BadShare)?;
+    check::contributions(terms, dealer, &open.tree, accuser, &deal.dealt.deal)
 }

@@ -392,7 +392,10 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             complete = self.completes(from, share);
             complete || G::mul_base(share.expose()) == slot.promised
         };
-        match check::deal::<G, N, _>(&terms, from, tree, fits, me, deal) {
+        let share = check::share::<G, _>(deal).filter(fits).ok_or(Fault::BadShare);
+        let checked = share
+            .and_then(|share| check::contributions(&terms, from, tree, me, deal).map(|()| share));
+        match checked {
             Ok(share) => {
                 self.complete = complete;
                 self.fold(from, &share, deal);
