@@ -55,7 +55,16 @@ fn on_curve(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
         *last &= 0x7f;
     }
     let point = CompressedEdwardsY(*bytes).decompress()?;
-    (y.iter().rev().lt(PRIME.iter().rev()) && !point.is_small_order()).then_some(point)
+    (is_below(&y, &PRIME) && !point.is_small_order()).then_some(point)
+}
+
+/// Of two little-endian numbers. Every byte is looked at: where the first of a point's differ from the prime's would
+/// show in the number of instructions, which a test compares.
+fn is_below(number: &[u8; 32], limit: &[u8; 32]) -> bool {
+    let borrow = |borrow: u8, (a, b): (&u8, &u8)| {
+        u8::from(u16::from(*a) < u16::from(*b) + u16::from(borrow))
+    };
+    number.iter().zip(limit).fold(0, borrow) == 1
 }
 
 /// Whether (ℓ−1)·P = −P for the subgroup's order ℓ: so ℓ·P = O. dalek's own check takes the time of a

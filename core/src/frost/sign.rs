@@ -305,11 +305,7 @@ impl<G: FrostSuite> Consumed<G> {
         let response = *nonce.expose() + *weight * challenge * *share.expose();
         let bytes = G::scalar_to_bytes(&response);
         let share = SignatureShare { header: listed.header, inputs: *inputs, response: bytes };
-        if listed.is_answered(key, &share) == Some(true) {
-            Ok(share)
-        } else {
-            Err(SignError::ComputationFault)
-        }
+        if listed.is_answered(key, &share) { Ok(share) } else { Err(SignError::ComputationFault) }
     }
 }
 
@@ -322,9 +318,15 @@ impl<G: FrostSuite> Listed<G> {
     }
 
     /// Whether this is the share of these commitments and this key, as its peers will check it:
-    /// z·G − c·λ·Y_i = ±(D + ρ·E). Two answers under one nonce are the share, and a wrong one may be worse.
+    /// z·G − c·λ·Y_i = ±(D + ρ·E). Two answers under one nonce are the share, and a wrong one may be worse. In
+    /// variable time: all of it is public.
+    #[must_use]
     #[inline(never)]
-    fn is_answered(&self, key: &FrostKey<G>, share: &SignatureShare) -> Option<bool> {
+    pub fn is_answered(&self, key: &FrostKey<G>, share: &SignatureShare) -> bool {
+        self.answers(key, share) == Some(true)
+    }
+
+    fn answers(&self, key: &FrostKey<G>, share: &SignatureShare) -> Option<bool> {
         let Bound { own, factor, weight, others, .. } = &self.bound;
         let point = G::point_from_bytes;
         let (hiding, binding) = (point(&own.nonce.hiding)?, point(&own.nonce.binding)?);

@@ -3,6 +3,7 @@
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod fabricated;
 mod group;
 mod secret_work;
 

@@ -8,13 +8,11 @@ use quorate_core::derive::Derivation;
 use quorate_core::ecdsa::{self, Guard};
 use quorate_core::party::PartySet;
 use quorate_core::schnorr;
-use quorate_core::secret::SecretBytes;
 use semihosting::println;
 
-use crate::group::{Confirmed, Key, Meter, Public, QUORUM, Record, party, terms};
+use crate::fabricated::{SECRETS, key, secret};
+use crate::group::{Meter, QUORUM, party};
 use crate::{Nonces, Salts};
-
-const SECRETS: u8 = 24;
 
 /// Each kind of work, over all secrets.
 pub(crate) fn all() {
@@ -38,61 +36,16 @@ pub(crate) fn all() {
     }
 }
 
-type Scalar = <Secp256k1 as Group>::Scalar;
-
-fn secret(seed: u8, kind: u8) -> Scalar {
-    // Some with many zeros, some with many ones, most with neither.
-    let mut bytes = [0; 48];
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        *byte = match seed {
-            0 => u8::from(place == 47) + kind,
-            1 => 0xff - kind,
-            _ => {
-                (place as u8).wrapping_mul(31).wrapping_add(seed.wrapping_mul(77))
-                    ^ kind.wrapping_mul(113)
-            }
-        };
-    }
-    Secp256k1::scalar_from_wide(&bytes)
-}
-
-fn over(name: &str, work: impl Fn(&Scalar, &mut Meter)) {
+fn over(name: &str, work: impl Fn(&<Secp256k1 as Group>::Scalar, &mut Meter)) {
     for seed in 0..SECRETS {
         let mut meter = Meter::default();
-        work(&secret(seed, 0), &mut meter);
+        work(&secret::<Secp256k1>(seed, 0), &mut meter);
         said(name, &meter);
     }
 }
 
 fn said(name: &str, meter: &Meter) {
     println!("{name}: {}", meter.ticks);
-}
-
-fn bytes(seed: u8, kind: u8) -> SecretBytes {
-    SecretBytes::new(Secp256k1::scalar_to_bytes(&secret(seed, kind)))
-}
-
-/// A holder's key of a 2 of 4 that nobody generated: its share is on a line, and its nonce keys follow from who
-/// has them.
-fn fabricated<G: Group<Scalar = Scalar>>(seed: u8, place: usize, meter: &mut Meter) -> Key<G> {
-    let (terms, me) = (terms(G::SUITE, 4, 2), party(place + 1));
-    let line = [secret(seed, 1), secret(seed, 2)];
-    let points = line.iter().map(|f| G::point_to_bytes(&G::mul_base(f)).unwrap());
-    let public = Public { terms, transcript: [6; 32], commitment: points.collect() };
-    let share = line[0] + line[1] * Scalar::from(me.number() as u64);
-    let holders = terms.holders;
-    let pairs = holders.parties().without(me).iter();
-    let sets = holders.nonce_sets_of(me);
-    let record = Record {
-        epoch: 0,
-        share: SecretBytes::new(G::scalar_to_bytes(&share)),
-        pair_seeds: pairs.map(|other| bytes(seed, (other.number() * me.number()) as u8)).collect(),
-        nonce_keys: sets
-            .map(|set| bytes(seed, set.iter().fold(0, |sum, id| sum | 1 << id.number())))
-            .collect(),
-    };
-    let word = Confirmed::unsigned(&public, me, &record);
-    meter.time(|| Key::<G>::open(&public, me, record, &word)).unwrap()
 }
 
 fn salts() -> (PartySet, Salts) {
@@ -111,7 +64,7 @@ fn ecdsa_of(seed: u8) {
     let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest: [7; 32] };
     let mut nonces = Nonces::new();
     for place in 1..quorum.len() {
-        let key = fabricated::<Secp256k1>(seed, place, &mut idle());
+        let key = key::<Secp256k1>(seed, place, &mut idle());
         let own = &salts[place].1;
         let signer = ecdsa::Signer::<_, QUORUM>::new(&key, terms, &salts, own).unwrap();
         let mut buffer = [0; ecdsa::MAX_MESSAGE];
@@ -119,7 +72,7 @@ fn ecdsa_of(seed: u8) {
         let _ = nonces.push((party(place + 1), message));
     }
     let mut meter = Meter::default();
-    let key = fabricated::<Secp256k1>(seed, 0, &mut meter);
+    let key = key::<Secp256k1>(seed, 0, &mut meter);
     said("share check when a key is opened", &meter);
     let (mut meter, guard) = (Meter::default(), Guard::Recompute);
     let start = || ecdsa::Signer::<_, QUORUM>::guarded(&key, terms, &salts, &salts[0].1, guard);
@@ -140,14 +93,14 @@ fn schnorr_of(seed: u8) {
     let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
     let mut nonces = Nonces::new();
     for place in 1..quorum.len() {
-        let key = fabricated::<SchnorrSecp256k1>(seed, place, &mut idle());
+        let key = key::<SchnorrSecp256k1>(seed, place, &mut idle());
         let own = &salts[place].1;
         let signer = schnorr::Signer::<_, &[u8], QUORUM>::new(&key, terms, &salts, own).unwrap();
         let mut buffer = [0; ecdsa::MAX_MESSAGE];
         let message = Vec::from_slice(signer.nonce_message(&mut buffer).unwrap()).unwrap();
         let _ = nonces.push((party(place + 1), message));
     }
-    let key = fabricated::<SchnorrSecp256k1>(seed, 0, &mut idle());
+    let key = key::<SchnorrSecp256k1>(seed, 0, &mut idle());
     let (mut meter, guard) = (Meter::default(), Guard::Recompute);
     let own = &salts[0].1;
     let start = || schnorr::Signer::<_, &[u8], QUORUM>::guarded(&key, terms, &salts, own, guard);
