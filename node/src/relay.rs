@@ -8,7 +8,7 @@ mod shown;
 use std::time::Duration;
 
 use quorate_core::device::channel::{LOST, kind};
-use quorate_core::device::link::{Event as DeviceEvent, Refused, Request};
+use quorate_core::device::link::{Event as DeviceEvent, MAX_KEYS, Refused, Request, features};
 use quorate_core::party::PartyId;
 use quorate_hsm::HsmError;
 use quorate_hsm::pkcs11::PinGuard;
@@ -18,13 +18,13 @@ use tokio::task::block_in_place;
 use tokio::time::{Instant, sleep, sleep_until};
 use zeroize::Zeroizing;
 
-use crate::device::{ANSWER, Device, DeviceError, Line, PERSON, Said, Unasked};
+use crate::device::{ANSWER, Device, DeviceError, HeldKey, Line, PERSON, Said, Unasked};
 use crate::membership::Membership;
 use crate::network::{Event, Network};
 
 pub use api::router;
 use queue::{Outgoing, Queue};
-pub use shown::{DeviceInfo, DeviceState, RelayStatus, Shown};
+pub use shown::{DeviceInfo, DeviceKey, DeviceState, RelayStatus, Shown};
 
 /// The first pause before the device is tried again; it doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(200);
@@ -160,6 +160,8 @@ impl Relay {
             shown,
             queue: Queue::default(),
             waiting: None,
+            places: Vec::new(),
+            lists: device.hello().features & features::KEYS != 0,
             again: Instant::now(),
             order: None,
         };
@@ -233,6 +235,10 @@ struct Serving<'a> {
     queue: Queue,
     /// The request that is not answered yet.
     waiting: Option<Waiting>,
+    /// Places that the device is still to tell the key of.
+    places: Vec<u8>,
+    /// Whether its firmware tells them.
+    lists: bool,
     /// When what is held is given again at the latest.
     again: Instant,
     /// Whoever waits for the person at the device.
@@ -244,6 +250,8 @@ struct Waiting {
     until: Instant,
     /// What it was, if it was relayed.
     frame: Option<(u16, Vec<u8>)>,
+    /// Whose key was asked for, if so.
+    place: Option<u8>,
 }
 
 impl Serving<'_> {
@@ -259,6 +267,11 @@ impl Serving<'_> {
                 if Instant::now() >= next_status {
                     next_status = Instant::now() + STATUS_EVERY;
                     self.say(device, &Request::Status).await?;
+                } else if let Some(place) = self.places.pop() {
+                    self.say(device, &Request::Key(place)).await?;
+                    if let Some(waiting) = &mut self.waiting {
+                        waiting.place = Some(place);
+                    }
                 } else if let Some(outgoing) = self.queue.pop() {
                     self.forward(device, outgoing).await?;
                 }
@@ -295,7 +308,8 @@ impl Serving<'_> {
 
     async fn say(&mut self, device: &mut Device, request: &Request<'_>) -> Result<(), DeviceError> {
         let id = device.send(request).await?;
-        self.waiting = Some(Waiting { id, until: Instant::now() + ANSWER, frame: None });
+        self.waiting =
+            Some(Waiting { id, until: Instant::now() + ANSWER, frame: None, place: None });
         Ok(())
     }
 
@@ -372,6 +386,8 @@ impl Serving<'_> {
                     self.again = Instant::now() + AGAIN;
                 }
             }
+            Said::Key(key) => self.key_at(id, Some(&key)),
+            Said::Refused(Refused::UnknownKey) => self.key_at(id, None),
             // What it says of a frame that it could not read has no id.
             Said::Refused(refused) => {
                 tracing::debug!("the device: {}", DeviceError::Refused(refused));
@@ -383,10 +399,12 @@ impl Serving<'_> {
                 drop(self.answered(id));
             }
             Said::Status(status) => {
-                self.shown.status(&status);
+                if self.shown.status(&status) {
+                    self.list_keys();
+                }
                 drop(self.answered(id));
             }
-            Said::Done | Said::Hello(_) | Said::Key(_) => {
+            Said::Done | Said::Hello(_) => {
                 if let Some(order) = self.order.take() {
                     let _ = order.send(Ok(()));
                 }
@@ -396,6 +414,19 @@ impl Serving<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Its keys may be others than those that are shown.
+    fn list_keys(&mut self) {
+        if self.lists {
+            self.places = (0..MAX_KEYS).rev().collect();
+        }
+    }
+
+    fn key_at(&mut self, id: u32, key: Option<&HeldKey>) {
+        if let Some(Waiting { place: Some(place), .. }) = self.answered(id) {
+            self.shown.key(place, key);
+        }
     }
 
     fn answered(&mut self, id: u32) -> Option<Waiting> {
@@ -413,8 +444,11 @@ impl Serving<'_> {
         }
     }
 
-    fn event(&self, event: DeviceEvent) {
+    fn event(&mut self, event: DeviceEvent) {
         self.shown.event(event);
+        if matches!(event, DeviceEvent::KeyActive(_)) {
+            self.list_keys();
+        }
         match event {
             DeviceEvent::Asking { seconds } => {
                 tracing::info!(seconds, "the device asks its person: look at the screen");

@@ -215,6 +215,15 @@ fn an_operator_gives_a_key_up() {
     scene.relay.start();
     scene.wait_for_chip(true);
     scene.while_asked("MAKE KEY?", true, |scene| scene.propose("next").object());
+    let names = |status: &Value| {
+        let keys = status["device"]["keys"].as_object().unwrap().values();
+        keys.map(|key| (key["name"].clone(), key["active"].clone())).collect::<Vec<_>>()
+    };
+    let held = ["k", "next", "older", "oldest"].map(|name| (json!(name), json!(true)));
+    wait_for("the relay shows the keys", || {
+        let status = scene.relay.ask(&["device", "status"]).object();
+        (names(&status) == held).then_some(())
+    });
     scene.sign(1, RECIPIENT, "0.0001ether").object();
     // What it has forgotten the others can do without it.
     let mut request = scene.request(RECIPIENT, "0.0001ether");

@@ -158,7 +158,7 @@ fn describe(info: &DeviceInfo) -> String {
             "\nPIN       {}, {} tries left\nkeys      {}\nchannels  {}\nlog       {} entries, generation {}\nclock     {clock}\nflash     pages erased at most {} times; stack used {} bytes",
             if status.unlocked { "entered" } else { "not entered" },
             status.pin_tries,
-            status.keys,
+            keys(info, status),
             if channels.is_empty() { "none".to_owned() } else { channels.join(", ") },
             status.log_entries,
             status.generation,
@@ -172,6 +172,19 @@ fn describe(info: &DeviceInfo) -> String {
         }
     }
     text
+}
+
+/// How many, and which, where a relay was told.
+fn keys(info: &DeviceInfo, status: &DeviceState) -> String {
+    let named = info.keys.values().map(|key| match key.active {
+        true => key.name.clone(),
+        false => format!("{} (pending)", key.name),
+    });
+    let named: Vec<String> = named.collect();
+    if named.is_empty() {
+        return status.keys.to_string();
+    }
+    format!("{}: {}", status.keys, named.join(", "))
 }
 
 fn init(global: &Global, args: &InitArgs) -> Result<(), CommandError> {

@@ -1,12 +1,12 @@
 //! What a relay shows of itself: whether its device is there, how it stands, who is connected.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_core::device::link::{Event, Hello, Refused, Status, features};
 use serde::{Deserialize, Serialize};
 
-use crate::device::DeviceError;
+use crate::device::{DeviceError, HeldKey};
 
 /// A device, for people and programs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,27 @@ pub struct DeviceInfo {
     pub features: Vec<String>,
     /// Its answer to the question how it stands.
     pub status: Option<DeviceState>,
+    /// The keys that it holds shares of, by its places for them: as a relay was told them.
+    #[serde(default)]
+    pub keys: BTreeMap<u8, DeviceKey>,
+}
+
+/// A key in a device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceKey {
+    /// Its identifier.
+    pub key: String,
+    /// Its name.
+    pub name: String,
+    /// Whether all of its holders have it, as far as the device knows.
+    pub active: bool,
+}
+
+impl From<&HeldKey> for DeviceKey {
+    fn from(held: &HeldKey) -> Self {
+        let HeldKey { key, name, active } = held;
+        Self { key: hex::encode(key), name: name.clone(), active: *active }
+    }
 }
 
 /// How a device stands.
@@ -71,6 +92,7 @@ impl From<&Hello> for DeviceInfo {
             firmware: hex::encode(hello.firmware),
             features: names.into_iter().filter_map(has).collect(),
             status: None,
+            keys: BTreeMap::new(),
         }
     }
 }
@@ -158,9 +180,23 @@ impl Shown {
         self.lock().last_refusal = Some(DeviceError::Refused(refused).to_string());
     }
 
-    pub(super) fn status(&self, status: &Status) {
+    /// Whether there may be other keys than those that are shown.
+    pub(super) fn status(&self, status: &Status) -> bool {
+        match &mut self.lock().device {
+            Some(device) => {
+                let before = device.status.replace(status.into());
+                before.is_none_or(|before| before.keys != status.keys)
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn key(&self, place: u8, key: Option<&HeldKey>) {
         if let Some(device) = &mut self.lock().device {
-            device.status = Some(status.into());
+            match key {
+                Some(key) => drop(device.keys.insert(place, key.into())),
+                None => drop(device.keys.remove(&place)),
+            }
         }
     }
 
