@@ -127,14 +127,12 @@ enum Phase {
 }
 
 /// What is kept of one holder's messages, this party's own among them.
-struct Slot<G: Group, const N: usize> {
+struct Slot<const N: usize> {
     peer: Peer,
     /// What it signed in R1 and R2, as this party saw it, or as another did that told so first.
     seen: Views,
     commit: Option<Commit>,
     open: Option<OpenTree<N>>,
-    /// Φ at this party: what its share must fit to.
-    promised: G::Point,
     deal: Option<Seen>,
     /// Its R3 names another th.
     differs: bool,
@@ -142,33 +140,39 @@ struct Slot<G: Group, const N: usize> {
 }
 
 /// One party's run of a key generation. N bounds the holders, K the nonce keys of one party.
+///
+/// What is of a group stands last, and all else where it stands for every group: a chip with several of them then has
+/// the code for it once.
+#[repr(C)]
 pub struct Dkg<G: Group, const N: usize, const K: usize> {
     terms: KeyTerms,
     session: Digest,
-    me: PartyId,
-    slots: Vec<Slot<G, N>, N>,
-    own: Dealing<G, N>,
-    phase: Phase,
     /// ctx0.
     context: Digest,
-    /// sid, which binds all R1 messages, once they are there.
-    sid: Option<Digest>,
     /// th: binds all R2 messages.
     transcript: Digest,
-    /// ΣΦ of this party and the dealers whose R2 has been checked.
-    sums: Vec<G::Point, N>,
-    /// Σ f_j(i) of the dealers whose R3 is there.
-    share: SecretScalar<G>,
+    /// sid, which binds all R1 messages, once they are there.
+    sid: Option<Digest>,
+    me: PartyId,
+    phase: Phase,
     /// x_i is all of it, and x_i·G = X_i.
     complete: bool,
+    /// Who says that it and whom saw different broadcasts.
+    dispute: Option<(PartyId, PartyId)>,
+    outbox: Outbox,
     /// ζ_ij, and what has been added up for each r_A, of the same dealers.
     record: ShareRecord<N, K>,
     /// ΣΦ, encoded, once the key is made: what else its public side has is here anyway.
     made: Option<Vec<PointBytes, N>>,
-    /// Who says that it and whom saw different broadcasts.
-    dispute: Option<(PartyId, PartyId)>,
     evidence: Option<Evidence<N, Kept<K>>>,
-    outbox: Outbox,
+    slots: Vec<Slot<N>, N>,
+    own: Dealing<G, N>,
+    /// Σ f_j(i) of the dealers whose R3 is there.
+    share: SecretScalar<G>,
+    /// ΣΦ of this party and the dealers whose R2 has been checked.
+    sums: Vec<G::Point, N>,
+    /// Φ at this party of each slot's dealer: what its share must fit to.
+    promised: Vec<G::Point, N>,
 }
 
 /// Why a run cannot start.
@@ -276,6 +280,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             sid: None,
             transcript: [0; 32],
             sums,
+            promised: Vec::new(),
             share: SecretScalar::new(G::Scalar::default()),
             complete: false,
             record: empty_record(&terms),
@@ -286,6 +291,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         });
         for peer in peers {
             dkg.slots.push(Slot::new(peer)).map_err(|_| StartError::TooLarge)?;
+            dkg.promised.push(G::Point::default()).map_err(|_| StartError::TooLarge)?;
         }
         Ok(dkg)
     }
@@ -294,11 +300,17 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         message::header(&self.terms, &self.session, round, from, to)
     }
 
-    fn slot(&self, party: PartyId) -> Option<&Slot<G, N>> {
+    /// The point of a dealer's slot.
+    fn promised_mut(&mut self, party: PartyId) -> Option<&mut G::Point> {
+        let place = self.slots.iter().position(|slot| slot.peer.party == party)?;
+        self.promised.get_mut(place)
+    }
+
+    fn slot(&self, party: PartyId) -> Option<&Slot<N>> {
         self.slots.iter().find(|slot| slot.peer.party == party)
     }
 
-    fn slot_mut(&mut self, party: PartyId) -> Option<&mut Slot<G, N>> {
+    fn slot_mut(&mut self, party: PartyId) -> Option<&mut Slot<N>> {
         self.slots.iter_mut().find(|slot| slot.peer.party == party)
     }
 
@@ -546,7 +558,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 }
 
-impl<G: Group, const N: usize> Slot<G, N> {
+impl<const N: usize> Slot<N> {
     #[inline(never)]
     fn new(peer: &Peer) -> Self {
         Self {
@@ -554,7 +566,6 @@ impl<G: Group, const N: usize> Slot<G, N> {
             seen: Views::default(),
             commit: None,
             open: None,
-            promised: G::Point::default(),
             deal: None,
             differs: false,
             complaint: None,

@@ -13,9 +13,9 @@ type Ecdsa<const S: usize> = ecdsa::Signer<Secp256k1, S>;
 type Schnorr<const S: usize> = schnorr::Signer<SchnorrSecp256k1, &'static [u8], S>;
 
 // 2 of 3, 3 of 7, 4 of 16.
-const _: () = assert!(size_of::<Dkg<Secp256k1, 3, 2>>() == 5160);
-const _: () = assert!(size_of::<Dkg<Secp256k1, 7, 15>>() == 13440);
-const _: () = assert!(size_of::<Dkg<Secp256k1, 16, 455>>() == 79088);
+const _: () = assert!(size_of::<Dkg<Secp256k1, 3, 2>>() == 5164);
+const _: () = assert!(size_of::<Dkg<Secp256k1, 7, 15>>() == 13444);
+const _: () = assert!(size_of::<Dkg<Secp256k1, 16, 455>>() == 79092);
 
 const _: () = assert!(size_of::<OpenedKey<Secp256k1, 3, 2>>() == 624);
 const _: () = assert!(size_of::<OpenedKey<Secp256k1, 7, 15>>() == 1588);

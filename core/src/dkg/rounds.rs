@@ -33,7 +33,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             self.finish_open(signer);
         }
         let me = self.me;
-        let dealt = |slot: &Slot<G, N>| slot.deal.is_some() || slot.peer.party == me;
+        let dealt = |slot: &Slot<N>| slot.deal.is_some() || slot.peer.party == me;
         if self.phase == Phase::Deal && self.slots.iter().all(dealt) {
             self.finish_deal();
         }
@@ -222,14 +222,15 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     #[inline(never)]
     fn check_opening(&mut self, dealer: PartyId) -> Result<Option<G::Point>, Fault> {
         let (terms, context, me, sid) = (self.terms, self.context, self.me, self.sid);
-        let Some(slot) = self.slot_mut(dealer) else { return Ok(None) };
+        let Some(slot) = self.slot(dealer) else { return Ok(None) };
         let (Some(commit), Some(tree)) = (&slot.commit, &slot.open) else { return Ok(None) };
         if Some(tree.opening.sid) != sid {
             return Ok(None);
         }
         let mut points = Vec::new();
         check::opening::<G, N>(&terms, &context, dealer, commit, tree, &mut points)?;
-        slot.promised = vss::evaluate_commitment::<G>(&points, me);
+        let promised = vss::evaluate_commitment::<G>(&points, me);
+        self.promised_mut(dealer).into_iter().for_each(|place| *place = promised);
         self.add_commitment(&points);
         Ok(points.first().copied())
     }
@@ -270,7 +271,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
         let (me, sid) = (self.me, self.sid.unwrap_or_default());
         let different =
-            |slot: &&Slot<G, N>| slot.open.as_ref().is_some_and(|tree| tree.opening.sid != sid);
+            |slot: &&Slot<N>| slot.open.as_ref().is_some_and(|tree| tree.opening.sid != sid);
         if let Some(with) = self.slots.iter().find(different).map(|slot| slot.peer.party) {
             self.echo(me, with);
         }
@@ -336,7 +337,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     /// under its own identifier, unless both collude; R1 fixed both, so blame the later.
     #[inline(never)]
     fn repeated_key(&self) -> Option<(PartyId, PartyId)> {
-        let constant = |slot: &Slot<G, N>| -> Option<PointBytes> {
+        let constant = |slot: &Slot<N>| -> Option<PointBytes> {
             let opening = &slot.open.as_ref()?.opening;
             opening.coefficients.first().copied().filter(|_| Some(opening.sid) == self.sid)
         };
@@ -390,7 +391,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         let mut complete = false;
         let fits = |share: &SecretScalar<G>| {
             complete = self.completes(from, share);
-            complete || G::mul_base(share.expose()) == slot.promised
+            let mut points = self.slots.iter().zip(&self.promised);
+            let promised = points.find(|(slot, _)| slot.peer.party == from).map(|(_, point)| point);
+            complete || promised == Some(&G::mul_base(share.expose()))
         };
         let share = check::share::<G, _>(deal).filter(fits).ok_or(Fault::BadShare);
         let checked = share
@@ -533,7 +536,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     }
 }
 
-impl<G: Group, const N: usize> Slot<G, N> {
+impl<const N: usize> Slot<N> {
     /// R2 for others to see, as it was signed: of the own one, nothing more once its place serves R3.
     pub(super) fn signed_open(&self) -> Option<SignedOpen<N>> {
         let Seen { body, signature } = self.seen.open?;
