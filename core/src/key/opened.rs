@@ -63,18 +63,21 @@ struct NonceKey<G: Group> {
 }
 
 /// One party's secrets, checked against the certificate.
+///
+/// What is of the group stands last: a chip with several groups then has the code for all else once.
+#[repr(C)]
 pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
-    me: PartyId,
     terms: KeyTerms,
     context: Digest,
-    group_key: G::Point,
-    group_key_bytes: [u8; 33],
     chain_code: Digest,
-    share: SecretScalar<G>,
-    pairs: Vec<PairSeed, N>,
-    nonce_keys: Vec<NonceKey<G>, K>,
-    /// Of all that is above, as it was when the key was opened.
+    /// Of everything else, as it was when the key was opened.
     digest: Digest,
+    group_key_bytes: [u8; 33],
+    me: PartyId,
+    pairs: Vec<PairSeed, N>,
+    share: SecretScalar<G>,
+    group_key: G::Point,
+    nonce_keys: Vec<NonceKey<G>, K>,
 }
 
 impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {

@@ -10,14 +10,17 @@ use crate::session::{Abort, Fault, Header, Refusal};
 use crate::vss::{self, Entry};
 use crate::wire::{self, NoRoom};
 
-/// At most one R_j of every member, all under one D0. S is the capacity of the quorum.
+/// At most one R_j of every member, all under one D0. S is the capacity of the quorum. What is of the group stands
+/// last: a chip with several groups then has the code for all else once.
+#[repr(C)]
 pub(crate) struct NonceList<G: Group, const S: usize> {
-    /// Of R1; its session is D0, and the sender is filled in.
+    /// Of R1; its session is D0, and the sender of another's is filled in.
     header: Header,
     quorum: PartySet,
     degree: usize,
     entries: Vec<(PartyId, PointBytes), S>,
-    own: Option<Entry<G>>,
+    /// R_i of the header's sender, if it is a member's list and not the coordinator's.
+    own: Option<G::Point>,
 }
 
 impl<G: Group, const S: usize> NonceList<G, S> {
@@ -50,18 +53,17 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     }
 
     /// Puts this party's own R_i in.
-    pub(crate) fn add_own(&mut self, me: PartyId, point: G::Point) -> Result<(), SignError> {
+    pub(crate) fn add_own(&mut self, point: G::Point) -> Result<(), SignError> {
         let bytes = G::point_to_bytes(&point).ok_or(SignError::Degenerate)?;
-        self.entries.push((me, bytes)).map_err(|_| SignError::TooLarge)?;
-        self.own = Some(Entry { id: me, point });
+        self.entries.push((self.header.from, bytes)).map_err(|_| SignError::TooLarge)?;
+        self.own = Some(point);
         Ok(())
     }
 
     /// Encodes R1 of this party, to all other members and the coordinator.
     pub(crate) fn message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        let own = self.own.as_ref().ok_or(NoRoom)?;
-        let (_, point) = self.entries.iter().find(|(id, _)| *id == own.id).ok_or(NoRoom)?;
-        let message = NoncePoint { header: Header { from: own.id, ..self.header }, point: *point };
+        let (_, point) = self.own().ok_or(NoRoom)?;
+        let message = NoncePoint { header: self.header, point: *point };
         wire::write(&message, buffer).map(|bytes| &*bytes)
     }
 
@@ -153,15 +155,12 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     /// Adds S, D0, this party's own entry and the degree.
     pub(crate) fn bind(&self, to: Transcript) -> Transcript {
         let start = to.bytes(&self.header.session).set(self.quorum).u16(self.degree as u16);
-        let own = self.own.as_ref().map(|own| own.id);
-        let mine = self.entries.iter().filter(|(id, _)| Some(*id) == own);
-        mine.fold(start, |t, (id, point)| t.party(*id).bytes(&point.0))
+        self.own().into_iter().fold(start, |t, (id, point)| t.party(*id).bytes(&point.0))
     }
 
     /// This party's own entry.
     pub(crate) fn own(&self) -> Option<&(PartyId, PointBytes)> {
-        let own = self.own.as_ref()?;
-        self.entries.iter().find(|(id, _)| *id == own.id)
+        self.entries.iter().find(|(id, _)| *id == self.header.from)
     }
 
     /// Puts the entries in the order of the parties.
@@ -184,7 +183,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
     #[inline(never)]
     fn basis(&self) -> Result<Vec<Entry<G>, S>, Abort> {
         let of_me = |window: &&[(PartyId, PointBytes)]| {
-            self.own.as_ref().is_some_and(|own| window.iter().any(|(id, _)| *id == own.id))
+            self.own.is_some() && window.iter().any(|(id, _)| *id == self.header.from)
         };
         let neighbours = |window: &&[(PartyId, PointBytes)]| {
             let ends = window.first().zip(window.last());
@@ -199,8 +198,8 @@ impl<G: Group, const S: usize> NonceList<G, S> {
             .or_else(|| all().find(of_me))
             .or_else(|| all().next());
         let parsed = window.into_iter().flatten().map(|(id, bytes)| {
-            let own = self.own.as_ref().filter(|own| own.id == *id);
-            let point = own.map_or_else(|| Self::parse(*id, bytes), |own| Ok(own.point))?;
+            let own = self.own.filter(|_| *id == self.header.from);
+            let point = own.map_or_else(|| Self::parse(*id, bytes), Ok)?;
             Ok(Entry { id: *id, point })
         });
         parsed.collect()
@@ -243,14 +242,14 @@ mod tests {
     use crate::wire::VERSION;
     use rand_chacha::rand_core::SeedableRng;
 
-    fn header(suite: Suite) -> Header {
+    fn header(suite: Suite, from: u16) -> Header {
         Header {
             version: VERSION,
             suite,
             protocol: Protocol::Schnorr,
             round: 1,
             session: [7; 32],
-            from: PartyId::new(1).unwrap(),
+            from: PartyId::new(from).unwrap(),
             to: None,
         }
     }
@@ -266,12 +265,12 @@ mod tests {
         degree: usize,
         me: Option<u16>,
     ) -> NonceList<G, 11> {
-        let mut list = NonceList::new(header(G::SUITE), ids(numbers), degree);
+        let mut list = NonceList::new(header(G::SUITE, me.unwrap_or(1)), ids(numbers), degree);
         for number in numbers.iter().rev() {
             let id = PartyId::new(*number).unwrap();
             let point = G::mul_base(f.evaluate(id).expose());
             if me == Some(*number) {
-                list.add_own(id, point).unwrap();
+                list.add_own(point).unwrap();
             } else {
                 list.entries.push((id, G::point_to_bytes(&point).unwrap())).unwrap();
             }
@@ -327,16 +326,16 @@ mod tests {
         // f = x − 2: the value at 2 is the identity, which has no encoding.
         fn root_at_2<G: Group>() {
             let point = |factor| G::mul_small(&G::mul_base(&G::Scalar::from(1)), factor);
-            let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[2, 3, 4]), 1);
+            let mut list = NonceList::<G, 11>::new(header(G::SUITE, 4), ids(&[2, 3, 4]), 1);
             for (number, factor) in [(2u16, 5), (3, 1)] {
                 let bytes = G::point_to_bytes(&point(factor)).unwrap();
                 let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
             }
             // Party 4 takes 3 and 4 for its basis.
-            list.add_own(PartyId::new(4).unwrap(), point(2)).unwrap();
+            list.add_own(point(2)).unwrap();
             assert_eq!(list.resolve(Guard::Off), Err(Abort::OffPolynomial(ids(&[2, 3, 4]))));
             // f = x: R itself is the identity.
-            let mut list = NonceList::<G, 11>::new(header(G::SUITE), ids(&[1, 2, 3]), 1);
+            let mut list = NonceList::<G, 11>::new(header(G::SUITE, 1), ids(&[1, 2, 3]), 1);
             for number in 1..=3u16 {
                 let bytes = G::point_to_bytes(&point(i64::from(number))).unwrap();
                 let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));

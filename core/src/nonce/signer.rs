@@ -49,18 +49,20 @@ pub struct Signer<P: Scheme, const S: usize> {
     session: Session<P::Group, S>,
 }
 
-/// What a session is besides its scheme. A chip has the code once for all schemes of a group, so it knows none.
+/// What a session is besides its scheme. A chip has the code once for all schemes of a group, so it knows
+/// none; and what is of no group once for all.
+#[repr(C)]
 struct Session<G: Group, const S: usize> {
     me: PartyId,
     coordinator: PartyId,
-    nonce: SecretScalar<G>,
+    guard: Guard,
+    over: bool,
     /// Of k_i, as it was when R_i was made of it; only of a guarded party.
     nonce_seal: SecretBytes,
-    list: NonceList<G, S>,
-    guard: Guard,
     /// Of all that the share depends on besides the key, as it was when the session began.
     seal: Digest,
-    over: bool,
+    nonce: SecretScalar<G>,
+    list: NonceList<G, S>,
 }
 
 /// What a session asks of its scheme.
@@ -226,7 +228,7 @@ impl<G: Group, const S: usize> Session<G, S> {
         (self.coordinator, self.guard, self.over) = (coordinator, guard, false);
         self.list.begin(session, quorum, key.terms().holders.degree());
         self.nonce = nonce_of(key, self.list.session());
-        self.list.add_own(self.me, G::mul_base(self.nonce.expose()))?;
+        self.list.add_own(G::mul_base(self.nonce.expose()))?;
         self.seal = self.bound(terms);
         if self.guard == Guard::Recompute {
             self.nonce_seal = sealed(&self.nonce);
