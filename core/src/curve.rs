@@ -170,6 +170,10 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn mul(point: &Self::Point, scalar: &Self::Scalar) -> Self::Point;
     /// 2·P.
     fn double(point: &Self::Point) -> Self::Point;
+    /// −s, constant time, in less code than the library's may take.
+    fn negate(scalar: &Self::Scalar) -> Self::Scalar {
+        -*scalar
+    }
     /// s⁻¹, or `None` for 0; constant time.
     fn invert(scalar: &Self::Scalar) -> Option<Self::Scalar>;
     /// 32 big-endian bytes.
@@ -241,7 +245,7 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     /// A public integer as a scalar: variable time.
     fn scalar_from_integer(value: i64) -> Self::Scalar {
         let scalar = Self::Scalar::from(value.unsigned_abs());
-        if value < 0 { -scalar } else { scalar }
+        if value < 0 { Self::negate(&scalar) } else { scalar }
     }
 }
 
@@ -287,7 +291,7 @@ pub trait SchnorrGroup: Group {
         challenge: &Self::Scalar,
         key: &Self::Point,
     ) -> Self::Point {
-        Self::combination(response, key, &-*challenge)
+        Self::combination(response, key, &Self::negate(challenge))
     }
     /// The tweak of BIP-341 for an internal key by its name, or `None`: then the key has none.
     fn tap_tweak(_internal: &[u8; 32], _merkle_root: Option<&[u8; 32]>) -> Option<Self::Scalar> {

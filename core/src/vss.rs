@@ -177,7 +177,7 @@ pub fn mask_weight<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
 #[inline(never)]
 fn inverse<G: Group>(id: PartyId) -> G::Scalar {
     let one = G::Scalar::from(1);
-    let last = G::scalar_to_bytes(&-one);
+    let last = G::scalar_to_bytes(&G::negate(&one));
     let (mut j, mut inverse) = (u32::from(id.number()), one);
     while j > 1 {
         let (mut quotient, mut rest) = (last, 0);
@@ -187,7 +187,7 @@ fn inverse<G: Group>(id: PartyId) -> G::Scalar {
             (*digit, rest) = (whole as u8, part - whole * j);
         }
         // Below p, since j is more than 1.
-        inverse = inverse * -G::scalar_from_bytes(&quotient).unwrap_or_default();
+        inverse = inverse * G::negate(&G::scalar_from_bytes(&quotient).unwrap_or_default());
         j = rest + 1;
     }
     inverse

@@ -71,7 +71,7 @@ impl<G: Group> Term<G> {
         if bytes.first() == Some(&0) {
             return self.put_digits(&bytes, false, places);
         }
-        self.put_digits(&G::scalar_to_bytes(&-*factor), true, places);
+        self.put_digits(&G::scalar_to_bytes(&G::negate(factor)), true, places);
     }
 
     #[inline(never)]

@@ -96,7 +96,7 @@ pub(super) fn possesses<G: Group, const N: usize>(
     let Some(proof) = G::scalar_from_bytes(&opening.proof) else { return false };
     let challenge =
         proof_challenge::<G>(&opening.sid, dealer, constant_bytes, &opening.proof_nonce);
-    let nonce = G::combination(&proof, constant, &-challenge);
+    let nonce = G::combination(&proof, constant, &G::negate(&challenge));
     G::point_to_bytes(&nonce) == Some(opening.proof_nonce)
 }
 

@@ -298,7 +298,7 @@ impl<G: FrostSuite> Consumed<G> {
         let commitment = *others + G::mul_base(nonce.expose());
         let (challenge, negated) = listed.challenge(commitment).ok_or(SignError::Degenerate)?;
         let nonce = SecretScalar::<G>::new(match negated {
-            true => -*nonce.expose(),
+            true => G::negate(nonce.expose()),
             false => *nonce.expose(),
         });
         let share = listed.target.share(key.share());
@@ -334,7 +334,7 @@ impl<G: FrostSuite> Listed<G> {
         let (challenge, negated) = self.challenge(*others + own)?;
         let response = G::scalar_from_bytes(&share.response)?;
         let key = self.target.party_key(key.public().party_key(self.header.from));
-        let factor = -(challenge * *weight);
+        let factor = G::negate(&(challenge * *weight));
         let found = binding::commitment::<G>(&[(G::mul_base(&response), key, factor)]);
         Some(found == if negated { -own } else { own })
     }

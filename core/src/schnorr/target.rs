@@ -70,7 +70,7 @@ impl<G: SchnorrGroup> Target<G> {
         offset: G::Scalar,
     ) -> Self {
         match odd {
-            true => Self { name, point: -point, negated: !negated, offset: -offset },
+            true => Self { name, point: -point, negated: !negated, offset: G::negate(&offset) },
             false => Self { name, point, negated, offset },
         }
     }
@@ -86,7 +86,7 @@ impl<G: SchnorrGroup> Target<G> {
     /// y_i.
     pub(crate) fn share(&self, share: &SecretScalar<G>) -> SecretScalar<G> {
         let x = *share.expose();
-        SecretScalar::new(if self.negated { -x } else { x } + self.offset)
+        SecretScalar::new(if self.negated { G::negate(&x) } else { x } + self.offset)
     }
 
     /// Y_i = y_i·G, from X_i.
