@@ -96,7 +96,7 @@ fn unknown<G: Group>(respond: Respond<'_, G>) -> Respond<'_, G> {
 type Respond<'a, G> = &'a dyn Fn(&SecretScalar<G>, &Round<'_, G>) -> Result<Answer, Abort>;
 
 /// H("share", the encoding).
-fn encoding(bytes: &[u8]) -> Digest {
+pub(crate) fn encoding(bytes: &[u8]) -> Digest {
     Transcript::new("share").bytes(bytes).finish()
 }
 
@@ -230,7 +230,7 @@ impl<G: Group, const S: usize> Session<G, S> {
         self.nonce = nonce_of(key, self.list.session());
         self.list.add_own(G::mul_base(self.nonce.expose()))?;
         self.seal = self.bound(terms);
-        if self.guard == Guard::Recompute {
+        if guard == Guard::Recompute {
             self.nonce_seal = sealed(&self.nonce);
             if !self.nonce_is_right(terms, key) {
                 return Err(SignError::ComputationFault);
@@ -325,10 +325,13 @@ impl<G: Group, const S: usize> Session<G, S> {
         respond: Respond<'_, G>,
         key: &OpenedKey<G, N, K>,
     ) -> Result<SignatureShare, Abort> {
+        // Read once, and held: where a flipped pointer to the session leads there may be zeros, which say that nobody
+        // guards.
+        let guard = black_box(self.guard);
         self.list.sort();
-        let listed = self.list.digest_if(self.guard);
+        let listed = self.list.digest_if(guard);
         // Two copies, so that one flipped bit does not change what both answers are made of.
-        let (point, [bytes, copy]) = self.list.resolve(self.guard)?;
+        let (point, [bytes, copy]) = self.list.resolve(guard)?;
         let round = Round {
             session: self.list.session(),
             quorum: self.list.quorum(),
@@ -339,14 +342,14 @@ impl<G: Group, const S: usize> Session<G, S> {
         };
         let answer = respond(&self.nonce, &round)?;
         let share = self.share(terms, answer)?;
-        if self.guard == Guard::Recompute {
+        if guard == Guard::Recompute {
             let round = Round { bytes: copy, ..round };
             if respond(&self.nonce, &round)? != answer {
                 return Err(Abort::ComputationFault);
             }
             // What was hit before both is still as it was hit: k_i, too, may have been since R_i was made of it.
             let nonce_still = sealed(&self.nonce).ct_eq(&self.nonce_seal);
-            let listed_still = self.list.digest_if(self.guard) == listed;
+            let listed_still = self.list.digest_if(guard) == listed;
             if !bool::from(nonce_still)
                 || !listed_still
                 || copy != bytes
