@@ -236,9 +236,10 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
     ) -> Result<Answer, Abort> {
         let (name, negated) = G::name_of(&round.bytes).ok_or(Abort::Degenerate)?;
         let challenge = G::challenge(&name, self.target.name(), self.message.as_ref());
-        let k = *nonce.expose() * G::Scalar::from(G::COFACTOR);
+        let k = G::product(nonce.expose(), &G::Scalar::from(G::COFACTOR));
         let k = SecretScalar::<G>::new(if negated { G::negate(&k) } else { k });
-        let z = *k.expose() + challenge * *self.target.share(key.share()).expose();
+        let share = self.target.share(key.share());
+        let z = *k.expose() + G::product(&challenge, share.expose());
         Ok([G::scalar_to_bytes(&z), [0; 32]])
     }
 }

@@ -22,7 +22,9 @@ impl<G: Group, const N: usize> Polynomial<G, N> {
     pub fn evaluate(&self, id: PartyId) -> SecretScalar<G> {
         let x = G::Scalar::from(u64::from(id.number()));
         let zero = G::Scalar::default();
-        SecretScalar::new(self.0.iter().rev().fold(zero, |sum, f| sum * x + *f.expose()))
+        SecretScalar::new(
+            self.0.iter().rev().fold(zero, |sum, f| G::product(&sum, &x) + *f.expose()),
+        )
     }
 
     /// f_0.
@@ -132,14 +134,17 @@ fn lagrange_at<G: Group>(set: PartySet, id: PartyId, at: u16) -> G::Scalar {
         .map(|(above, below)| (G::scalar_from_integer(above), G::scalar_from_integer(below)));
     let (above, below) = short.unwrap_or_else(|| {
         differences(set, id, at).fold((one, one), |(all_above, all_below), (above, below)| {
-            (all_above * G::scalar_from_integer(above), all_below * G::scalar_from_integer(below))
+            (
+                G::product(&all_above, &G::scalar_from_integer(above)),
+                G::product(&all_below, &G::scalar_from_integer(below)),
+            )
         })
     });
     if below == one {
         return above;
     }
     // Never 0 modulo p: it is a product of differences of distinct 8-bit integers.
-    above * G::invert(&below).unwrap_or_default()
+    G::product(&above, &G::invert(&below).unwrap_or_default())
 }
 
 /// L_i(S) = ∏_{j∈S, j≠i} j/(j−i).
@@ -168,7 +173,8 @@ pub fn scaled_lagrange<G: Group, const S: usize>(
 #[inline(never)]
 pub fn mask_weight<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
     let i = G::Scalar::from(u64::from(id.number()));
-    differences(set, id, 0).fold(i, |all, (_, below)| all * G::scalar_from_integer(-below))
+    differences(set, id, 0)
+        .fold(i, |all, (_, below)| G::product(&all, &G::scalar_from_integer(-below)))
 }
 
 /// 1/j for a small public j: variable time. With p − 1 = q·j + r, j·q is −(r + 1) modulo p, so 1/j is −q/(r + 1), and
@@ -187,7 +193,8 @@ fn inverse<G: Group>(id: PartyId) -> G::Scalar {
             (*digit, rest) = (whole as u8, part - whole * j);
         }
         // Below p, since j is more than 1.
-        inverse = inverse * G::negate(&G::scalar_from_bytes(&quotient).unwrap_or_default());
+        let negated = G::scalar_from_bytes(&quotient).unwrap_or_default();
+        inverse = G::product(&inverse, &G::negate(&negated));
         j = rest + 1;
     }
     inverse
@@ -211,7 +218,8 @@ pub fn nonce_weight<G: Group>(
     let i = i64::from(id.number());
     let left_out = inverses.iter().filter(|(other, _)| !set.contains(*other));
     left_out.fold(G::Scalar::from(1), |product, (other, inverse)| {
-        product * G::scalar_from_integer(i64::from(other.number()) - i) * *inverse
+        let difference = G::scalar_from_integer(i64::from(other.number()) - i);
+        G::product(&G::product(&product, &difference), inverse)
     })
 }
 

@@ -31,6 +31,14 @@ impl Group for SchnorrSecp256k1 {
         Secp256k1::double(point)
     }
 
+    fn negate(scalar: &Scalar) -> Scalar {
+        Secp256k1::negate(scalar)
+    }
+
+    fn product(a: &Scalar, b: &Scalar) -> Scalar {
+        Secp256k1::product(a, b)
+    }
+
     fn invert(scalar: &Scalar) -> Option<Scalar> {
         Secp256k1::invert(scalar)
     }

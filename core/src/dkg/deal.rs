@@ -106,7 +106,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
         let constant = self.coefficients.first()?;
         let challenge = proof_challenge::<G>(sid, self.me, constant, &self.proof_nonce);
         let secret = self.polynomial.constant()?;
-        let proof = *self.proof_secret.expose() + challenge * *secret.expose();
+        let proof = *self.proof_secret.expose() + G::product(&challenge, secret.expose());
         let opening = Opening {
             sid: *sid,
             coefficients: self.coefficients.clone(),

@@ -215,7 +215,7 @@ impl Pair {
     /// d + ρ·e, the secret of D + ρ·E.
     pub(super) fn bound<G: FrostSuite>(self, factor: &G::Scalar) -> Option<SecretScalar<G>> {
         let [hiding, binding] = [Self::scalar::<G>(&self.hiding)?, Self::scalar(&self.binding)?];
-        Some(SecretScalar::new(*hiding.expose() + *factor * *binding.expose()))
+        Some(SecretScalar::new(*hiding.expose() + G::product(factor, binding.expose())))
     }
 }
 

@@ -302,7 +302,8 @@ impl<G: FrostSuite> Consumed<G> {
             false => *nonce.expose(),
         });
         let share = listed.target.share(key.share());
-        let response = *nonce.expose() + *weight * challenge * *share.expose();
+        let response =
+            *nonce.expose() + G::product(&G::product(weight, &challenge), share.expose());
         let bytes = G::scalar_to_bytes(&response);
         let share = SignatureShare { header: listed.header, inputs: *inputs, response: bytes };
         if listed.is_answered(key, &share) { Ok(share) } else { Err(SignError::ComputationFault) }
@@ -334,7 +335,7 @@ impl<G: FrostSuite> Listed<G> {
         let (challenge, negated) = self.challenge(*others + own)?;
         let response = G::scalar_from_bytes(&share.response)?;
         let key = self.target.party_key(key.public().party_key(self.header.from));
-        let factor = G::negate(&(challenge * *weight));
+        let factor = G::negate(&G::product(&challenge, weight));
         let found = binding::commitment::<G>(&[(G::mul_base(&response), key, factor)]);
         Some(found == if negated { -own } else { own })
     }

@@ -279,7 +279,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     pub(crate) fn pseudorandom(&self, label: &[u8; 1], digest: &Digest) -> SecretScalar<G> {
         let prf = Prf::new(b"prss-prf", label, digest);
         let sum = self.nonce_keys.iter().fold(G::Scalar::default(), |sum, nonce| {
-            sum + value::<G>(&prf, &nonce.key) * nonce.weight
+            sum + G::product(&value::<G>(&prf, &nonce.key), &nonce.weight)
         });
         SecretScalar::new(sum)
     }
@@ -300,7 +300,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             let term = value::<G>(&prf, &pair.seed);
             if pair.with > self.me { sum + term } else { sum - term }
         });
-        SecretScalar::new(sum * *weight)
+        SecretScalar::new(G::product(&sum, weight))
     }
 }
 
