@@ -42,16 +42,16 @@ mod frost {
     const _: () = assert!(size_of::<FrostKey<SchnorrSecp256k1>>() == 188);
     const _: () = assert!(size_of::<NoncePool<SchnorrSecp256k1>>() == 128);
     const _: () = assert!(size_of::<Signer<SchnorrSecp256k1, M>>() == 396);
-    const _: () = assert!(size_of::<Consumed<SchnorrSecp256k1>>() == 596);
-    const _: () = assert!(size_of::<Reserved<'static, SchnorrSecp256k1>>() == 648);
+    const _: () = assert!(size_of::<Consumed<SchnorrSecp256k1>>() == 672);
+    const _: () = assert!(size_of::<Reserved<'static, SchnorrSecp256k1>>() == 724);
     const _: () = assert!(size_of::<Offers<SchnorrSecp256k1>>() == 80);
     const _: () = assert!(size_of::<Aggregator<SchnorrSecp256k1, M>>() == 540);
 
     const _: () = assert!(size_of::<FrostKey<Ed25519>>() == 188);
     const _: () = assert!(size_of::<NoncePool<Ed25519>>() == 128);
     const _: () = assert!(size_of::<Signer<Ed25519, M>>() == 436);
-    const _: () = assert!(size_of::<Consumed<Ed25519>>() == 676);
-    const _: () = assert!(size_of::<Reserved<'static, Ed25519>>() == 728);
+    const _: () = assert!(size_of::<Consumed<Ed25519>>() == 752);
+    const _: () = assert!(size_of::<Reserved<'static, Ed25519>>() == 804);
     const _: () = assert!(size_of::<Offers<Ed25519>>() == 80);
     const _: () = assert!(size_of::<Aggregator<Ed25519, M>>() == 580);
 }

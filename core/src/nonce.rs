@@ -26,6 +26,8 @@ use crate::wire::{self, DecodeError};
 
 pub use combine::Combiner;
 pub use inspect::{Inspected, inspect};
+#[cfg(feature = "frost")]
+pub(crate) use signer::encoding;
 pub use signer::{SignatureShare, Signer};
 
 pub(crate) use list::NonceList;

@@ -28,7 +28,7 @@ fn image(name: &str) -> PathBuf {
 /// One that has all of core, and an allocator.
 fn full_image(name: &str) -> PathBuf {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let asked = ["--features", "full", "--bin", "measure_full"];
+    let asked = ["--features", "full", "--bin", "measure_full", "--bin", "faults_frost"];
     FOLDER.get_or_init(|| build(&asked)).join(name)
 }
 

@@ -52,7 +52,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
         if offers.context() != public.context() || offers.coordinator() != terms.coordinator {
             return Err(SignError::OtherKey);
         }
-        let prepared = Prepared::new(public, &terms)?;
+        let prepared = Prepared::new(public, &terms.lent())?;
         let entries = offers.draw(terms.quorum).map_err(SignError::NoCommitment)?;
         let inputs = list_digest(&prepared.digest, &entries);
         let (public, shares) = (public.clone(), Vec::with_capacity(entries.len()));

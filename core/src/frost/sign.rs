@@ -8,11 +8,11 @@ use super::key::FrostKey;
 use super::offers::Entry;
 use super::pool::{Change, NoncePool, Nonces, PoolError};
 use super::suite::FrostSuite;
-use super::{CommitmentList, MAX_LIST, Prepared, SignError, SignTerms, SignatureShare};
+use super::{CommitmentList, Guard, MAX_LIST, Prepared, SignError, SignTerms, SignatureShare};
 use crate::hash::{Digest, Transcript};
 use crate::nonce::Failure;
 use crate::party::{PartyId, PartySet};
-use crate::schnorr::Target;
+use crate::schnorr::{Target, Tweak};
 use crate::secret::SecretScalar;
 use crate::session::{Abort, Fault, Header, Refusal};
 use crate::vss;
@@ -39,6 +39,7 @@ impl core::fmt::Display for ReserveError {
 impl core::error::Error for ReserveError {}
 
 /// D, the digest by which all know a list.
+#[inline(never)]
 pub(super) fn list_digest(terms: &Digest, entries: &[Entry]) -> Digest {
     let start = Transcript::new("frost-list").bytes(terms).u16(entries.len() as u16);
     let bind = |inputs: Transcript, Entry { party, pool, nonce }: &Entry| {
@@ -54,10 +55,48 @@ fn read_list(bytes: &[u8]) -> Result<CommitmentList, Fault> {
     wire::read(bytes).map_err(|_| Fault::Malformed)
 }
 
+/// Whether a list, read once more, still has this digest: what is hit on its way out of the bytes would be the same
+/// whenever it is looked at afterwards.
+#[inline(never)]
+fn reads_again(bytes: &[u8], inputs: &Digest) -> bool {
+    read_list(bytes).is_ok_and(|list| list_digest(&list.terms, &list.entries) == *inputs)
+}
+
+#[inline(never)]
+fn entry_of(entries: &[Entry], party: PartyId) -> Option<&Entry> {
+    entries.iter().find(|entry| entry.party == party)
+}
+
+#[inline(never)]
+fn members(entries: &[Entry]) -> PartySet {
+    entries.iter().map(|entry| entry.party).collect()
+}
+
+/// The terms of a session whose share has this header.
+#[inline(never)]
+fn shown<'m>(
+    header: &Header,
+    tweak: Tweak,
+    message: &'m [u8],
+    entries: &[Entry],
+) -> Option<SignTerms<&'m [u8]>> {
+    let (session, quorum, coordinator) = (header.session, members(entries), header.to?);
+    Some(SignTerms { session, quorum, coordinator, tweak, message })
+}
+
+/// Whether a share has this digest of a list and this header, and L is `terms`.
+#[inline(never)]
+fn is_of(
+    share: &SignatureShare,
+    terms: &Digest,
+    (found, inputs, header): &(&Digest, &Digest, Header),
+) -> bool {
+    (*found, *inputs, header) == (terms, &share.inputs, &share.header)
+}
+
 /// What a member keeps of a list: nothing in it is secret.
 struct Bound<G: FrostSuite> {
     inputs: Digest,
-    own: Entry,
     /// ρ_i.
     factor: G::Scalar,
     /// λ_i.
@@ -80,18 +119,17 @@ impl<G: FrostSuite> Bound<G> {
         let (mut own, mut others) = (None, Vec::with_capacity(entries.len()));
         for (entry, factor) in entries.iter().zip(factors) {
             if entry.party == me {
-                own = Some((*entry, factor));
+                own = Some(factor);
                 continue;
             }
             let point = |bytes| G::point_from_bytes(bytes).ok_or(Fault::InvalidPoint);
             others.push((point(&entry.nonce.hiding)?, point(&entry.nonce.binding)?, factor));
         }
-        let (own, factor) = own.ok_or(Fault::CommitmentList)?;
-        let quorum = entries.iter().map(|entry| entry.party).collect();
+        let factor = own.ok_or(Fault::CommitmentList)?;
         // derive_interpolating_value (RFC 9591 §4.2).
-        let weight = vss::lagrange::<G>(quorum, me);
+        let weight = vss::lagrange::<G>(members(entries), me);
         let others = binding::commitment::<G>(&others);
-        Ok(Self { inputs: list_digest(terms, entries), own, factor, weight, others })
+        Ok(Self { inputs: list_digest(terms, entries), factor, weight, others })
     }
 }
 
@@ -101,6 +139,7 @@ pub struct Signer<G: FrostSuite, M> {
     me: PartyId,
     context: Digest,
     prepared: Prepared<G>,
+    guard: Guard,
     /// The list that was answered, by its digest.
     seen: Option<Digest>,
     over: bool,
@@ -112,14 +151,26 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
     /// # Errors
     /// [`SignError`] names the broken rule.
     pub fn new(key: &FrostKey<G>, terms: SignTerms<M>) -> Result<Self, SignError> {
+        Self::guarded(key, terms, Guard::Off)
+    }
+
+    /// [`Self::new`] with a guard against faults in computing.
+    ///
+    /// # Errors
+    /// [`SignError`] names the broken rule.
+    pub fn guarded(
+        key: &FrostKey<G>,
+        terms: SignTerms<M>,
+        guard: Guard,
+    ) -> Result<Self, SignError> {
         let public = key.public();
         terms.check(public)?;
         if !terms.quorum.contains(key.party()) {
             return Err(SignError::NotInQuorum);
         }
-        let prepared = Prepared::new(public, &terms)?;
+        let prepared = Prepared::new(public, &terms.lent())?;
         let (me, context) = (key.party(), *public.context());
-        Ok(Self { terms, me, context, prepared, seen: None, over: false })
+        Ok(Self { terms, me, context, prepared, guard, seen: None, over: false })
     }
 
     /// S.
@@ -174,13 +225,23 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
         let target = self.prepared.target.clone();
         let bound = Bound::new(self.me, (&list.terms, message), &target, &list.entries);
         let bound = bound.map_err(blame)?;
+        if self.guard == Guard::Recompute && !reads_again(bytes, &bound.inputs) {
+            return Err(Failure::Aborted(Abort::ComputationFault));
+        }
         self.seen = Some(digest);
+        let CommitmentList { terms, entries, .. } = list;
+        let own = *entry_of(&entries, self.me).ok_or(blame(Fault::CommitmentList))?;
         Ok(Listed {
             header: self.terms.header::<G>(3, self.me, Some(from)),
             context: self.context,
             target,
+            tweak: self.terms.tweak,
             message: Vec::from(message),
             bound,
+            own,
+            terms,
+            entries,
+            guard: self.guard,
         })
     }
 }
@@ -191,15 +252,21 @@ pub struct Listed<G: FrostSuite> {
     header: Header,
     context: Digest,
     target: Target<G>,
+    tweak: Tweak,
     message: Vec<u8>,
     bound: Bound<G>,
+    own: Entry,
+    /// L and all entries, as the coordinator sent them.
+    terms: Digest,
+    entries: Vec<Entry>,
+    guard: Guard,
 }
 
 impl<G: FrostSuite> Listed<G> {
     /// The pool that this party's commitment is from.
     #[must_use]
     pub fn pool(&self) -> &Digest {
-        &self.bound.own.pool
+        &self.own.pool
     }
 
     /// Takes the nonce out of its pool, for this list alone. The own commitment must stand in the list
@@ -216,7 +283,7 @@ impl<G: FrostSuite> Listed<G> {
             return Err(ReserveError::Pool(PoolError::OtherKey));
         }
         pool.check(key).map_err(ReserveError::Pool)?;
-        let Entry { pool: id, nonce: listed, .. } = &self.bound.own;
+        let Entry { pool: id, nonce: listed, .. } = &self.own;
         let kept = pool.commitments(id, listed.index).map_err(ReserveError::Pool)?;
         // Points have one encoding.
         if (listed.hiding, listed.binding) != kept {
@@ -296,7 +363,8 @@ impl<G: FrostSuite> Consumed<G> {
         let Bound { inputs, factor, weight, others, .. } = &listed.bound;
         let nonce = self.nonces.bound::<G>(factor).ok_or(SignError::Degenerate)?;
         let commitment = *others + G::mul_base(nonce.expose());
-        let (challenge, negated) = listed.challenge(commitment).ok_or(SignError::Degenerate)?;
+        let (challenge, negated) =
+            listed.challenge(&listed.target, commitment).ok_or(SignError::Degenerate)?;
         let nonce = SecretScalar::<G>::new(match negated {
             true => G::negate(nonce.expose()),
             false => *nonce.expose(),
@@ -305,7 +373,8 @@ impl<G: FrostSuite> Consumed<G> {
         let response =
             *nonce.expose() + G::product(&G::product(weight, &challenge), share.expose());
         let bytes = G::scalar_to_bytes(&response);
-        let share = SignatureShare { header: listed.header, inputs: *inputs, response: bytes };
+        let share = SignatureShare::sealed(listed.header, *inputs, bytes);
+        let share = share.ok_or(SignError::Degenerate)?;
         if listed.is_answered(key, &share) { Ok(share) } else { Err(SignError::ComputationFault) }
     }
 }
@@ -313,9 +382,9 @@ impl<G: FrostSuite> Consumed<G> {
 impl<G: FrostSuite> Listed<G> {
     /// c, and whether R is negated.
     #[inline(never)]
-    fn challenge(&self, commitment: G::Point) -> Option<(G::Scalar, bool)> {
+    fn challenge(&self, target: &Target<G>, commitment: G::Point) -> Option<(G::Scalar, bool)> {
         let (name, negated) = G::name(&commitment)?;
-        Some((G::challenge(&name, self.target.name(), &self.message), negated))
+        Some((G::challenge(&name, target.name(), &self.message), negated))
     }
 
     /// Whether this is the share of these commitments and this key, as its peers will check it:
@@ -328,13 +397,30 @@ impl<G: FrostSuite> Listed<G> {
     }
 
     fn answers(&self, key: &FrostKey<G>, share: &SignatureShare) -> Option<bool> {
-        let Bound { own, factor, weight, others, .. } = &self.bound;
-        let point = G::point_from_bytes;
+        let (prepared, again);
+        let (mut target, mut bound) = (&self.target, &self.bound);
+        if self.guard == Guard::Recompute {
+            let (me, message) = (key.party(), self.message.as_slice());
+            let terms = shown(&self.header, self.tweak, message, &self.entries)?;
+            prepared = Prepared::new(key.public(), &terms).ok()?;
+            again = Bound::new(me, (&prepared.digest, message), &prepared.target, &self.entries);
+            (target, bound) = (&prepared.target, again.as_ref().ok()?);
+            // L is the coordinator's, and of the list is the digest that leaves with the share: so what the share and
+            // its check have in common is what was sent.
+            let found = (&prepared.digest, &bound.inputs, terms.header::<G>(3, me, self.header.to));
+            if !is_of(share, &self.terms, &found) {
+                return None;
+            }
+        }
+        let Bound { factor, weight, others, .. } = bound;
+        let own = entry_of(&self.entries, self.header.from)?;
+        // This party's own: they are what it offered.
+        let point = G::nonce_from_bytes;
         let (hiding, binding) = (point(&own.nonce.hiding)?, point(&own.nonce.binding)?);
         let own = binding::commitment::<G>(&[(hiding, binding, *factor)]);
-        let (challenge, negated) = self.challenge(*others + own)?;
+        let (challenge, negated) = self.challenge(target, *others + own)?;
         let response = G::scalar_from_bytes(&share.response)?;
-        let key = self.target.party_key(key.public().party_key(self.header.from));
+        let key = target.party_key(key.public().party_key(self.header.from));
         let factor = G::negate(&G::product(&challenge, weight));
         let found = binding::commitment::<G>(&[(G::mul_base(&response), key, factor)]);
         Some(found == if negated { -own } else { own })
@@ -366,28 +452,45 @@ mod tests {
     use crate::frost::Offers;
     use crate::frost::tests::{hedged, sign_terms, two_of_three};
 
-    fn refused<G: FrostSuite>() {
-        let keys = two_of_three::<G>();
-        let (key, quorum) = (&keys[0], PartySet::first(2));
-        let mut offers = Offers::new(key.public(), key.party());
-        let mut pools: Vec<_> = keys[..2]
-            .iter()
-            .map(|key| NoncePool::generate(key, 0, 2, &mut hedged(1)).unwrap())
-            .collect();
+    /// Parties 1 and 2 with a nonce each, and a list of both.
+    struct Scene<G: FrostSuite> {
+        keys: Vec<FrostKey<G>>,
+        pools: Vec<NoncePool<G>>,
+        terms: SignTerms<Vec<u8>>,
+        list: Vec<u8>,
+    }
+
+    fn scene<G: FrostSuite>() -> Scene<G> {
+        let (keys, quorum) = (two_of_three::<G>(), PartySet::first(2));
+        let (public, one) = (keys[0].public(), keys[0].party());
+        let mut offers = Offers::new(public, one);
+        let pool = |key| NoncePool::generate(key, 0, 2, &mut hedged(1)).unwrap();
+        let pools: Vec<_> = keys[..2].iter().map(pool).collect();
         for (key, pool) in keys.iter().zip(&pools) {
             let mut buffer = [0; crate::frost::MAX_OFFER];
-            offers.take(key.party(), pool.offer(keys[0].party(), &mut buffer).unwrap()).unwrap();
+            offers.take(key.party(), pool.offer(one, &mut buffer).unwrap()).unwrap();
         }
         let terms = sign_terms(quorum, b"message");
-        let aggregator =
-            crate::frost::Aggregator::new(key.public(), terms.clone(), &mut offers).unwrap();
+        let aggregator = crate::frost::Aggregator::new(public, terms.clone(), &mut offers).unwrap();
         let mut buffer = alloc::vec![0; MAX_LIST];
-        let list = aggregator.list_message(&mut buffer).unwrap();
-        let mut signer = Signer::new(key, terms).unwrap();
-        let listed = signer.handle_list(key.party(), list).unwrap();
+        let list = aggregator.list_message(&mut buffer).unwrap().to_vec();
+        Scene { keys, pools, terms, list }
+    }
+
+    impl<G: FrostSuite> Scene<G> {
+        fn listed(&self, guard: Guard) -> Listed<G> {
+            let key = &self.keys[0];
+            let mut signer = Signer::guarded(key, self.terms.clone(), guard).unwrap();
+            signer.handle_list(key.party(), &self.list).unwrap()
+        }
+    }
+
+    fn refused<G: FrostSuite>() {
+        let mut scene = scene::<G>();
+        let listed = scene.listed(Guard::Off);
         // The fault: another nonce than the one that was committed to.
-        let (nonces, _) = pools[0].take(1).unwrap();
-        let share = Consumed { listed, nonces }.sign(key);
+        let (nonces, _) = scene.pools[0].take(1).unwrap();
+        let share = Consumed { listed, nonces }.sign(&scene.keys[0]);
         assert_eq!(share, Err(SignError::ComputationFault));
     }
 
@@ -395,5 +498,55 @@ mod tests {
     fn a_share_that_does_not_verify_does_not_leave() {
         refused::<SchnorrSecp256k1>();
         refused::<Ed25519>();
+    }
+
+    /// A fault in what a share and its check have in common, which only a guard sees.
+    fn shared<G: FrostSuite>(fault: fn(&mut Listed<G>)) {
+        let answer = |guard, fault: fn(&mut Listed<G>)| {
+            let mut scene = scene::<G>();
+            let (nonces, _) = scene.pools[0].take(0).unwrap();
+            let mut listed = scene.listed(guard);
+            fault(&mut listed);
+            Consumed { listed, nonces }.sign(&scene.keys[0])
+        };
+        let right = answer(Guard::Recompute, |_| {});
+        assert!(right.is_ok());
+        assert_eq!(answer(Guard::Off, |_| {}), right);
+        let wrong = answer(Guard::Off, fault);
+        assert!(wrong.is_ok() && wrong != right);
+        assert_eq!(answer(Guard::Recompute, fault), Err(SignError::ComputationFault));
+    }
+
+    fn all_shared<G: FrostSuite>() {
+        shared::<G>(|listed| listed.message[0] ^= 1);
+        shared::<G>(|listed| listed.header.session[0] ^= 1);
+        shared::<G>(|listed| listed.header.round = 2);
+        shared::<G>(|listed| listed.bound.inputs[0] ^= 1);
+        shared::<G>(|listed| listed.bound.factor = listed.bound.factor + G::Scalar::from(1));
+        shared::<G>(|listed| listed.bound.weight = listed.bound.weight + G::Scalar::from(1));
+        shared::<G>(|listed| listed.bound.others = listed.bound.others + G::generator());
+        shared::<G>(|listed| {
+            let (point, tweak) = (G::mul_base(&G::Scalar::from(7)), Tweak::None);
+            let bytes = G::point_to_bytes(&point).unwrap();
+            listed.target = Target::new(&point, &bytes, &tweak).unwrap();
+        });
+    }
+
+    #[test]
+    fn what_a_share_and_its_check_have_in_common_is_what_was_sent() {
+        all_shared::<SchnorrSecp256k1>();
+        all_shared::<Ed25519>();
+    }
+
+    #[test]
+    fn what_is_in_memory_in_place_of_a_share_does_not_leave() {
+        let mut scene = scene::<SchnorrSecp256k1>();
+        let (nonces, _) = scene.pools[0].take(0).unwrap();
+        let listed = scene.listed(Guard::Off);
+        let mut share = Consumed { listed, nonces }.sign(&scene.keys[0]).unwrap();
+        let mut buffer = [0; crate::frost::MAX_MESSAGE];
+        assert!(share.encode(&mut buffer).is_ok());
+        share.response[0] ^= 1;
+        assert!(share.encode(&mut buffer).is_err());
     }
 }

@@ -12,7 +12,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use quorate_core::curve::{Group, SchnorrSecp256k1, Suite};
-use quorate_core::frost::{self, FrostKey, FrostSuite, MAX_MESSAGE, MAX_OFFER, NoncePool};
+use quorate_core::frost::{self, FrostKey, FrostSuite, Guard, MAX_MESSAGE, MAX_OFFER, NoncePool};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::Tweak;
@@ -61,6 +61,11 @@ fn digest_of(from: PartyId, list: &[u8]) -> Digest {
     Transcript::new("device-frost-list").party(from).bytes(list).finish()
 }
 
+#[inline(never)]
+fn encoded(share: &frost::SignatureShare) -> Option<Vec<u8>> {
+    share.encode(&mut [0; MAX_MESSAGE]).ok().map(<[u8]>::to_vec)
+}
+
 impl<P: Platform> Engine<'_, P> {
     /// The coordinator has named the quorum: commitments are offered. Nothing is counted yet.
     pub(super) fn start_frost(
@@ -101,7 +106,8 @@ impl<P: Platform> Engine<'_, P> {
         let (tweak, message) = (Tweak::None, reading.digest);
         let terms = frost::SignTerms { session, quorum, coordinator, tweak, message };
         let impossible = Cause::FrostQuorum;
-        let signer = frost::Signer::new(&key, terms).map_err(|_| impossible)?;
+        let signer =
+            frost::Signer::guarded(&key, terms, Guard::Recompute).map_err(|_| impossible)?;
         let pool = self.pool_of(number, &key, &mut buffer).ok_or(Cause::Fault)?;
         let mut offer = vec![0; MAX_OFFER];
         let bytes = pool.offer(coordinator, &mut offer).map_err(|_| Cause::Fault)?;
@@ -188,7 +194,8 @@ impl<P: Platform> Engine<'_, P> {
             #[cfg(feature = "ed25519")]
             Running::Ed25519(waiting) => self.answer_list(slot, *waiting, from, bytes, list),
         };
-        match answered {
+        // Encoded once more: a write to flash is long, and what waits for it may be hit.
+        match answered.and_then(|share| encoded(&share).ok_or(Cause::Fault)) {
             Ok(share) => {
                 self.send(from, &Carrier { bytes: &share });
                 self.drop_session(slot);
@@ -206,7 +213,7 @@ impl<P: Platform> Engine<'_, P> {
         from: PartyId,
         bytes: &[u8],
         list: Digest,
-    ) -> Result<Vec<u8>, Cause> {
+    ) -> Result<frost::SignatureShare, Cause> {
         let refused = Cause::FrostList;
         let listed = waiting.signer.handle_list(from, bytes).map_err(|_| refused)?;
         let quorum = waiting.signer.quorum();
@@ -217,18 +224,16 @@ impl<P: Platform> Engine<'_, P> {
         let reserved = listed.reserve(&waiting.key, &mut pool);
         let reserved = reserved.map_err(|_| Cause::FrostOwn)?;
         self.release(slot, quorum, &mut buffer[..])?;
-        let mut encoded = Vec::new();
         let answered = reserved.answer(&waiting.key, |change, share| {
-            encoded = self.keep_answer(number, &list, change, share, &mut buffer)?;
-            Ok::<_, StoreError>(())
+            self.keep_answer(number, &list, change, share, &mut buffer)
         });
         match answered {
-            Ok(Ok(_)) => Ok(encoded),
+            Ok(Ok(share)) => Ok(share),
             Ok(Err(_)) | Err(_) => Err(Cause::Fault),
         }
     }
 
-    /// Writes the answer beside the changed pool, and gives it as it is encoded. Once for both suites.
+    /// Writes the answer beside the changed pool. Once for both suites.
     #[inline(never)]
     fn keep_answer(
         &mut self,
@@ -237,12 +242,10 @@ impl<P: Platform> Engine<'_, P> {
         change: &frost::Change,
         share: &frost::SignatureShare,
         buffer: &mut [u8; MAX_RECORD],
-    ) -> Result<Vec<u8>, StoreError> {
-        let mut encoded = [0; MAX_MESSAGE];
-        let share = share.encode(&mut encoded).map_err(|_| StoreError::TooLong)?;
+    ) -> Result<(), StoreError> {
+        let share = encoded(share).ok_or(StoreError::TooLong)?;
         let replaces = |stored: &[u8]| change.replaces(stored);
-        self.known.store.consume(number, (list, share), change.record(), replaces, buffer)?;
-        Ok(share.to_vec())
+        self.known.store.consume(number, (list, &share), change.record(), replaces, buffer)
     }
 
     /// Whether this very list was answered last: then the same answer is given.

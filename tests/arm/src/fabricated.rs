@@ -1,4 +1,5 @@
 //! Secrets to try, and keys of them that nobody generated.
+#![allow(dead_code, reason = "each program uses a part of it")]
 
 use quorate_core::curve::Group;
 use quorate_core::secret::SecretBytes;

@@ -4,16 +4,13 @@
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod bench;
 mod group;
 
-use core::cell::RefCell;
-use core::hint::black_box;
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use cortex_m::interrupt::{Mutex, free};
-use cortex_m::peripheral::SYST;
-use cortex_m::peripheral::syst::SystClkSource;
-use cortex_m_rt::{entry, exception};
+use bench::{ROOM, refused, sent_nonce, sent_share};
+use cortex_m_rt::entry;
 use group::{Confirmed, Key, Meter, Public, QUORUM, Record, generate, party};
 use heapless::Vec;
 use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1};
@@ -37,54 +34,6 @@ struct Inputs {
     record: Record,
     word: Confirmed,
     nonces: Nonces,
-}
-
-/// The host stops here and saves or restores everything. It puts a number of ticks into `moment`, after which
-/// the bit flips, and whether to guard into `guarded`.
-#[inline(never)]
-fn ready(choices: &mut [u32; 2]) {
-    black_box(choices);
-}
-
-/// R1 has left.
-#[inline(never)]
-fn sent_nonce(message: &[u8]) {
-    black_box((message, 1));
-}
-
-/// R2 has left.
-#[inline(never)]
-fn sent_share(message: &[u8]) {
-    black_box((message, 2));
-}
-
-/// Nothing more leaves.
-#[inline(never)]
-fn refused() {
-    black_box(3);
-}
-
-/// The moment has come: the host flips a bit.
-#[inline(never)]
-fn moment() {
-    black_box(4);
-}
-
-/// What a chip has in flash: bits flip in memory that is worked on, not there.
-static FLASH: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
-const ROOM: usize = 4096;
-
-/// The timer, for its own handler: it fires once.
-static TIMER: Mutex<RefCell<Option<SYST>>> = Mutex::new(RefCell::new(None));
-
-#[exception]
-fn SysTick() {
-    moment();
-    free(|token| {
-        if let Some(timer) = TIMER.borrow(token).borrow_mut().as_mut() {
-            timer.disable_counter();
-        }
-    });
 }
 
 /// What is signed.
@@ -146,7 +95,7 @@ fn boot<G: Signs>() -> (usize, Nonces) {
         process::exit(i32::from(written.is_err()))
     };
     let length = file.read(&mut inputs).unwrap_or_default();
-    FLASH.iter().zip(inputs).for_each(|(to, byte)| to.store(byte, Ordering::Relaxed));
+    bench::put(&inputs);
     let Inputs { nonces, .. } = wire::decode(&inputs[..length]).unwrap();
     (length, nonces)
 }
@@ -154,19 +103,10 @@ fn boot<G: Signs>() -> (usize, Nonces) {
 #[inline(never)]
 fn signing<G: Signs>() -> ! {
     let (length, nonces) = boot::<G>();
-    let Some(peripherals) = cortex_m::Peripherals::take() else { process::exit(1) };
-    free(|token| TIMER.borrow(token).replace(Some(peripherals.SYST)));
-    let mut choices = [0x00ff_ffff, 1];
-    ready(&mut choices);
-    free(|token| {
-        if let Some(timer) = TIMER.borrow(token).borrow_mut().as_mut() {
-            timer.set_clock_source(SystClkSource::Core);
-            timer.set_reload(black_box(choices[0]));
-            timer.clear_current();
-            timer.enable_counter();
-            timer.enable_interrupt();
-        }
-    });
+    bench::take_timer();
+    let mut choices = bench::CHOICES;
+    bench::ready(&mut choices);
+    bench::start_timer(&choices);
     let guard = if choices[1] == 0 { Guard::Off } else { Guard::Recompute };
     if let Some(key) = open::<G>(length, guard) {
         sign(&key, &nonces, guard);
@@ -179,7 +119,7 @@ fn signing<G: Signs>() -> ! {
 #[inline(never)]
 fn load<T>(length: usize, take: impl FnOnce(Inputs) -> T) -> Option<T> {
     let mut buffer = [0; ROOM];
-    buffer.iter_mut().zip(&FLASH).for_each(|(to, byte)| *to = byte.load(Ordering::Relaxed));
+    bench::get(&mut buffer);
     wire::decode(buffer.get(..length)?).ok().map(take)
 }
 
