@@ -5,7 +5,7 @@ use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
 use super::{Confirmation, KeyTerms, PublicKey, ShareRecord, nonce_commitment, pair_commitment};
-use crate::curve::{Group, Suite};
+use crate::curve::Group;
 use crate::derive::ExtendedKey;
 use crate::hash::{Digest, Prf, Transcript};
 use crate::party::{PartyId, PartySet};
@@ -95,29 +95,38 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         own: &Confirmation<N, K>,
     ) -> Result<Self, OpenError> {
         let mut place = None;
-        Self::open_in(&mut place, G::SUITE, public, me, &mut record, own)?;
+        Self::open_in(&mut place, public, me, &mut record, own)?;
         place.ok_or(OpenError::PublicRecord)
     }
 
-    /// [`Self::open`] in the place where the key is to stay, for a chip's stack; the record is emptied. The key is of
-    /// `suite`, which the caller chose the group by: so two suites of one curve are the same code to a chip.
+    /// [`Self::open`] in the place where the key is to stay, for a chip's stack; the record is emptied.
     ///
     /// # Errors
     /// [`OpenError`] says what does not fit; nothing is there then.
-    #[inline(never)]
     pub fn open_in(
         place: &mut Option<Self>,
-        suite: Suite,
         public: &PublicKey<N>,
         me: PartyId,
         record: &mut ShareRecord<N, K>,
         own: &Confirmation<N, K>,
     ) -> Result<(), OpenError> {
         *place = None;
-        let terms = public.terms;
-        if terms.suite != suite {
+        if public.terms.suite != G::SUITE {
             return Err(OpenError::PublicRecord);
         }
+        Self::open_of_suite(place, public, me, record, own)
+    }
+
+    /// The same of a key whose suite was compared: with this code two suites of one curve are the same to a chip.
+    #[inline(never)]
+    fn open_of_suite(
+        place: &mut Option<Self>,
+        public: &PublicKey<N>,
+        me: PartyId,
+        record: &mut ShareRecord<N, K>,
+        own: &Confirmation<N, K>,
+    ) -> Result<(), OpenError> {
+        let terms = public.terms;
         if !terms.holders.parties().contains(me) || own.party != me {
             return Err(OpenError::NotAHolder);
         }

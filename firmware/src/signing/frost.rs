@@ -100,7 +100,7 @@ impl<P: Platform> Engine<'_, P> {
         let number = reading.number;
         let public = self.known.load_public(number, &mut buffer[..]).ok_or(Cause::Fault)?;
         let mut opened = Box::new(None);
-        open_key::<P, G>(&mut self.known, reading, &mut buffer[..], &mut opened);
+        open_key::<P, G>(&mut self.known, number, &mut buffer[..], &mut opened);
         let opened = opened.as_ref().as_ref().ok_or(Cause::Fault)?;
         let key = FrostKey::of(&public, opened).map_err(|_| Cause::Fault)?;
         let (tweak, message) = (Tweak::None, reading.digest);

@@ -128,7 +128,7 @@ impl<P: Platform> Engine<'_, P> {
             _ => return Err(Cause::Fault),
         });
         let Stage::Running(running) = &mut signing.stage else { return Err(Cause::Fault) };
-        each!(running, one => open_key(known, reading, buffer, &mut one.key));
+        each!(running, one => open_key(known, reading.number, buffer, &mut one.key));
         // Only now: opening takes long, and copies that lie in memory meanwhile nobody compares.
         let Reading { derivation, digest, .. } = *reading;
         let message = digest;
@@ -227,19 +227,17 @@ impl<P: Platform> Engine<'_, P> {
 #[inline(never)]
 pub(super) fn open_key<P: Platform, G: Group>(
     known: &mut Known<'_, P>,
-    reading: &Reading,
+    number: u8,
     buffer: &mut [u8],
     place: &mut Option<Key<G>>,
 ) {
-    let number = reading.number;
     let mut open = || {
         let me = known.network.as_ref()?.me;
         // Not taken out of where they are: each copy would take the stack once more.
         let public: Option<Public> = known.load_public(number, buffer);
         let own: Option<Confirmed> = known.own_confirmation(number, buffer);
         let mut record: Option<Record> = known.share(number, buffer);
-        let (public, record, own) = (public.as_ref()?, record.as_mut()?, own.as_ref()?);
-        OpenedKey::open_in(place, reading.suite, public, me, record, own).ok()
+        OpenedKey::open_in(place, public.as_ref()?, me, record.as_mut()?, own.as_ref()?).ok()
     };
     let opened = open();
     // A bit that flipped meanwhile would be in all that follows: what is in flash is read once more.
