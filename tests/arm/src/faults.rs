@@ -13,7 +13,7 @@ use bench::{ROOM, refused, sent_nonce, sent_share};
 use cortex_m_rt::entry;
 use group::{Confirmed, Key, Meter, Public, QUORUM, Record, generate, party};
 use heapless::Vec;
-use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1};
+use quorate_core::curve::{Ed25519, Group, SchnorrGroup, SchnorrSecp256k1, Secp256k1, Suite};
 use quorate_core::derive::{Derivation, Path};
 use quorate_core::nonce::{Guard, MAX_MESSAGE, Salt, Scheme, Signer};
 use quorate_core::party::{PartyId, PartySet};
@@ -41,7 +41,7 @@ struct Inputs {
 struct Task {
     holders: u8,
     threshold: u8,
-    schnorr: bool,
+    suite: Suite,
     derived: bool,
 }
 
@@ -60,13 +60,14 @@ impl Task {
     }
 
     fn now() -> Self {
-        let small = |schnorr, derived| Self { holders: 4, threshold: 2, schnorr, derived };
+        let small = |suite, derived| Self { holders: 4, threshold: 2, suite, derived };
         match TASK.load(Ordering::Relaxed) {
-            b'e' => small(false, false),
-            b'd' => small(false, true),
-            b's' => small(true, false),
-            b't' => small(true, true),
-            _ => Self { holders: 7, threshold: 3, ..small(false, false) },
+            b'e' => small(Suite::EcdsaSecp256k1, false),
+            b'd' => small(Suite::EcdsaSecp256k1, true),
+            b's' => small(Suite::SchnorrSecp256k1, false),
+            b't' => small(Suite::SchnorrSecp256k1, true),
+            b'g' => small(Suite::SchnorrEd25519, false),
+            _ => Self { holders: 7, threshold: 3, ..small(Suite::EcdsaSecp256k1, false) },
         }
     }
 
@@ -81,7 +82,11 @@ impl Task {
 
 #[entry]
 fn main() -> ! {
-    if Task::read().schnorr { signing::<SchnorrSecp256k1>() } else { signing::<Secp256k1>() }
+    match Task::read().suite {
+        Suite::SchnorrSecp256k1 => signing::<SchnorrSecp256k1>(),
+        Suite::SchnorrEd25519 => signing::<Ed25519>(),
+        _ => signing::<Secp256k1>(),
+    }
 }
 
 /// Puts the file into flash, and takes out what comes from the others.
@@ -168,16 +173,32 @@ impl Signs for SchnorrSecp256k1 {
 
     #[inline(never)]
     fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
-        let task = Task::now();
-        let (salts, derivation) = (salts(task), task.derivation());
-        let (quorum, coordinator, message) = (task.quorum(), party(2), [5; 32]);
         // As wallets have it: an address of the key, whose output has no scripts.
         let taproot = Tweak::Taproot { merkle_root: None };
-        let tweak = if task.derived { taproot } else { Tweak::None };
-        let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-        let own = own_salt(&salts, key.party());
-        schnorr::Signer::guarded(key, terms, &salts, &own, guard).ok()
+        schnorr(key, if Task::now().derived { taproot } else { Tweak::None }, guard)
     }
+}
+
+impl Signs for Ed25519 {
+    type Scheme = schnorr::Schnorr<Self, [u8; 32]>;
+
+    #[inline(never)]
+    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
+        schnorr(key, Tweak::None, guard)
+    }
+}
+
+fn schnorr<G: SchnorrGroup>(
+    key: &Key<G>,
+    tweak: Tweak,
+    guard: Guard,
+) -> Option<schnorr::Signer<G, [u8; 32], QUORUM>> {
+    let task = Task::now();
+    let (salts, derivation) = (salts(task), task.derivation());
+    let (quorum, coordinator, message) = (task.quorum(), party(2), [5; 32]);
+    let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
+    let own = own_salt(&salts, key.party());
+    schnorr::Signer::guarded(key, terms, &salts, &own, guard).ok()
 }
 
 #[inline(never)]

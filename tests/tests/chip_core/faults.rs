@@ -263,11 +263,11 @@ fn what_leaves_a_chip_that_a_fault_hit_is_right_or_nothing() {
     assert_eq!(with, 0);
 }
 
-/// A derived key, BIP-340 under an address of a derived key, and seven holders.
+/// A derived key, BIP-340 under an address of a derived key, Ed25519, and seven holders.
 #[test]
 fn it_is_so_for_other_keys_and_schemes() {
     let mut random = ChaCha20Rng::seed_from_u64(seed());
-    let found = [b'd', b's', b't', b'7'].map(|task| {
+    let found = [b'd', b's', b't', b'g', b'7'].map(|task| {
         let faults = count(if task == b's' { 100 } else { 300 });
         (char::from(task), harm(task, 0, faults, &mut random).1)
     });
