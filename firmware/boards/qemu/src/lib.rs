@@ -14,7 +14,7 @@
 pub mod clock;
 pub mod fault;
 pub mod flash;
-#[cfg(feature = "full")]
+#[cfg(feature = "frost")]
 mod heap;
 pub mod image;
 pub mod person;
@@ -79,7 +79,7 @@ pub fn run(map: &Map) -> ! {
 #[expect(clippy::panic, reason = "a board that cannot start says so, and starts again")]
 fn start(map: &Map) -> Device<'static, Board> {
     let uart = |number: usize| map.uarts + 0x1000 * number;
-    #[cfg(feature = "full")]
+    #[cfg(feature = "frost")]
     heap::start();
     fault::tell_over(uart(3));
     clock::wake_by_interrupts();
