@@ -24,7 +24,7 @@ use ed25519_dalek::SigningKey;
 use quorate_core::curve::Suite;
 use quorate_core::derive::Derivation;
 use quorate_core::device::channel::Ends;
-use quorate_core::device::link::{Event, Member, Refused, Request, membership_digest};
+use quorate_core::device::link::{Event, MAX_KEYS, Member, Refused, Request, membership_digest};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
@@ -218,6 +218,7 @@ impl<L: DeviceLink> ChipGroup<L> {
             Reply::Done => {}
             reply => return Err(Failed::Session(format!("unlock: {reply:?}"))),
         }
+        self.hear_of_keys(&mut link)?;
         self.link = Some(link);
         let hosts: Vec<PartyId> = self.parties.keys().copied().collect();
         for host in &hosts {
@@ -226,6 +227,18 @@ impl<L: DeviceLink> ChipGroup<L> {
         // The device has a channel when it has heard the greeting.
         let ready = |wire: &Wire| wire.is_up() && wire.frames.is_empty();
         self.run(|group| group.wires.values().all(ready), "the channels")
+    }
+
+    /// A device says once that a key is active, and its power may fail while it does. Nodes wait for no such word; here
+    /// tests do.
+    fn hear_of_keys(&mut self, link: &mut L) -> Result<(), Gone> {
+        for place in 0..MAX_KEYS {
+            if let Reply::Key { key, active: true, .. } = link.ask(Request::Key(place))? {
+                let kept = self.parties.values_mut().filter_map(|party| party.keys.get_mut(&key));
+                kept.for_each(|kept| kept.active = kept.active.with(self.device));
+            }
+        }
+        Ok(())
     }
 
     /// A party's way to the device is there again, and its channel begins anew.

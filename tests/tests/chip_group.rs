@@ -12,7 +12,7 @@ use quorate_core::device::link::{Refused, Request};
 use quorate_core::policy::ethereum::{UNSIGNED_OVERHEAD, UnsignedFields, unsigned_transaction};
 use quorate_core::policy::{Amount, ethereum::Address};
 use quorate_core::request::Payload;
-use quorate_node::message::Rejection;
+use quorate_node::message::{PeerMessage, Rejection};
 use quorate_node::policy_file;
 use quorate_tests::chip::Reply;
 use quorate_tests::chip_group::{
@@ -194,6 +194,25 @@ fn a_device_that_was_put_back_is_noticed() {
     assert_eq!(group.kept_head().map(|(generation, _)| generation), Some(head.0 + 1));
     assert!(!group.is_rolled_back());
     check_nonces(&group, 2);
+}
+
+/// The power fails after one other party has heard of it.
+#[test]
+fn a_key_that_became_active_unheard_is_active() {
+    let flash = Flash::default();
+    let mut group = group(71, 4, &flash);
+    let policy = policy(&group);
+    let key = group.begin_key(Suite::EcdsaSecp256k1, 4, 2, &policy);
+    let told = |group: &ChipGroup<HostedDevice>| {
+        group.said.iter().filter(|(_, said)| matches!(said, PeerMessage::KeyActive { .. })).count()
+    };
+    group.run(|group| told(group) == 1, "the device's word").unwrap();
+    drop(group.disconnect());
+    assert!(!group.is_active(&key) && told(&group) == 1);
+    group.connect(HostedDevice::start(&flash, 72).unwrap(), PIN).unwrap();
+    group.finish_key(&key).unwrap();
+    pay(&mut group, &key, 1).unwrap();
+    assert_eq!(told(&group), 1, "it says so once");
 }
 
 /// At each of some places at which the device writes, while a key is made and while it signs.
