@@ -65,10 +65,21 @@ struct Session<G: Group, const S: usize> {
     list: NonceList<G, S>,
 }
 
-/// What a session asks of its scheme.
+/// What a session asks of its scheme: what it binds, and its messages.
 trait Terms {
     fn kind(&self) -> Kind;
     fn bind(&self, to: Transcript) -> Transcript;
+}
+
+/// And the answer to it. By the same pointers as what is sealed: a flipped one to another scheme or key would not be
+/// seen by comparing two answers.
+trait Responds<G: Group, const N: usize, const K: usize>: Terms {
+    fn respond(
+        &self,
+        key: &OpenedKey<G, N, K>,
+        nonce: &SecretScalar<G>,
+        round: &Round<'_, G>,
+    ) -> Result<Answer, Abort>;
 }
 
 impl<P: Scheme> Terms for P {
@@ -81,6 +92,17 @@ impl<P: Scheme> Terms for P {
     }
 }
 
+impl<P: Scheme, const N: usize, const K: usize> Responds<P::Group, N, K> for P {
+    fn respond(
+        &self,
+        key: &OpenedKey<P::Group, N, K>,
+        nonce: &SecretScalar<P::Group>,
+        round: &Round<'_, P::Group>,
+    ) -> Result<Answer, Abort> {
+        Scheme::respond(self, key, nonce, round)
+    }
+}
+
 /// A compiler that sees which scheme it is would make the session's code once for each.
 #[inline(never)]
 fn opaque(terms: &dyn Terms) -> &dyn Terms {
@@ -88,12 +110,11 @@ fn opaque(terms: &dyn Terms) -> &dyn Terms {
 }
 
 #[inline(never)]
-fn unknown<G: Group>(respond: Respond<'_, G>) -> Respond<'_, G> {
-    black_box(respond)
+fn unknown<G: Group, const N: usize, const K: usize>(
+    scheme: &dyn Responds<G, N, K>,
+) -> &dyn Responds<G, N, K> {
+    black_box(scheme)
 }
-
-/// [`Scheme::respond`] with the key.
-type Respond<'a, G> = &'a dyn Fn(&SecretScalar<G>, &Round<'_, G>) -> Result<Answer, Abort>;
 
 /// H("share", the encoding).
 pub(crate) fn encoding(bytes: &[u8]) -> Digest {
@@ -174,8 +195,7 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         bytes: &[u8],
     ) -> Result<Option<SignatureShare>, Failure> {
         let Self { scheme, session } = self;
-        let respond = |nonce: &_, round: &Round<'_, _>| scheme.respond(key, nonce, round);
-        session.handle_nonce(opaque(scheme), unknown(&respond), key, from, bytes)
+        session.handle_nonce(unknown::<P::Group, N, K>(scheme), key, from, bytes)
     }
 
     /// [`Self::handle_nonce`] for several members' messages, as a coordinator may pass them on together;
@@ -292,8 +312,7 @@ impl<G: Group, const S: usize> Session<G, S> {
     #[inline(never)]
     fn handle_nonce<const N: usize, const K: usize>(
         &mut self,
-        terms: &dyn Terms,
-        respond: Respond<'_, G>,
+        scheme: &dyn Responds<G, N, K>,
         key: &OpenedKey<G, N, K>,
         from: PartyId,
         bytes: &[u8],
@@ -306,7 +325,7 @@ impl<G: Group, const S: usize> Session<G, S> {
         }
         let taken = self.list.take(from, self.me, bytes);
         let result = taken.and_then(|()| match self.list.missing().is_empty() {
-            true => self.finish(terms, respond, key).map(Some).map_err(Failure::Aborted),
+            true => self.finish(scheme, key).map(Some).map_err(Failure::Aborted),
             false => Ok(None),
         });
         if matches!(result, Err(Failure::Aborted(_)) | Ok(Some(_))) {
@@ -321,8 +340,7 @@ impl<G: Group, const S: usize> Session<G, S> {
     #[inline(never)]
     fn finish<const N: usize, const K: usize>(
         &mut self,
-        terms: &dyn Terms,
-        respond: Respond<'_, G>,
+        scheme: &dyn Responds<G, N, K>,
         key: &OpenedKey<G, N, K>,
     ) -> Result<SignatureShare, Abort> {
         // Read once, and held: where a flipped pointer to the session leads there may be zeros, which say that nobody
@@ -340,11 +358,11 @@ impl<G: Group, const S: usize> Session<G, S> {
             point: &point,
             bytes,
         };
-        let answer = respond(&self.nonce, &round)?;
-        let share = self.share(terms, answer)?;
+        let answer = scheme.respond(key, &self.nonce, &round)?;
+        let share = self.share(scheme, answer)?;
         if guard == Guard::Recompute {
             let round = Round { bytes: copy, ..round };
-            if respond(&self.nonce, &round)? != answer {
+            if scheme.respond(key, &self.nonce, &round)? != answer {
                 return Err(Abort::ComputationFault);
             }
             // What was hit before both is still as it was hit: k_i, too, may have been since R_i was made of it.
@@ -354,8 +372,8 @@ impl<G: Group, const S: usize> Session<G, S> {
                 || !listed_still
                 || copy != bytes
                 || !key.is_intact()
-                || !self.is_sealed(terms)
-                || black_box(&*self).share(terms, answer)? != share
+                || !self.is_sealed(scheme)
+                || black_box(&*self).share(scheme, answer)? != share
             {
                 return Err(Abort::ComputationFault);
             }
