@@ -1,8 +1,8 @@
 //! Division of long integers, in little code. A chip divides 32 bits by itself, and the library's code for 64 bits
 //! takes 1 KB of flash.
 
-/// Quotient and remainder; zero if `by` is, which has less than 64 bits. Nearly always both are short: bit by bit it
-/// takes many times as long.
+/// Quotient and remainder, both zero if `by` is; `by` has less than 64 bits. Nearly always both numbers are short: bit by
+/// bit it takes many times as long.
 #[must_use]
 #[inline(never)]
 pub fn divided(number: u64, by: u64) -> (u64, u64) {

@@ -177,8 +177,8 @@ fn describe(info: &DeviceInfo) -> String {
 /// How many, and which, where a relay was told.
 fn keys(info: &DeviceInfo, status: &DeviceState) -> String {
     let named = info.keys.values().map(|key| match key.active {
-        true => key.name.clone(),
-        false => format!("{} (pending)", key.name),
+        true => keys::shown(&key.name),
+        false => format!("{} (pending)", keys::shown(&key.name)),
     });
     let named: Vec<String> = named.collect();
     if named.is_empty() {

@@ -59,7 +59,7 @@ impl DeviceError {
             Self::PinHeld(_) => Exit::Pin,
             Self::Refused(Refused::WrongPin { .. } | Refused::PinTooSoon { .. }) => Exit::Pin,
             Self::Refused(Refused::Wiped) => Exit::PinLocked,
-            Self::Refused(Refused::PinLength) => Exit::Usage,
+            Self::Refused(Refused::PinLength | Refused::UnknownKey) => Exit::Usage,
             Self::Refused(Refused::Locked) => Exit::NotAuthorised,
             Self::Refused(Refused::Declined) => Exit::Denied,
             Self::Refused(Refused::Initialized | Refused::Joined) => Exit::Conflict,

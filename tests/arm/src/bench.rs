@@ -8,7 +8,12 @@ use cortex_m::interrupt::{Mutex, free};
 use cortex_m::peripheral::SYST;
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m_rt::exception;
+use quorate_core::wire;
+use semihosting::fs::File;
+use semihosting::io::{Read as _, Write as _};
 use semihosting::process;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// The host stops here and saves or restores everything. It puts a number of ticks into `moment`, after which
 /// the bit flips, and whether to guard into `guarded`.
@@ -43,7 +48,7 @@ pub(crate) fn moment() {
 
 /// What a chip has in flash: bits flip in memory that is worked on, not there.
 static FLASH: [AtomicU8; ROOM] = [const { AtomicU8::new(0) }; ROOM];
-pub(crate) const ROOM: usize = 4096;
+const ROOM: usize = 4096;
 
 /// The timer, for its own handler: it fires once.
 static TIMER: Mutex<RefCell<Option<SYST>>> = Mutex::new(RefCell::new(None));
@@ -79,13 +84,39 @@ pub(crate) fn start_timer(choices: &[u32; 2]) {
     });
 }
 
+/// Puts what `make` gave the first time, the file `inputs`, into flash, and tells its length. The first time there is no
+/// more to do: all later runs begin with what that one has made.
+#[inline(never)]
+pub(crate) fn boot(make: impl FnOnce(&mut [u8]) -> &[u8]) -> usize {
+    let mut inputs = [0; ROOM];
+    let Ok(mut file) = File::open(c"inputs") else {
+        let made = make(&mut inputs);
+        let written = File::create(c"inputs").and_then(|mut file| file.write_all(made));
+        process::exit(i32::from(written.is_err()))
+    };
+    let length = file.read(&mut inputs).unwrap_or_default();
+    put(&inputs);
+    length
+}
+
+/// What comes out of flash.
+#[inline(never)]
+pub(crate) fn load<I: DeserializeOwned + Serialize, T>(
+    length: usize,
+    take: impl FnOnce(I) -> T,
+) -> Option<T> {
+    let mut buffer = [0; ROOM];
+    get(&mut buffer);
+    wire::decode(buffer.get(..length)?).ok().map(take)
+}
+
 /// Into the flash.
-pub(crate) fn put(bytes: &[u8; ROOM]) {
+fn put(bytes: &[u8; ROOM]) {
     FLASH.iter().zip(bytes).for_each(|(to, byte)| to.store(*byte, Ordering::Relaxed));
 }
 
 /// Out of it.
-pub(crate) fn get(bytes: &mut [u8; ROOM]) {
+fn get(bytes: &mut [u8; ROOM]) {
     bytes.iter_mut().zip(&FLASH).for_each(|(to, byte)| *to = byte.load(Ordering::Relaxed));
 }
 

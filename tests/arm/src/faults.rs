@@ -9,7 +9,7 @@ mod group;
 
 use core::sync::atomic::{AtomicU8, Ordering};
 
-use bench::{ROOM, refused, sent_nonce, sent_share};
+use bench::{refused, sent_nonce, sent_share};
 use cortex_m_rt::entry;
 use group::{Confirmed, Key, Meter, Public, QUORUM, Record, generate, party};
 use heapless::Vec;
@@ -20,7 +20,7 @@ use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::Tweak;
 use quorate_core::{ecdsa, schnorr, wire};
 use semihosting::fs::File;
-use semihosting::io::{Read as _, Write as _};
+use semihosting::io::Read as _;
 use semihosting::process;
 use serde::{Deserialize, Serialize};
 
@@ -89,25 +89,10 @@ fn main() -> ! {
     }
 }
 
-/// Puts the file into flash, and takes out what comes from the others.
-#[inline(never)]
-fn boot<G: Signs>() -> (usize, Nonces) {
-    let mut inputs = [0; ROOM];
-    let Ok(mut file) = File::open(c"inputs") else {
-        // The first time: what all later runs begin with.
-        let made = make::<G>(&mut inputs);
-        let written = File::create(c"inputs").and_then(|mut file| file.write_all(made));
-        process::exit(i32::from(written.is_err()))
-    };
-    let length = file.read(&mut inputs).unwrap_or_default();
-    bench::put(&inputs);
-    let Inputs { nonces, .. } = wire::decode(&inputs[..length]).unwrap();
-    (length, nonces)
-}
-
 #[inline(never)]
 fn signing<G: Signs>() -> ! {
-    let (length, nonces) = boot::<G>();
+    let length = bench::boot(make::<G>);
+    let Some(nonces) = nonces(length) else { process::exit(1) };
     bench::take_timer();
     let mut choices = bench::CHOICES;
     bench::ready(&mut choices);
@@ -120,21 +105,19 @@ fn signing<G: Signs>() -> ! {
     process::exit(0)
 }
 
-/// The records as they come out of flash.
+/// What comes from the others.
 #[inline(never)]
-fn load<T>(length: usize, take: impl FnOnce(Inputs) -> T) -> Option<T> {
-    let mut buffer = [0; ROOM];
-    bench::get(&mut buffer);
-    wire::decode(buffer.get(..length)?).ok().map(take)
+fn nonces(length: usize) -> Option<Nonces> {
+    bench::load(length, |Inputs { nonces, .. }| nonces)
 }
 
 /// As the firmware opens a key: with a guard the records are read once more, and compared.
 #[inline(never)]
 fn open<G: Group>(length: usize, guard: Guard) -> Option<Key<G>> {
-    let key = load(length, |Inputs { public, record, word, .. }| {
+    let key = bench::load(length, |Inputs { public, record, word, .. }| {
         Key::<G>::open(&public, party(1), record, &word).ok()
     })??;
-    let same = || load(length, |Inputs { public, record, .. }| key.is_of(&public, &record));
+    let same = || bench::load(length, |Inputs { public, record, .. }| key.is_of(&public, &record));
     if guard == Guard::Off || same()? { Some(key) } else { None }
 }
 

@@ -11,7 +11,7 @@ mod heap;
 
 use core::mem::MaybeUninit;
 
-use bench::{ROOM, refused, sent_nonce, sent_share};
+use bench::{refused, sent_nonce, sent_share};
 use cortex_m_rt::entry;
 use group::{Confirmed, Key, Meter, Public, Record, party};
 use heapless::Vec;
@@ -24,7 +24,7 @@ use quorate_core::schnorr::Tweak;
 use quorate_core::secret::{HedgedRng, SecretBytes};
 use quorate_core::wire;
 use semihosting::fs::File;
-use semihosting::io::{Read as _, Write as _};
+use semihosting::io::Read as _;
 use semihosting::process;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +60,7 @@ fn main() -> ! {
 
 #[inline(never)]
 fn signing<G: FrostSuite>(tweak: Tweak) -> ! {
-    let length = boot::<G>(tweak);
+    let length = bench::boot(|out| make::<G>(tweak, out));
     bench::take_timer();
     // On the stack, where bits flip, and which the host puts back.
     let (mut for_key, mut for_session) =
@@ -75,21 +75,6 @@ fn signing<G: FrostSuite>(tweak: Tweak) -> ! {
     let _ = sign(&key, length, terms(tweak), guard);
     refused();
     process::exit(0)
-}
-
-/// Puts the file into flash.
-#[inline(never)]
-fn boot<G: FrostSuite>(tweak: Tweak) -> usize {
-    let mut inputs = [0; ROOM];
-    let Ok(mut file) = File::open(c"inputs") else {
-        // The first time: what all later runs begin with.
-        let made = make::<G>(tweak, &mut inputs);
-        let written = File::create(c"inputs").and_then(|mut file| file.write_all(made));
-        process::exit(i32::from(written.is_err()))
-    };
-    let length = file.read(&mut inputs).unwrap_or_default();
-    bench::put(&inputs);
-    length
 }
 
 fn terms(tweak: Tweak) -> SignTerms<[u8; 32]> {
@@ -126,17 +111,9 @@ fn make<G: FrostSuite>(tweak: Tweak, out: &mut [u8]) -> &[u8] {
     wire::encode(&Inputs { public, record, word, pool, list }, out).unwrap()
 }
 
-/// What comes out of flash.
-#[inline(never)]
-fn load<T>(length: usize, take: impl FnOnce(Inputs) -> T) -> Option<T> {
-    let mut buffer = [0; ROOM];
-    bench::get(&mut buffer);
-    wire::decode(buffer.get(..length)?).ok().map(take)
-}
-
 #[inline(never)]
 fn open<G: FrostSuite>(length: usize) -> Option<FrostKey<G>> {
-    load(length, |Inputs { public, record, word, .. }| {
+    bench::load(length, |Inputs { public, record, word, .. }| {
         let key = Key::<G>::open(&public, party(1), record, &word).ok()?;
         FrostKey::of(&public, &key).ok()
     })?
@@ -154,10 +131,10 @@ fn sign<G: FrostSuite>(
     // and is read where it lies.
     let list = bench::lent(length - LIST..length);
     let listed = signer.handle_list(party(2), list).ok()?;
-    let mut pool = load(length, |Inputs { pool, .. }| NoncePool::open(key, 0, &pool).ok())??;
+    let mut pool = bench::load(length, |Inputs { pool, .. }| NoncePool::open(key, 0, &pool).ok())??;
     let reserved = listed.reserve(key, &mut pool).ok()?;
     let answered = reserved.answer(key, |change, _| {
-        let replaces = load(length, |Inputs { pool, .. }| change.replaces(&pool));
+        let replaces = bench::load(length, |Inputs { pool, .. }| change.replaces(&pool));
         if replaces != Some(true) {
             return Err(());
         }

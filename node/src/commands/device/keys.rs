@@ -60,7 +60,7 @@ pub(super) fn forget(global: &Global, args: &ForgetArgs) -> Result<(), CommandEr
         forget_one(device, &found).await.map(|()| Ok(found))
     })?
     .map_err(CommandError::Usage)?;
-    let text = format!("the device has forgotten the key {}", forgotten.name);
+    let text = format!("the device has forgotten the key {}", shown(&forgotten.name));
     global.print(&json!({ "forgotten": object(&forgotten) }), &text);
     Ok(())
 }
@@ -73,17 +73,22 @@ async fn forget_one(device: &mut Device, held: &HeldKey) -> Result<(), DeviceErr
 fn find(keys: &[HeldKey], args: &ForgetArgs) -> Result<HeldKey, String> {
     let named = |held: &&HeldKey| held.name == args.key || hex::encode(held.key) == args.key;
     let Some(found) = keys.iter().find(named) else {
-        let names: Vec<&str> = keys.iter().map(|held| held.name.as_str()).collect();
+        let names: Vec<String> = keys.iter().map(|held| shown(&held.name)).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
         return Err(format!("the device holds no key {}; it holds {names}", args.key));
     };
     if found.active && !args.accept_loss {
         return Err(format!(
             "the key {} is active: this erases its share in the device for ever; with --accept-loss, and the device's button, it is done",
-            found.name
+            shown(&found.name)
         ));
     }
     Ok(found.clone())
+}
+
+/// A name for a person: whoever proposed the key chose it, and the device says it.
+pub(super) fn shown(name: &str) -> String {
+    name.escape_debug().to_string()
 }
 
 fn state(held: &HeldKey) -> &'static str {
@@ -91,9 +96,46 @@ fn state(held: &HeldKey) -> &'static str {
 }
 
 fn describe(held: &HeldKey) -> String {
-    format!("{} {} ({})", hex::encode(held.key), held.name, state(held))
+    format!("{} {} ({})", hex::encode(held.key), shown(&held.name), state(held))
 }
 
 fn object(held: &HeldKey) -> Value {
     json!({ "key": hex::encode(held.key), "name": held.name, "state": state(held) })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        forget: ForgetArgs,
+    }
+
+    fn forget(words: &[&str]) -> ForgetArgs {
+        let words = ["forget", "--tcp", "127.0.0.1:1"].iter().chain(words);
+        Command::try_parse_from(words).unwrap().forget
+    }
+
+    #[test]
+    fn a_key_is_found_by_its_name_or_identifier_and_an_active_one_only_with_the_loss() {
+        let key = |name: &str, byte, active| HeldKey { key: [byte; 16], name: name.into(), active };
+        let keys = [key("old", 1, true), key("\u{1b}[2Jnew", 2, false)];
+        let hex = "02".repeat(16);
+        assert_eq!(find(&keys, &forget(&[&hex])), Ok(keys[1].clone()));
+        assert_eq!(find(&keys, &forget(&["old", "--accept-loss"])), Ok(keys[0].clone()));
+        let active = find(&keys, &forget(&["old"])).unwrap_err();
+        assert!(active.contains("the key old is active"), "{active}");
+        // What is in a name does not reach a terminal.
+        let none = find(&keys, &forget(&["ol"])).unwrap_err();
+        assert_eq!(none, r"the device holds no key ol; it holds old, \u{1b}[2Jnew");
+        assert_eq!(describe(&keys[1]), format!(r"{hex} \u{{1b}}[2Jnew (pending)"));
+        assert_eq!(
+            find(&[], &forget(&["k"])).unwrap_err(),
+            "the device holds no key k; it holds none"
+        );
+    }
 }
