@@ -100,7 +100,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::curve::PointBytes;
 use crate::hash::{Digest, Transcript};
-use crate::nonce::encoding;
+use crate::nonce::{encoded, encoding};
 use crate::party::{PartyId, PartySet};
 use crate::schnorr::{MAX_PAYLOAD, Target, Tweak};
 use crate::session::{Header, Protocol};
@@ -324,7 +324,6 @@ impl SignatureShare {
     /// [`NoRoom`] if `buffer` is shorter than [`MAX_MESSAGE`], or if this is not a share as it was made.
     #[inline(never)]
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        let bytes = &*wire::write(self, buffer)?;
-        if encoding(bytes) == self.seal { Ok(bytes) } else { Err(NoRoom) }
+        encoded(self, &self.seal, buffer, &mut [0; MAX_MESSAGE])
     }
 }

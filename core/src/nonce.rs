@@ -26,9 +26,9 @@ use crate::wire::{self, DecodeError};
 
 pub use combine::Combiner;
 pub use inspect::{Inspected, inspect};
-#[cfg(feature = "frost")]
-pub(crate) use signer::encoding;
 pub use signer::{SignatureShare, Signer};
+#[cfg(feature = "frost")]
+pub(crate) use signer::{encoded, encoding};
 
 pub(crate) use list::NonceList;
 

@@ -38,9 +38,23 @@ impl SignatureShare {
     /// [`NoRoom`] if `buffer` is shorter than [`super::MAX_MESSAGE`], or if this is not a share as it was made.
     #[inline(never)]
     pub fn encode<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
-        let bytes = &*wire::write(self, buffer)?;
-        if encoding(bytes) == self.seal { Ok(bytes) } else { Err(NoRoom) }
+        let mut again = [0; MAX_MESSAGE];
+        encoded(self, &self.seal, buffer, &mut again)
     }
+}
+
+/// A sealed share as it is encoded, if that is what was sealed. `again` has room for it too.
+#[inline(never)]
+pub(crate) fn encoded<'b>(
+    share: &dyn wire::Write,
+    seal: &Digest,
+    buffer: &'b mut [u8],
+    again: &mut [u8],
+) -> Result<&'b [u8], NoRoom> {
+    let bytes = &*wire::write(share, buffer)?;
+    // Compared once more, and last: hashing is long, and what was hashed already may have been hit meanwhile.
+    let is_right = encoding(bytes) == *seal && *wire::write(share, again)? == *bytes;
+    if is_right { Ok(bytes) } else { Err(NoRoom) }
 }
 
 /// A member's session: it has sent R_i and waits for the others'. S is the capacity of the quorum.
