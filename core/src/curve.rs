@@ -3,6 +3,7 @@
 //! Scalars are 32 bytes, big-endian, canonical or refused. Points are canonical, on the curve, in
 //! the prime-order subgroup and, unless said, not the identity (`docs/PROTOCOL.md` §1.1).
 
+mod any;
 mod bip340;
 mod ed25519;
 mod p256;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
+pub use any::{AnyGroup, AnyPoint, AnyScalar};
 pub use bip340::SchnorrSecp256k1;
 pub use ed25519::Ed25519;
 pub use p256::P256;
@@ -37,6 +39,14 @@ pub enum Suite {
     SchnorrSecp256k1,
     /// Ed25519 (RFC 8032) with SHA-256 transcripts.
     SchnorrEd25519,
+}
+
+impl Suite {
+    /// Whether its signatures are ECDSA's; else they are Schnorr's.
+    #[must_use]
+    pub fn is_ecdsa(self) -> bool {
+        matches!(self, Self::EcdsaSecp256k1 | Self::EcdsaP256)
+    }
 }
 
 impl From<Suite> for u8 {
@@ -130,22 +140,35 @@ impl Read<'_> for PointBytes {
 }
 
 /// A group of prime order p with generator G.
+///
+/// A group is a value: what makes scalars or points out of bytes and numbers takes it, and what has some already
+/// asks these. A group that is known by its type ([`Fixed`]) takes no room. With [`AnyGroup`] a chip has the code
+/// of the protocols once for several curves.
 pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
+    /// The group of this type that keys of `suite` are in, or `None`.
+    fn of(suite: Suite) -> Option<Self>;
+    /// The group of this type that makes keys of `suite`, or `None`: it may be that of another suite, with the same
+    /// encoding of scalars and points. Making a key depends on its suite by the terms alone, so that a chip needs
+    /// the code once for all such suites.
+    fn maker(suite: Suite) -> Option<Self> {
+        Self::of(suite)
+    }
     /// The suite's code, bound into every transcript.
-    const SUITE: Suite;
-    /// Whether keys of `suite` are made in this very group, with this encoding of scalars and points. Making a
-    /// key depends on its suite by the terms alone, so that a chip needs the code once for all such suites.
-    fn makes(suite: Suite) -> bool {
-        suite == Self::SUITE
+    fn suite(self) -> Suite;
+    /// Whether both are of this group's curve. Where their types say so, they are.
+    fn has(self, _scalar: &Self::Scalar, _point: &Self::Point) -> bool {
+        true
+    }
+    /// What tells this group from the others of its type.
+    fn code(self) -> u8 {
+        0
     }
 
     /// An integer modulo p; operations are constant time.
     type Scalar: Copy
-        + Default
         + PartialEq
         + ConstantTimeEq
         + Zeroize
-        + From<u64>
         + Add<Output = Self::Scalar>
         + Sub<Output = Self::Scalar>
         + Mul<Output = Self::Scalar>
@@ -153,9 +176,8 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
         + Send
         + Sync;
 
-    /// An element; `Default` is the identity.
+    /// An element.
     type Point: Copy
-        + Default
         + PartialEq
         + Debug
         + Add<Output = Self::Point>
@@ -163,6 +185,42 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
         + Neg<Output = Self::Point>
         + Send
         + Sync;
+
+    /// A small integer.
+    fn number(self, value: u64) -> Self::Scalar;
+    /// 0.
+    fn zero(self) -> Self::Scalar {
+        self.number(0)
+    }
+    /// 1.
+    fn one(self) -> Self::Scalar {
+        self.number(1)
+    }
+    /// A public integer as a scalar: variable time.
+    fn integer(self, value: i64) -> Self::Scalar {
+        let scalar = self.number(value.unsigned_abs());
+        if value < 0 { Self::negate(&scalar) } else { scalar }
+    }
+    /// The scalar of 32 big-endian bytes, or `None` if they are not below p.
+    fn scalar_from_bytes(self, bytes: &[u8; 32]) -> Option<Self::Scalar>;
+    /// 48 big-endian bytes reduced modulo p.
+    fn scalar_from_wide(self, bytes: &[u8; 48]) -> Self::Scalar;
+    /// 32 big-endian bytes reduced modulo p: for a message digest alone.
+    fn scalar_from_digest(self, bytes: &[u8; 32]) -> Self::Scalar;
+    /// The identity.
+    fn identity(self) -> Self::Point;
+    /// G.
+    fn generator(self) -> Self::Point {
+        Self::mul_base(&self.one())
+    }
+    /// The point, or `None` if the bytes are no canonical point.
+    fn point_from_bytes(self, bytes: &PointBytes) -> Option<Self::Point>;
+    /// A nonce point, or `None` if the bytes are no canonical point. It is on the curve and not of small
+    /// order; on a curve with a cofactor it may still be outside the subgroup, and whoever uses it
+    /// clears that ([`Self::clear_cofactor`]).
+    fn nonce_from_bytes(self, bytes: &PointBytes) -> Option<Self::Point> {
+        self.point_from_bytes(bytes)
+    }
 
     /// s·G, constant time.
     fn mul_base(scalar: &Self::Scalar) -> Self::Point;
@@ -182,24 +240,12 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     fn invert(scalar: &Self::Scalar) -> Option<Self::Scalar>;
     /// 32 big-endian bytes.
     fn scalar_to_bytes(scalar: &Self::Scalar) -> [u8; 32];
-    /// The scalar, or `None` if the bytes are not below p.
-    fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Self::Scalar>;
-    /// 48 big-endian bytes reduced modulo p.
-    fn scalar_from_wide(bytes: &[u8; 48]) -> Self::Scalar;
-    /// 32 big-endian bytes reduced modulo p: for a message digest alone.
-    fn scalar_from_digest(bytes: &[u8; 32]) -> Self::Scalar;
     /// 33 bytes, canonical; the identity has no encoding.
     fn point_to_bytes(point: &Self::Point) -> Option<PointBytes>;
-    /// The point, or `None` if the bytes are no canonical point.
-    fn point_from_bytes(bytes: &PointBytes) -> Option<Self::Point>;
     /// Encodes all of `points`, which takes one inversion for several of them where the curve's library
     /// can; `None` for the identity.
     fn points_to_bytes(points: &[Self::Point], out: &mut [Option<PointBytes>]) {
         out.iter_mut().zip(points).for_each(|(to, from)| *to = Self::point_to_bytes(from));
-    }
-    /// G.
-    fn generator() -> Self::Point {
-        Self::mul_base(&Self::Scalar::from(1))
     }
     /// (a, b) with a + b·λ = `scalar`, where a and b, or their negatives, have some 128 bits, where
     /// the curve has an [`Self::endomorphism`] λ: variable time.
@@ -220,23 +266,19 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
     }
 
     /// h, the curve's cofactor.
-    const COFACTOR: u64 = 1;
+    fn cofactor(self) -> u64 {
+        1
+    }
     /// h·P: it is in the subgroup, for every P on the curve.
     fn clear_cofactor(point: &Self::Point) -> Self::Point {
         *point
     }
-    /// A nonce point, or `None` if the bytes are no canonical point. It is on the curve and not of small
-    /// order; on a curve with a cofactor it may still be outside the subgroup, and whoever uses it
-    /// clears that ([`Self::clear_cofactor`]).
-    fn nonce_from_bytes(bytes: &PointBytes) -> Option<Self::Point> {
-        Self::point_from_bytes(bytes)
-    }
 
     /// k·P for a small public integer: variable time.
-    fn mul_small(point: &Self::Point, factor: i64) -> Self::Point {
+    fn mul_small(self, point: &Self::Point, factor: i64) -> Self::Point {
         let magnitude = factor.unsigned_abs();
         if magnitude == 0 {
-            return Self::Point::default();
+            return self.identity();
         }
         // The highest bit is the point itself.
         let product = (0..magnitude.ilog2()).rev().fold(*point, |sum, bit| {
@@ -245,34 +287,34 @@ pub trait Group: Copy + Debug + Eq + Send + Sync + 'static {
         });
         if factor < 0 { -product } else { product }
     }
+}
 
-    /// A public integer as a scalar: variable time.
-    fn scalar_from_integer(value: i64) -> Self::Scalar {
-        let scalar = Self::Scalar::from(value.unsigned_abs());
-        if value < 0 { Self::negate(&scalar) } else { scalar }
-    }
+/// A group that is known by its type alone.
+pub trait Fixed: Group + Default {
+    /// [`Group::suite`].
+    const SUITE: Suite;
 }
 
 /// What ECDSA needs besides.
 pub trait EcdsaGroup: Group {
     /// Whether signatures are made with s at most p/2. Both s and p − s are signatures in the sense of
     /// ECDSA; whether a second one of the same payload may be is what a curve's users agree on.
-    const NORMALIZE_S: bool;
+    fn normalizes_s(self) -> bool;
     /// x(P) mod p and the recovery bits: (r, y is odd, x was ≥ p).
-    fn x_coordinate(point: &PointBytes) -> (Self::Scalar, bool, bool);
+    fn x_coordinate(self, point: &PointBytes) -> (Self::Scalar, bool, bool);
     /// Both coordinates, 32 big-endian bytes each, as addresses are made of them; the identity has none.
     fn coordinates(point: &Self::Point) -> Option<Bytes64>;
     /// Whether s > p/2.
     fn is_high(scalar: &Self::Scalar) -> bool;
     /// Whether (r, s) is a signature on the digest under `key`, with low s where
-    /// [`Self::NORMALIZE_S`] demands it.
+    /// [`Self::normalizes_s`] demands it.
     fn verify(key: &Self::Point, digest: &[u8; 32], r: &Self::Scalar, s: &Self::Scalar) -> bool;
 }
 
 /// What Schnorr signatures need besides: how their standard encodes, normalises and hashes.
 pub trait SchnorrGroup: Group {
     /// The standard: it is part of every nonce's inputs.
-    const STANDARD: &'static str;
+    fn standard(self) -> &'static str;
 
     /// The 32 bytes that name P in keys and signatures, and whether they stand for −P instead: whoever
     /// knows p with P = p·G then signs with −p. The identity has no encoding.
@@ -282,13 +324,13 @@ pub trait SchnorrGroup: Group {
     /// The same for a point that is encoded already.
     fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)>;
     /// The point that 32 bytes stand for, or `None` if they are no canonical name.
-    fn named(bytes: &[u8; 32]) -> Option<Self::Point>;
+    fn named(self, bytes: &[u8; 32]) -> Option<Self::Point>;
     /// c = H(R, Y, m), by the names of R and Y; the message is hashed as it is.
-    fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Self::Scalar;
+    fn challenge(self, nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Self::Scalar;
     /// z as it stands in a signature.
     fn response_to_bytes(response: &Self::Scalar) -> [u8; 32];
     /// z, or `None` if the bytes are not below p.
-    fn response_from_bytes(bytes: &[u8; 32]) -> Option<Self::Scalar>;
+    fn response_from_bytes(self, bytes: &[u8; 32]) -> Option<Self::Scalar>;
     /// z·G − c·Y, of public data.
     fn commitment_of(
         response: &Self::Scalar,
@@ -298,7 +340,11 @@ pub trait SchnorrGroup: Group {
         Self::combination(response, key, &Self::negate(challenge))
     }
     /// The tweak of BIP-341 for an internal key by its name, or `None`: then the key has none.
-    fn tap_tweak(_internal: &[u8; 32], _merkle_root: Option<&[u8; 32]>) -> Option<Self::Scalar> {
+    fn tap_tweak(
+        self,
+        _internal: &[u8; 32],
+        _merkle_root: Option<&[u8; 32]>,
+    ) -> Option<Self::Scalar> {
         None
     }
 }

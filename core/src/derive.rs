@@ -128,6 +128,7 @@ const XPUB_LENGTH: usize = 112;
 /// can link all addresses.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ExtendedKey<G: Group> {
+    group: G,
     point: G::Point,
     encoded: PointBytes,
     chain_code: Digest,
@@ -136,14 +137,20 @@ pub struct ExtendedKey<G: Group> {
 impl<G: Group> ExtendedKey<G> {
     /// From a group key and its chain code; `None` if the bytes are no point.
     #[must_use]
-    pub fn new(encoded: &PointBytes, chain_code: Digest) -> Option<Self> {
-        let point = G::point_from_bytes(encoded)?;
-        Some(Self { point, encoded: *encoded, chain_code })
+    pub fn new(group: G, encoded: &PointBytes, chain_code: Digest) -> Option<Self> {
+        let point = group.point_from_bytes(encoded)?;
+        Some(Self { group, point, encoded: *encoded, chain_code })
     }
 
     /// From a point that was parsed before.
-    pub(crate) fn of(point: G::Point, encoded: [u8; 33], chain_code: Digest) -> Self {
-        Self { point, encoded: PointBytes(encoded), chain_code }
+    pub(crate) fn of(group: G, point: G::Point, encoded: [u8; 33], chain_code: Digest) -> Self {
+        Self { group, point, encoded: PointBytes(encoded), chain_code }
+    }
+
+    /// The group that it is in.
+    #[must_use]
+    pub fn group(&self) -> G {
+        self.group
     }
 
     /// The key, encoded.
@@ -158,7 +165,7 @@ impl<G: Group> ExtendedKey<G> {
     /// [`DeriveError::NoPaths`] or [`DeriveError::Invalid`].
     pub fn derive(&self, derivation: &Derivation) -> Result<DerivedKey<G>, DeriveError> {
         // The compiler would see which it is, and make the function for each.
-        self.derive_in(core::hint::black_box(G::SUITE), derivation)
+        self.derive_in(core::hint::black_box(self.group.suite()), derivation)
     }
 
     /// The same with its suite by value: two suites of one curve share the code on a chip.
@@ -168,7 +175,7 @@ impl<G: Group> ExtendedKey<G> {
         suite: Suite,
         derivation: &Derivation,
     ) -> Result<DerivedKey<G>, DeriveError> {
-        let root = DerivedKey { tweak: G::Scalar::default(), key: *self };
+        let root = DerivedKey { tweak: self.group.zero(), key: *self };
         match derivation {
             Derivation::Root => Ok(root),
             Derivation::Path(path) if has_paths(suite) => {
@@ -183,7 +190,7 @@ impl<G: Group> ExtendedKey<G> {
                         .bytes(&self.chain_code)
                         .bytes(context.as_str().as_bytes())
                 };
-                let tweak = G::scalar_from_wide(&bound("derive").wide());
+                let tweak = self.group.scalar_from_wide(&bound("derive").wide());
                 root.shifted(&tweak, bound("derive-cc").finish())
             }
         }
@@ -193,7 +200,7 @@ impl<G: Group> ExtendedKey<G> {
     /// without paths.
     #[must_use]
     pub fn xpub(&self) -> Option<heapless::String<XPUB_LENGTH>> {
-        if !has_paths(G::SUITE) {
+        if !has_paths(self.group.suite()) {
             return None;
         }
         let mut bytes = [0; 78];
@@ -224,6 +231,12 @@ impl<G: Group> core::fmt::Debug for DerivedKey<G> {
 }
 
 impl<G: Group> DerivedKey<G> {
+    /// The group that it is in.
+    #[must_use]
+    pub fn group(&self) -> G {
+        self.key.group
+    }
+
     /// ε, public; 0 for the root.
     #[must_use]
     pub fn tweak(&self) -> &G::Scalar {
@@ -259,7 +272,7 @@ impl<G: Group> DerivedKey<G> {
         let (Some(left), Some(right)) = (output.first_chunk(), output.last_chunk()) else {
             return Err(DeriveError::Invalid);
         };
-        let tweak = G::scalar_from_bytes(left).ok_or(DeriveError::Invalid)?;
+        let tweak = self.key.group.scalar_from_bytes(left).ok_or(DeriveError::Invalid)?;
         self.shifted(&tweak, *right)
     }
 
@@ -268,7 +281,7 @@ impl<G: Group> DerivedKey<G> {
         let point = self.key.point + G::mul_base(tweak);
         // The identity has no encoding.
         let encoded = G::point_to_bytes(&point).ok_or(DeriveError::Invalid)?;
-        let key = ExtendedKey { point, encoded, chain_code };
+        let key = ExtendedKey { group: self.key.group, point, encoded, chain_code };
         Ok(Self { tweak: self.tweak + *tweak, key })
     }
 }

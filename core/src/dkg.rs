@@ -166,6 +166,7 @@ pub struct Dkg<G: Group, const N: usize, const K: usize> {
     made: Option<Vec<PointBytes, N>>,
     evidence: Option<Evidence<N, Kept<K>>>,
     slots: Vec<Slot<N>, N>,
+    group: G,
     own: Dealing<G, N>,
     /// Σ f_j(i) of the dealers whose R3 is there.
     share: SecretScalar<G>,
@@ -240,9 +241,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         rng: &mut (impl RngCore + CryptoRng),
     ) -> Result<(), StartError> {
         let holders = terms.holders;
-        if !G::makes(terms.suite) {
-            return Err(StartError::Suite);
-        }
+        let group = G::maker(terms.suite).ok_or(StartError::Suite)?;
         if !holders.parties().contains(me) {
             return Err(StartError::NotAHolder);
         }
@@ -253,9 +252,9 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return Err(StartError::TooLarge);
         }
         let mut sums = Vec::new();
-        let own = Dealing::random(&terms, me, rng, &mut sums).ok_or(StartError::TooLarge)?;
+        let own = Dealing::random(group, &terms, me, rng, &mut sums).ok_or(StartError::TooLarge)?;
         *place = None;
-        Self::put(place, terms, session, me, peers, (own, sums))?.say_commit(signer);
+        Self::put(place, group, terms, session, me, peers, (own, sums))?.say_commit(signer);
         Ok(())
     }
 
@@ -263,6 +262,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     #[inline(never)]
     fn put<'p>(
         place: &'p mut Option<Self>,
+        group: G,
         terms: KeyTerms,
         session: Digest,
         me: PartyId,
@@ -274,6 +274,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             session,
             me,
             slots: Vec::new(),
+            group,
             own,
             phase: Phase::Commit,
             context: terms.context(),
@@ -281,7 +282,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             transcript: [0; 32],
             sums,
             promised: Vec::new(),
-            share: SecretScalar::new(G::Scalar::default()),
+            share: SecretScalar::new(group.zero()),
             complete: false,
             record: empty_record(&terms),
             made: None,
@@ -291,7 +292,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         });
         for peer in peers {
             dkg.slots.push(Slot::new(peer)).map_err(|_| StartError::TooLarge)?;
-            dkg.promised.push(G::Point::default()).map_err(|_| StartError::TooLarge)?;
+            dkg.promised.push(group.identity()).map_err(|_| StartError::TooLarge)?;
         }
         Ok(dkg)
     }
@@ -522,7 +523,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     pub fn take_key(&mut self) -> Option<(PublicKey<N>, ShareRecord<N, K>)> {
         let (terms, transcript) = (self.terms, self.transcript);
         let public = PublicKey { terms, transcript, commitment: self.made.take()? };
-        self.share = SecretScalar::new(G::Scalar::default());
+        self.share = SecretScalar::new(self.group.zero());
         let mut taken = empty_record(&self.terms);
         core::mem::swap(&mut taken.share, &mut self.record.share);
         take_all(&mut self.record.pair_seeds, &mut taken.pair_seeds);

@@ -44,9 +44,9 @@ impl SignTerms {
     ///
     /// # Errors
     /// [`SignError`] names the broken rule.
-    pub fn check<G: Group>(&self, holders: &Holders) -> Result<(), SignError> {
+    pub fn check<G: Group>(&self, group: G, holders: &Holders) -> Result<(), SignError> {
         nonce::check_quorum(&self.quorum, holders)?;
-        if G::scalar_from_digest(&self.digest) == G::Scalar::default() {
+        if group.scalar_from_digest(&self.digest) == group.zero() {
             return Err(SignError::ZeroDigest);
         }
         Ok(())
@@ -65,7 +65,7 @@ impl SignTerms {
         Transcript::new("nonce")
             .bytes(context)
             .u32(terms.epoch)
-            .bytes(&[G::SUITE.into()])
+            .bytes(&[root.group().suite().into()])
             .bytes(b"ecdsa")
             .bytes(&root.encoded().0)
             .bytes(&G::scalar_to_bytes(derived.tweak()))
@@ -162,7 +162,7 @@ impl<G: EcdsaGroup, const S: usize> nonce::Signer<Ecdsa<G>, S> {
         guard: Guard,
     ) -> Result<&'p mut Self, SignError> {
         let rho = nonce::salt_digest(salts);
-        terms.check::<G>(&key.terms().holders)?;
+        terms.check(key.group(), &key.terms().holders)?;
         nonce::check_member::<S>(&terms.quorum, key.party(), salts, own_salt)?;
         let root = key.extended();
         let derived = root.derive(&terms.derivation).map_err(SignError::Derivation)?;
@@ -201,6 +201,10 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
     type Response = Response;
     const SCALARS: usize = 2;
 
+    fn group(&self) -> G {
+        self.derived.group()
+    }
+
     fn bind(&self, to: Transcript) -> Transcript {
         let tweak = G::scalar_to_bytes(self.derived.tweak());
         to.bytes(&self.digest).bytes(&tweak).bytes(&self.derived.encoded().0)
@@ -213,19 +217,20 @@ impl<G: EcdsaGroup> Scheme for Ecdsa<G> {
         nonce: &SecretScalar<G>,
         round: &Round<'_, G>,
     ) -> Result<Answer, Abort> {
-        let (r, _, _) = G::x_coordinate(&round.bytes);
-        if r == G::Scalar::default() {
+        let group = key.group();
+        let (r, _, _) = group.x_coordinate(&round.bytes);
+        if r == group.zero() {
             return Err(Abort::Degenerate);
         }
         let start = Transcript::new("sign").bytes(round.session).party(round.coordinator);
         let list = round.entries.iter().fold(start, |t, (id, point)| t.party(*id).bytes(&point.0));
         // Pair seeds are made anew with every epoch: it is their generation.
         let inputs = list.u32(key.terms().epoch).finish();
-        let weight = vss::mask_weight::<G>(round.quorum, key.party());
+        let weight = vss::mask_weight(group, round.quorum, key.party());
         let a = key.pseudorandom(b"a", &inputs);
         let mu_mask = key.zero_mask(round.quorum, &weight, b"mu", &inputs);
         let nu_mask = key.zero_mask(round.quorum, &weight, b"nu", &inputs);
-        let h = G::scalar_from_digest(&self.digest);
+        let h = group.scalar_from_digest(&self.digest);
         let mu = *a.expose() * *nonce.expose() + *mu_mask.expose();
         let share = SecretScalar::<G>::new(*key.share().expose() + *self.derived.tweak());
         let nu = *a.expose() * (h + r * *share.expose()) + *nu_mask.expose();

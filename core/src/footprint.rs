@@ -3,7 +3,7 @@
 
 use core::mem::size_of;
 
-use crate::curve::{SchnorrSecp256k1, Secp256k1};
+use crate::curve::{AnyGroup, SchnorrSecp256k1, Secp256k1};
 use crate::dkg::Dkg;
 use crate::ecdsa;
 use crate::key::OpenedKey;
@@ -29,12 +29,18 @@ const _: () = assert!(size_of::<Schnorr<3>>() == 604);
 const _: () = assert!(size_of::<Schnorr<5>>() == 672);
 const _: () = assert!(size_of::<Schnorr<7>>() == 740);
 
+// 3 of 7, where one group stands for several curves.
+const _: () = assert!(size_of::<Dkg<AnyGroup, 7, 15>>() == 14104);
+const _: () = assert!(size_of::<OpenedKey<AnyGroup, 7, 15>>() == 1700);
+const _: () = assert!(size_of::<ecdsa::Signer<AnyGroup, 5>>() == 824);
+const _: () = assert!(size_of::<schnorr::Signer<AnyGroup, &'static [u8], 5>>() == 768);
+
 /// What FROST's sessions keep besides on the heap is in [`crate::frost`].
 #[cfg(feature = "frost")]
 mod frost {
     use core::mem::size_of;
 
-    use crate::curve::{Ed25519, SchnorrSecp256k1};
+    use crate::curve::{AnyGroup, Ed25519, SchnorrSecp256k1};
     use crate::frost::{Aggregator, Consumed, FrostKey, NoncePool, Offers, Reserved, Signer};
 
     type M = &'static [u8];
@@ -54,4 +60,8 @@ mod frost {
     const _: () = assert!(size_of::<Reserved<'static, Ed25519>>() == 804);
     const _: () = assert!(size_of::<Offers<Ed25519>>() == 80);
     const _: () = assert!(size_of::<Aggregator<Ed25519, M>>() == 580);
+
+    const _: () = assert!(size_of::<FrostKey<AnyGroup>>() == 192);
+    const _: () = assert!(size_of::<NoncePool<AnyGroup>>() == 128);
+    const _: () = assert!(size_of::<Reserved<'static, AnyGroup>>() == 824);
 }

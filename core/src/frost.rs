@@ -13,7 +13,7 @@
 //! ```
 //! # use std::collections::BTreeMap;
 //! # use frost_core::keys::{IdentifierList, KeyPackage, generate_with_dealer};
-//! # use quorate_core::curve::{Group, SchnorrSecp256k1 as G};
+//! # use quorate_core::curve::{Fixed as _, SchnorrSecp256k1 as G};
 //! # use quorate_core::frost::*;
 //! # use quorate_core::party::{PartyId, PartySet};
 //! # use quorate_core::schnorr::Tweak;
@@ -72,6 +72,7 @@
 //! |---|---|---|---|---|---|---|
 //! | BIP-340, values | 188 | 128 | 724 | 80 | 540 | |
 //! | Ed25519, values | 188 | 128 | 804 | 80 | 580 | |
+//! | either, in [`crate::curve::AnyGroup`] | 192 | 128 | 824 | | | |
 //! | BIP-340, heap, 2 of 3 | 240 | 1104 | 2886 | 1968 | 6144 | 13454 |
 //! | 3 of 7 | 360 | 1104 | 5398 | 4496 | 8672 | 14269 |
 //! | 4 of 16 | 480 | 1104 | 7910 | 10112 | 11200 | 15060 |
@@ -98,7 +99,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use crate::curve::PointBytes;
+use crate::curve::{PointBytes, Suite};
 use crate::hash::{Digest, Transcript};
 use crate::nonce::{encoded, encoding};
 use crate::party::{PartyId, PartySet};
@@ -113,7 +114,8 @@ pub use key::{FrostKey, FrostPublic, FrostTerms, KeyError, PublicRecord, SecretR
 pub use offers::{MAX_POOLS, Offers};
 pub use pool::{Change, MAX_NONCES, MAX_OFFER, MAX_POOL, NoncePool, PoolError};
 pub use sign::{Consumed, Listed, ReserveError, Reserved, Signer};
-pub use suite::FrostSuite;
+pub(crate) use suite::sealed::Sealed;
+pub use suite::{FrostGroup, FrostSuite};
 
 /// No share message is longer.
 pub const MAX_MESSAGE: usize = crate::nonce::MAX_MESSAGE;
@@ -147,7 +149,7 @@ impl<M: AsRef<[u8]>> SignTerms<M> {
     ///
     /// # Errors
     /// [`SignError`] names the broken rule.
-    pub fn check<G: FrostSuite>(&self, public: &FrostPublic<G>) -> Result<(), SignError> {
+    pub fn check<G: FrostGroup>(&self, public: &FrostPublic<G>) -> Result<(), SignError> {
         let (threshold, found) = (public.threshold(), self.quorum.len());
         if found < threshold {
             return Err(SignError::QuorumTooSmall { threshold, found });
@@ -176,10 +178,10 @@ impl<M: AsRef<[u8]>> SignTerms<M> {
             .bytes(&Transcript::new("message").bytes(message).finish())
     }
 
-    fn header<G: FrostSuite>(&self, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
+    fn header(&self, suite: Suite, round: u8, from: PartyId, to: Option<PartyId>) -> Header {
         Header {
             version: wire::VERSION,
-            suite: G::SUITE,
+            suite,
             protocol: Protocol::Frost,
             round,
             session: self.session,
@@ -240,20 +242,20 @@ impl core::fmt::Display for SignError {
 impl core::error::Error for SignError {}
 
 /// What both ends compute from the terms.
-struct Prepared<G: FrostSuite> {
+struct Prepared<G: FrostGroup> {
     /// Y with its shares.
     target: Target<G>,
     /// Everything that is signed, for whom and by whom.
     digest: Digest,
 }
 
-impl<G: FrostSuite> Prepared<G> {
+impl<G: FrostGroup> Prepared<G> {
     #[inline(never)]
     fn new(public: &FrostPublic<G>, terms: &SignTerms<&[u8]>) -> Result<Self, SignError> {
-        let start = terms.bind((public.context(), public.group_key()), G::STANDARD);
+        let start = terms.bind((public.context(), public.group_key()), public.group().standard());
         let point = public.commitment().first().ok_or(SignError::Degenerate)?;
-        let target =
-            Target::new(point, public.group_key(), &terms.tweak).map_err(|_| SignError::Tweak)?;
+        let target = Target::new(public.group(), point, public.group_key(), &terms.tweak)
+            .map_err(|_| SignError::Tweak)?;
         let end = match terms.tweak {
             Tweak::None => start,
             Tweak::Taproot { .. } => target.bind(start),

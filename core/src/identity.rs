@@ -96,7 +96,7 @@ impl Identity {
         match self {
             Self::Ed25519(bytes) => ed25519::point(bytes).is_some(),
             Self::P256(bytes) => p256::PublicKey::from_sec1_bytes(&bytes.0).is_ok(),
-            Self::Secp256k1(x) => SchnorrSecp256k1::named(x).is_some(),
+            Self::Secp256k1(x) => SchnorrSecp256k1.named(x).is_some(),
         }
     }
 }

@@ -79,17 +79,17 @@ impl<const N: usize> PublicKey<N> {
     /// The points of Φ, or `None` if the record does not belong to this group or is malformed.
     #[must_use]
     pub fn points<G: Group>(&self) -> Option<Vec<G::Point, N>> {
-        if self.terms.suite == G::SUITE { self.points_of_suite::<G>() } else { None }
+        self.points_of_suite(G::of(self.terms.suite)?)
     }
 
     /// The same of a record whose suite was compared: with this code two suites of one curve are the same to a chip.
     #[inline(never)]
-    fn points_of_suite<G: Group>(&self) -> Option<Vec<G::Point, N>> {
+    fn points_of_suite<G: Group>(&self, group: G) -> Option<Vec<G::Point, N>> {
         if self.commitment.len() != self.terms.holders.threshold() {
             return None;
         }
         let points: Vec<G::Point, N> =
-            self.commitment.iter().filter_map(G::point_from_bytes).collect();
+            self.commitment.iter().filter_map(|bytes| group.point_from_bytes(bytes)).collect();
         (points.len() == self.commitment.len()).then_some(points)
     }
 
@@ -102,7 +102,8 @@ impl<const N: usize> PublicKey<N> {
     /// X_j = Φ at j.
     #[must_use]
     pub fn party_key<G: Group>(&self, party: PartyId) -> Option<G::Point> {
-        self.points::<G>().map(|points| vss::evaluate_commitment::<G>(&points, party))
+        let group = G::of(self.terms.suite)?;
+        Some(vss::evaluate_commitment(group, &self.points::<G>()?, party))
     }
 
     /// The chain code of the key: H("cc", th).
@@ -115,7 +116,7 @@ impl<const N: usize> PublicKey<N> {
     #[must_use]
     pub fn extended<G: Group>(&self) -> Option<ExtendedKey<G>> {
         let x = *self.points::<G>()?.first()?;
-        Some(ExtendedKey::of(x, self.group_key()?.0, self.chain_code()))
+        Some(ExtendedKey::of(G::of(self.terms.suite)?, x, self.group_key()?.0, self.chain_code()))
     }
 }
 

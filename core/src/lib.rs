@@ -88,6 +88,10 @@
 //! | 2 of 3, S = 3 | 5164 | 624 | 660 | 604 |
 //! | 3 of 7, S = 5 | 13444 | 1588 | 728 | 672 |
 //! | 4 of 16, S = 7 | 79092 | 30044 | 796 | 740 |
+//! | 3 of 7, S = 5, [`curve::AnyGroup`] | 14104 | 1700 | 824 | 768 |
+//!
+//! The last is for a chip with keys on two curves: it has the code of every protocol once, in that group, and not
+//! once for each of [`curve::Secp256k1`], [`curve::SchnorrSecp256k1`] and [`curve::Ed25519`].
 #![no_std]
 
 #[cfg(feature = "frost")]

@@ -96,6 +96,9 @@ pub trait Scheme: private::Sealed {
     /// How many scalars that is.
     const SCALARS: usize;
 
+    /// Of the key.
+    fn group(&self) -> Self::Group;
+
     /// Adds everything that the answer depends on and the scheme holds.
     #[must_use]
     fn bind(&self, to: Transcript) -> Transcript;
@@ -265,8 +268,13 @@ struct Kind {
 }
 
 impl Kind {
-    fn of<P: Scheme>() -> Self {
-        Self { suite: P::Group::SUITE, protocol: P::PROTOCOL, scalars: P::SCALARS }
+    fn of<P: Scheme>(group: P::Group) -> Self {
+        Self { suite: group.suite(), protocol: P::PROTOCOL, scalars: P::SCALARS }
+    }
+
+    /// Whether keys of this suite sign by this protocol.
+    fn is_possible(self) -> bool {
+        self.suite.is_ecdsa() == (self.protocol == Protocol::Ecdsa)
     }
 
     /// The header of a message in the session that D0 names.

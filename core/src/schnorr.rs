@@ -13,7 +13,7 @@ mod target;
 
 use serde::{Deserialize, Serialize};
 
-use crate::curve::SchnorrGroup;
+use crate::curve::{Fixed, SchnorrGroup};
 use crate::derive::Derivation;
 use crate::hash::{Digest, Transcript};
 use crate::key::{KeyTerms, OpenedKey};
@@ -77,9 +77,9 @@ impl<M: AsRef<[u8]>> SignTerms<M> {
         let start = Transcript::new("nonce")
             .bytes(context)
             .u32(terms.epoch)
-            .bytes(&[G::SUITE.into()])
+            .bytes(&[target.group().suite().into()])
             .bytes(b"schnorr")
-            .bytes(G::STANDARD.as_bytes())
+            .bytes(target.group().standard().as_bytes())
             .bytes(group_key);
         target
             .bind(start)
@@ -223,6 +223,10 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
     type Response = Response;
     const SCALARS: usize = 1;
 
+    fn group(&self) -> G {
+        self.target.group()
+    }
+
     fn bind(&self, to: Transcript) -> Transcript {
         self.target.bind(to).bytes(&message_digest(self.message.as_ref()))
     }
@@ -235,8 +239,9 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
         round: &Round<'_, G>,
     ) -> Result<Answer, Abort> {
         let (name, negated) = G::name_of(&round.bytes).ok_or(Abort::Degenerate)?;
-        let challenge = G::challenge(&name, self.target.name(), self.message.as_ref());
-        let k = G::product(nonce.expose(), &G::Scalar::from(G::COFACTOR));
+        let group = key.group();
+        let challenge = group.challenge(&name, self.target.name(), self.message.as_ref());
+        let k = G::product(nonce.expose(), &group.number(group.cofactor()));
         let k = SecretScalar::<G>::new(if negated { G::negate(&k) } else { k });
         let share = self.target.share(key.share());
         let z = *k.expose() + G::product(&challenge, share.expose());
@@ -247,15 +252,21 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>> Scheme for Schnorr<G, M> {
 /// Whether `signature` is the standard's signature on `message` under `key`, by its name: BIP-340, or
 /// RFC 8032 without cofactor and with keys of prime order only.
 #[must_use]
-pub fn verify<G: SchnorrGroup>(key: &[u8; 32], message: &[u8], signature: &Signature) -> bool {
+pub fn verify<G: SchnorrGroup + Fixed>(
+    key: &[u8; 32],
+    message: &[u8],
+    signature: &Signature,
+) -> bool {
     let (mut nonce, mut response) = ([0; 32], [0; 32]);
     let (head, tail) = signature.0.split_at(32);
     nonce.copy_from_slice(head);
     response.copy_from_slice(tail);
-    let (Some(point), Some(response)) = (G::named(key), G::response_from_bytes(&response)) else {
+    let group = G::default();
+    let (point, response) = (group.named(key), group.response_from_bytes(&response));
+    let (Some(point), Some(response)) = (point, response) else {
         return false;
     };
-    let challenge = G::challenge(&nonce, key, message);
+    let challenge = group.challenge(&nonce, key, message);
     holds::<G>(&point, &nonce, &challenge, &response)
 }
 

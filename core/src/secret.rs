@@ -112,7 +112,6 @@ impl Read<'_> for SecretBytes {
 }
 
 /// A secret scalar.
-#[derive(Default)]
 pub struct SecretScalar<G: Group>(G::Scalar);
 
 impl<G: Group> SecretScalar<G> {
@@ -123,10 +122,10 @@ impl<G: Group> SecretScalar<G> {
     }
 
     /// Draws a uniform scalar from 48 bytes of `rng`.
-    pub fn random(rng: &mut (impl RngCore + CryptoRng)) -> Self {
+    pub fn random(group: G, rng: &mut (impl RngCore + CryptoRng)) -> Self {
         let mut wide = [0; 48];
         rng.fill_bytes(&mut wide);
-        let scalar = G::scalar_from_wide(&wide);
+        let scalar = group.scalar_from_wide(&wide);
         wide.zeroize();
         Self(scalar)
     }

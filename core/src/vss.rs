@@ -9,28 +9,30 @@ use crate::party::{PartyId, PartySet};
 use crate::secret::SecretScalar;
 
 /// A secret polynomial f with T coefficients, f_0 first; N is the capacity.
-pub struct Polynomial<G: Group, const N: usize>(Vec<SecretScalar<G>, N>);
+pub struct Polynomial<G: Group, const N: usize> {
+    coefficients: Vec<SecretScalar<G>, N>,
+    group: G,
+}
 
 impl<G: Group, const N: usize> Polynomial<G, N> {
     /// A random polynomial with `coefficients` coefficients (T of them: degree T−1).
-    pub fn random(coefficients: usize, rng: &mut (impl RngCore + CryptoRng)) -> Self {
-        Self((0..coefficients.min(N)).map(|_| SecretScalar::random(rng)).collect())
+    pub fn random(group: G, coefficients: usize, rng: &mut (impl RngCore + CryptoRng)) -> Self {
+        let random = |_| SecretScalar::random(group, rng);
+        Self { coefficients: (0..coefficients.min(N)).map(random).collect(), group }
     }
 
     /// f(id).
     #[must_use]
     pub fn evaluate(&self, id: PartyId) -> SecretScalar<G> {
-        let x = G::Scalar::from(u64::from(id.number()));
-        let zero = G::Scalar::default();
-        SecretScalar::new(
-            self.0.iter().rev().fold(zero, |sum, f| G::product(&sum, &x) + *f.expose()),
-        )
+        let x = self.group.number(id.number().into());
+        let add = |sum, f: &SecretScalar<G>| G::product(&sum, &x) + *f.expose();
+        SecretScalar::new(self.coefficients.iter().rev().fold(self.group.zero(), add))
     }
 
     /// f_0.
     #[must_use]
     pub fn constant(&self) -> Option<&SecretScalar<G>> {
-        self.0.first()
+        self.coefficients.first()
     }
 
     /// `Φ[m]` = f_m·G.
@@ -41,16 +43,16 @@ impl<G: Group, const N: usize> Polynomial<G, N> {
 
     /// The same, one by one.
     pub(crate) fn points(&self) -> impl Iterator<Item = G::Point> {
-        self.0.iter().map(|f| G::mul_base(f.expose()))
+        self.coefficients.iter().map(|f| G::mul_base(f.expose()))
     }
 }
 
 /// Σ id^m·`Φ[m]`, by Horner's rule with the small identifier: variable time, public data.
 #[must_use]
 #[inline(never)]
-pub fn evaluate_commitment<G: Group>(commitment: &[G::Point], id: PartyId) -> G::Point {
+pub fn evaluate_commitment<G: Group>(group: G, commitment: &[G::Point], id: PartyId) -> G::Point {
     let x = i64::from(id.number());
-    commitment.iter().rev().fold(G::Point::default(), |sum, phi| G::mul_small(&sum, x) + *phi)
+    commitment.iter().rev().fold(group.identity(), |sum, phi| group.mul_small(&sum, x) + *phi)
 }
 
 /// The encodings of a commitment's points, all at once; fewer than there are points if one of them is
@@ -127,16 +129,16 @@ fn lagrange_fraction(set: PartySet, id: PartyId, at: u16) -> Option<Fraction> {
 
 /// The same modulo p, however long it is.
 #[inline(never)]
-fn lagrange_at<G: Group>(set: PartySet, id: PartyId, at: u16) -> G::Scalar {
-    let one = G::Scalar::from(1);
+fn lagrange_at<G: Group>(group: G, set: PartySet, id: PartyId, at: u16) -> G::Scalar {
+    let one = group.one();
     let short = lagrange_fraction(set, id, at)
         .map(|short| (short.numerator, short.denominator))
-        .map(|(above, below)| (G::scalar_from_integer(above), G::scalar_from_integer(below)));
+        .map(|(above, below)| (group.integer(above), group.integer(below)));
     let (above, below) = short.unwrap_or_else(|| {
         differences(set, id, at).fold((one, one), |(all_above, all_below), (above, below)| {
             (
-                G::product(&all_above, &G::scalar_from_integer(above)),
-                G::product(&all_below, &G::scalar_from_integer(below)),
+                G::product(&all_above, &group.integer(above)),
+                G::product(&all_below, &group.integer(below)),
             )
         })
     });
@@ -144,45 +146,45 @@ fn lagrange_at<G: Group>(set: PartySet, id: PartyId, at: u16) -> G::Scalar {
         return above;
     }
     // Never 0 modulo p: it is a product of differences of distinct 8-bit integers.
-    G::product(&above, &G::invert(&below).unwrap_or_default())
+    G::product(&above, &G::invert(&below).unwrap_or(group.zero()))
 }
 
 /// L_i(S) = ∏_{j∈S, j≠i} j/(j−i).
 #[must_use]
-pub fn lagrange<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
-    lagrange_at::<G>(set, id, 0)
+pub fn lagrange<G: Group>(group: G, set: PartySet, id: PartyId) -> G::Scalar {
+    lagrange_at(group, set, id, 0)
 }
 
 /// Λ·L_i(S) for every member, and Λ: integers, so that whoever divides does it once. (Λ = 1 and full
 /// scalars where the identifiers are far apart and the group is large.) S bounds the set.
 #[must_use]
 pub fn scaled_lagrange<G: Group, const S: usize>(
+    group: G,
     set: PartySet,
 ) -> (Vec<(PartyId, G::Scalar), S>, G::Scalar) {
     let common = common_denominator(set, 0);
     let weights = set.iter().take(S).map(|id| match common {
-        Some(common) => (id, G::scalar_from_integer(scaled(set, id, 0, common))),
-        None => (id, lagrange::<G>(set, id)),
+        Some(common) => (id, group.integer(scaled(set, id, 0, common))),
+        None => (id, lagrange(group, set, id)),
     });
-    (weights.collect(), G::scalar_from_integer(common.unwrap_or(1)))
+    (weights.collect(), group.integer(common.unwrap_or(1)))
 }
 
 /// C/L_i(S) with C = ∏_{j∈S} j, which spreads the zero masks (`docs/PROTOCOL.md` §5): an integer,
 /// i·∏_{j≠i}(j−i), so that no inversion is needed.
 #[must_use]
 #[inline(never)]
-pub fn mask_weight<G: Group>(set: PartySet, id: PartyId) -> G::Scalar {
-    let i = G::Scalar::from(u64::from(id.number()));
-    differences(set, id, 0)
-        .fold(i, |all, (_, below)| G::product(&all, &G::scalar_from_integer(-below)))
+pub fn mask_weight<G: Group>(group: G, set: PartySet, id: PartyId) -> G::Scalar {
+    let i = group.number(id.number().into());
+    differences(set, id, 0).fold(i, |all, (_, below)| G::product(&all, &group.integer(-below)))
 }
 
 /// 1/j for a small public j: variable time. With p − 1 = q·j + r, j·q is −(r + 1) modulo p, so 1/j is −q/(r + 1), and
 /// r + 1 is smaller than j, which does not divide p. That takes some divisions by one byte, where an inversion modulo p
 /// takes a chip as long as half a signature's nonce.
 #[inline(never)]
-fn inverse<G: Group>(id: PartyId) -> G::Scalar {
-    let one = G::Scalar::from(1);
+fn inverse<G: Group>(group: G, id: PartyId) -> G::Scalar {
+    let one = group.one();
     let last = G::scalar_to_bytes(&G::negate(&one));
     let (mut j, mut inverse) = (u32::from(id.number()), one);
     while j > 1 {
@@ -193,7 +195,7 @@ fn inverse<G: Group>(id: PartyId) -> G::Scalar {
             (*digit, rest) = (whole as u8, part - whole * j);
         }
         // Below p, since j is more than 1.
-        let negated = G::scalar_from_bytes(&quotient).unwrap_or_default();
+        let negated = group.scalar_from_bytes(&quotient).unwrap_or(group.zero());
         inverse = G::product(&inverse, &G::negate(&negated));
         j = rest + 1;
     }
@@ -203,22 +205,26 @@ fn inverse<G: Group>(id: PartyId) -> G::Scalar {
 /// 1/j for every holder j; N bounds the holders.
 #[must_use]
 #[inline(never)]
-pub fn inverses<G: Group, const N: usize>(holders: PartySet) -> Vec<(PartyId, G::Scalar), N> {
-    holders.iter().take(N).map(|id| (id, inverse::<G>(id))).collect()
+pub fn inverses<G: Group, const N: usize>(
+    group: G,
+    holders: PartySet,
+) -> Vec<(PartyId, G::Scalar), N> {
+    holders.iter().take(N).map(|id| (id, inverse(group, id))).collect()
 }
 
 /// f_A(id) for the polynomial of degree d with f_A(0) = 1 and f_A(j) = 0 for every holder j ∉ A
 /// (`docs/PROTOCOL.md` §6.1): ∏_{j∉A} (j−id)/j, with all 1/j from [`inverses`].
 #[must_use]
 pub fn nonce_weight<G: Group>(
+    group: G,
     inverses: &[(PartyId, G::Scalar)],
     set: PartySet,
     id: PartyId,
 ) -> G::Scalar {
     let i = i64::from(id.number());
     let left_out = inverses.iter().filter(|(other, _)| !set.contains(*other));
-    left_out.fold(G::Scalar::from(1), |product, (other, inverse)| {
-        let difference = G::scalar_from_integer(i64::from(other.number()) - i);
+    left_out.fold(group.one(), |product, (other, inverse)| {
+        let difference = group.integer(i64::from(other.number()) - i);
         G::product(&G::product(&product, &difference), inverse)
     })
 }
@@ -255,15 +261,15 @@ fn scaled(set: PartySet, id: PartyId, at: u16, common: i64) -> i64 {
 /// are neighbours. Public data, variable time.
 #[must_use]
 #[inline(never)]
-pub fn value_at<G: Group>(basis: &[Entry<G>], at: u16) -> (G::Point, i64) {
+pub fn value_at<G: Group>(group: G, basis: &[Entry<G>], at: u16) -> (G::Point, i64) {
     let set: PartySet = basis.iter().map(|entry| entry.id).collect();
     let common = common_denominator(set, at);
     let terms = basis.iter().map(|Entry { id, point }| match common {
-        Some(common) => G::mul_small(point, scaled(set, *id, at, common)),
+        Some(common) => group.mul_small(point, scaled(set, *id, at, common)),
         // Far-apart identifiers in a large group: no short common factor, so full scalars.
-        None => G::mul_public(point, &lagrange_at::<G>(set, *id, at)),
+        None => G::mul_public(point, &lagrange_at(group, set, *id, at)),
     });
-    (terms.reduce(|sum, term| sum + term).unwrap_or_default(), common.unwrap_or(1))
+    (terms.reduce(|sum, term| sum + term).unwrap_or(group.identity()), common.unwrap_or(1))
 }
 
 #[cfg(test)]
@@ -294,19 +300,19 @@ mod tests {
             (2, &[1, 7, 100, 101, 255]),
             (5, &[1, 2, 50, 77, 100, 120, 133, 151, 190, 253, 255]),
         ] {
-            let f = Polynomial::<C, 8>::random(degree + 1, &mut rng);
+            let f = Polynomial::<_, 8>::random(C, degree + 1, &mut rng);
             let secret = C::mul_base(f.constant().unwrap().expose());
             let points = entries(&f, ids(numbers));
             for basis in points.windows(degree + 1) {
-                let (sum, common) = value_at(basis, 0);
-                assert_eq!(sum, C::mul(&secret, &C::scalar_from_integer(common)), "{numbers:?}");
+                let (sum, common) = value_at(C, basis, 0);
+                assert_eq!(sum, C::mul(&secret, &C.integer(common)), "{numbers:?}");
                 let neighbours = basis.windows(2).all(|w| w[0].id.number() + 1 == w[1].id.number());
                 assert!(common == 1 || !neighbours);
             }
             // At an identifier it is that entry, which is what the degree check compares.
             for entry in &points {
-                let (sum, common) = value_at(&points[..=degree], entry.id.number());
-                assert_eq!(sum, C::mul_small(&entry.point, common), "{numbers:?}");
+                let (sum, common) = value_at(C, &points[..=degree], entry.id.number());
+                assert_eq!(sum, C.mul_small(&entry.point, common), "{numbers:?}");
             }
         }
     }
@@ -314,49 +320,52 @@ mod tests {
     #[test]
     fn lagrange_interpolates_products_of_degree_2d() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(2);
-        let (f, g) =
-            (Polynomial::<C, 8>::random(3, &mut rng), Polynomial::<C, 8>::random(3, &mut rng));
+        let (f, g) = (
+            Polynomial::<_, 8>::random(C, 3, &mut rng),
+            Polynomial::<_, 8>::random(C, 3, &mut rng),
+        );
         // The last two are too long for fractions, the last also for what an ECDSA key may have.
         let wide = [1, 2, 50, 77, 100, 120, 133, 151, 190, 253, 255];
         for set in [ids(&[1, 2, 5, 6, 9]), ids(&wide), PartySet::first(40)] {
             let product = set.iter().fold(k256::Scalar::ZERO, |sum, id| {
-                sum + lagrange::<C>(set, id) * f.evaluate(id).expose() * g.evaluate(id).expose()
+                sum + lagrange(C, set, id) * f.evaluate(id).expose() * g.evaluate(id).expose()
             });
             assert_eq!(product, f.constant().unwrap().expose() * g.constant().unwrap().expose());
-            let (scaled, common) = scaled_lagrange::<C, 40>(set);
+            let (scaled, common) = scaled_lagrange::<_, 40>(C, set);
             let scalar = |id: PartyId| k256::Scalar::from(u64::from(id.number()));
             let all = set.iter().fold(k256::Scalar::ONE, |product, id| product * scalar(id));
             assert_eq!(scaled.len(), set.len());
             for (id, weight) in scaled {
-                assert_eq!(lagrange::<C>(set, id) * common, weight);
-                assert_eq!(lagrange::<C>(set, id) * mask_weight::<C>(set, id), all);
+                assert_eq!(lagrange(C, set, id) * common, weight);
+                assert_eq!(lagrange(C, set, id) * mask_weight(C, set, id), all);
             }
         }
     }
 
     #[test]
     fn inverses_of_all_identifiers() {
-        fn all<G: Group>() {
-            let found = inverses::<G, 255>(PartySet::first(255));
+        fn all<G: Group>(group: G) {
+            let found = inverses::<_, 255>(group, PartySet::first(255));
             assert_eq!(found.len(), 255);
             for (id, inverse) in found {
-                let one = inverse * G::Scalar::from(u64::from(id.number()));
-                assert!(one == G::Scalar::from(1), "{id}");
+                let one = inverse * group.number(id.number().into());
+                assert!(one == group.one(), "{id}");
             }
         }
-        all::<C>();
-        all::<crate::curve::P256>();
-        all::<crate::curve::Ed25519>();
+        all(C);
+        all(crate::curve::P256);
+        all(crate::curve::Ed25519);
+        crate::curve::AnyGroup::ALL.into_iter().for_each(all);
     }
 
     #[test]
     fn commitments_evaluate_like_the_polynomial() {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(3);
-        let f = Polynomial::<C, 8>::random(4, &mut rng);
+        let f = Polynomial::<_, 8>::random(C, 4, &mut rng);
         let phi = f.commit();
         for number in [1u16, 2, 17, 255] {
             let id = PartyId::new(number).unwrap();
-            assert_eq!(evaluate_commitment::<C>(&phi, id), C::mul_base(f.evaluate(id).expose()));
+            assert_eq!(evaluate_commitment(C, &phi, id), C::mul_base(f.evaluate(id).expose()));
         }
     }
 }

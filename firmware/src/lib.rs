@@ -16,6 +16,7 @@ pub mod device;
 pub mod entropy;
 #[cfg(test)]
 mod flash_simulator;
+mod groups;
 #[cfg(feature = "hosted")]
 pub mod hosted;
 pub mod journal;

@@ -57,7 +57,7 @@ enum Stage {
     Running(Running),
     /// Commitments were offered, and nothing is counted.
     #[cfg(feature = "frost")]
-    Frost(frost::Running),
+    Frost(alloc::boxed::Box<frost::Waiting>),
 }
 
 impl<P: Platform> Engine<'_, P> {

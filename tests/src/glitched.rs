@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use quorate_core::curve::{EcdsaGroup, Group, PointBytes, Secp256k1, Suite};
+use quorate_core::curve::{EcdsaGroup, Fixed, Group, PointBytes, Secp256k1, Suite};
 use quorate_core::wire::Bytes64;
 
 type Scalar = <Secp256k1 as Group>::Scalar;
@@ -32,13 +32,32 @@ pub fn arm(glitch: Glitch) {
 }
 
 /// The group with its faults.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Glitched;
 
-impl Group for Glitched {
+impl Fixed for Glitched {
     const SUITE: Suite = Secp256k1::SUITE;
+}
+
+impl Group for Glitched {
+    fn of(suite: Suite) -> Option<Self> {
+        (suite == Self::SUITE).then_some(Self)
+    }
+
+    fn suite(self) -> Suite {
+        Self::SUITE
+    }
+
     type Scalar = Scalar;
     type Point = Point;
+
+    fn number(self, value: u64) -> Scalar {
+        Secp256k1.number(value)
+    }
+
+    fn identity(self) -> Point {
+        Secp256k1.identity()
+    }
 
     fn mul_base(scalar: &Scalar) -> Point {
         let product = Secp256k1::mul_base(scalar);
@@ -67,32 +86,34 @@ impl Group for Glitched {
         Secp256k1::scalar_to_bytes(scalar)
     }
 
-    fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
-        Secp256k1::scalar_from_bytes(bytes)
+    fn scalar_from_bytes(self, bytes: &[u8; 32]) -> Option<Scalar> {
+        Secp256k1.scalar_from_bytes(bytes)
     }
 
-    fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
-        Secp256k1::scalar_from_wide(bytes)
+    fn scalar_from_wide(self, bytes: &[u8; 48]) -> Scalar {
+        Secp256k1.scalar_from_wide(bytes)
     }
 
-    fn scalar_from_digest(bytes: &[u8; 32]) -> Scalar {
-        Secp256k1::scalar_from_digest(bytes)
+    fn scalar_from_digest(self, bytes: &[u8; 32]) -> Scalar {
+        Secp256k1.scalar_from_digest(bytes)
     }
 
     fn point_to_bytes(point: &Point) -> Option<PointBytes> {
         Secp256k1::point_to_bytes(point)
     }
 
-    fn point_from_bytes(bytes: &PointBytes) -> Option<Point> {
-        Secp256k1::point_from_bytes(bytes)
+    fn point_from_bytes(self, bytes: &PointBytes) -> Option<Point> {
+        Secp256k1.point_from_bytes(bytes)
     }
 }
 
 impl EcdsaGroup for Glitched {
-    const NORMALIZE_S: bool = Secp256k1::NORMALIZE_S;
+    fn normalizes_s(self) -> bool {
+        Secp256k1.normalizes_s()
+    }
 
-    fn x_coordinate(point: &PointBytes) -> (Scalar, bool, bool) {
-        let (x, odd, above) = Secp256k1::x_coordinate(point);
+    fn x_coordinate(self, point: &PointBytes) -> (Scalar, bool, bool) {
+        let (x, odd, above) = Secp256k1.x_coordinate(point);
         match GLITCH.get() {
             Glitch::NextX(other) => {
                 arm(Glitch::None);

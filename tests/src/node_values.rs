@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::curve::{Group as _, Secp256k1};
+use quorate_core::curve::{Fixed as _, Secp256k1};
 use quorate_core::identity::Identity;
 use quorate_core::key::KeyTerms;
 use quorate_core::party::{Holders, PartySet};

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use quorate_core::curve::{self, Secp256k1};
+use quorate_core::curve;
 use quorate_core::dkg::{Peer, SessionSigner};
 use quorate_core::hash::Digest;
 use quorate_core::identity::Identity;
@@ -27,7 +27,7 @@ pub use session::salt_of;
 pub use sign::{Signing, sign, sign_derived, sign_with, sign_with_salts};
 
 /// The curve of all tests that do not say another.
-pub type Curve = Secp256k1;
+pub use quorate_core::curve::Secp256k1 as Curve;
 /// Capacity for holders.
 pub const N: usize = 16;
 /// Capacity for nonce keys.
@@ -168,7 +168,7 @@ pub fn terms(
 ///
 /// # Errors
 /// The rule that the holders break.
-pub fn terms_on<C: curve::Group>(
+pub fn terms_on<C: curve::Fixed>(
     parties: PartySet,
     t: u8,
     seed: u64,
@@ -239,7 +239,7 @@ pub fn group_of(parties: PartySet, t: u8, seed: u64) -> Group {
 
 /// [`group_of`] on another curve.
 #[must_use]
-pub fn group_on<C: curve::Group>(parties: PartySet, t: u8, seed: u64) -> Group<C> {
+pub fn group_on<C: curve::Fixed>(parties: PartySet, t: u8, seed: u64) -> Group<C> {
     let Ok(terms) = terms_on::<C>(parties, t, seed) else { return Group::new() };
     let mut network = Network::new(seed, Weather { reorder: true, ..Weather::default() });
     generate_on(&terms, seed, &mut network, &mut |packet| vec![packet]).finished

@@ -93,7 +93,7 @@ fn shown<G: FrostSuite>(
 /// z + 1 in an encoded share.
 fn off_by_one<G: FrostSuite>(share: &[u8]) -> Vec<u8> {
     let (head, z) = share.split_at(share.len() - 32);
-    let z = G::scalar_from_bytes(z.try_into().unwrap()).unwrap() + G::Scalar::from(1);
+    let z = G::default().scalar_from_bytes(z.try_into().unwrap()).unwrap() + G::default().number(1);
     [head, &G::scalar_to_bytes(&z)].concat()
 }
 
@@ -251,7 +251,7 @@ fn an_aggregated_commitment<G: FrostSuite>() {
     let point = |place: usize, offset: usize| {
         let at = entries + ENTRY * place + offset;
         let bytes = list[at..at + 33].try_into().unwrap();
-        G::point_from_bytes(&quorate_core::curve::PointBytes(bytes)).unwrap()
+        G::default().point_from_bytes(&quorate_core::curve::PointBytes(bytes)).unwrap()
     };
     let sum = |offset| G::point_to_bytes(&(point(0, offset) + point(2, offset) + point(3, offset)));
     let mut summed = list[entries..entries + 34].to_vec();
@@ -322,7 +322,8 @@ fn all_of_several_corrupt_shares_are_named<G: FrostSuite>() {
         2 => off_by_one::<G>(&share),
         5 => {
             let (head, z) = share.split_at(share.len() - 32);
-            let z = G::scalar_from_bytes(z.try_into().unwrap()).unwrap() - G::Scalar::from(1);
+            let z = G::default().scalar_from_bytes(z.try_into().unwrap()).unwrap()
+                - G::default().number(1);
             [head, &G::scalar_to_bytes(&z)].concat()
         }
         _ => share,
@@ -335,7 +336,7 @@ fn a_corrupt_share_for_a_taproot_output<G: FrostSuite>() {
     for seed in 0..4 {
         let tweak = Tweak::Taproot { merkle_root: Some([seed; 32]) };
         let terms = terms_of(quorum(), MESSAGE, tweak, seed.into());
-        if G::STANDARD == "ed25519" {
+        if G::default().standard() == "ed25519" {
             assert_eq!(scene.begin(&terms).map(|_| ()), Err(SignError::Tweak));
             continue;
         }
@@ -357,7 +358,7 @@ fn another_message_quorum_session_or_tweak_shown_to_one_member<G: FrostSuite>() 
         Terms { quorum: set(&[1, 2, 4]), ..honest.clone() },
         Terms { quorum: PartySet::first(5), ..honest.clone() },
     ];
-    if G::STANDARD == "bip340" {
+    if G::default().standard() == "bip340" {
         let tweak = Tweak::Taproot { merkle_root: None };
         lies.push(Terms { tweak, ..honest.clone() });
     }

@@ -14,7 +14,7 @@ mod one_suite;
 #[path = "attacks_on_schnorr/two_lists.rs"]
 mod two_lists;
 
-use quorate_core::curve::{Ed25519, PointBytes, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
+use quorate_core::curve::{Ed25519, Fixed, PointBytes, SchnorrGroup, SchnorrSecp256k1, Secp256k1};
 use quorate_core::derive::Derivation;
 use quorate_core::key::OpenedKey;
 use quorate_core::party::{PartyId, PartySet};
@@ -79,7 +79,7 @@ fn quorum() -> PartySet {
     set(&[1, 2, 4])
 }
 
-fn key<G: SchnorrGroup>() -> Group<G> {
+fn key<G: SchnorrGroup + Fixed>() -> Group<G> {
     group_on::<G>(PartySet::first(4), 2, 1)
 }
 
@@ -92,7 +92,7 @@ fn stormy(seed: u64) -> Network {
 }
 
 /// One session under the seed's order of arrival, and what left the parties.
-fn attacked<G: SchnorrGroup>(
+fn attacked<G: SchnorrGroup + Fixed>(
     group: &Group<G>,
     seed: u64,
     adversary: &mut Adversary<'_>,
@@ -104,7 +104,7 @@ fn attacked<G: SchnorrGroup>(
 }
 
 /// One session in which the coordinator shows party 4 something else.
-fn lied_to<G: SchnorrGroup>(
+fn lied_to<G: SchnorrGroup + Fixed>(
     group: &Group<G>,
     seed: u64,
     lie: impl Fn(&mut Terms, &mut Vec<(PartyId, Salt)>),
@@ -121,7 +121,7 @@ fn lied_to<G: SchnorrGroup>(
     (done, network.sent)
 }
 
-fn good<G: SchnorrGroup>(group: &Group<G>, done: &Signing) {
+fn good<G: SchnorrGroup + Fixed>(group: &Group<G>, done: &Signing) {
     let key = group[&id(1)].public.group_key().unwrap();
     let key = verification_key::<G>(key, &Tweak::None).unwrap();
     let signature =
@@ -130,7 +130,7 @@ fn good<G: SchnorrGroup>(group: &Group<G>, done: &Signing) {
 }
 
 /// Parties 1 and 2 end with `abort`, and no share leaves them.
-fn all_abort<G: SchnorrGroup>(abort: Abort, mut attack: impl FnMut(Packet) -> Vec<Packet>) {
+fn all_abort<G: SchnorrGroup + Fixed>(abort: Abort, mut attack: impl FnMut(Packet) -> Vec<Packet>) {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, sent) = attacked::<G>(&group, seed, &mut attack);
@@ -152,15 +152,15 @@ fn with_share(party: u16, change: impl Fn(&mut Response)) -> impl FnMut(Packet) 
     move |packet| vec![if is(&packet, party, SHARE) { changed(packet, &change) } else { packet }]
 }
 
-fn doubled<G: SchnorrGroup>(point: &PointBytes) -> PointBytes {
-    G::point_to_bytes(&G::double(&G::nonce_from_bytes(point).unwrap())).unwrap()
+fn doubled<G: SchnorrGroup + Fixed>(point: &PointBytes) -> PointBytes {
+    G::point_to_bytes(&G::double(&G::default().nonce_from_bytes(point).unwrap())).unwrap()
 }
 
-fn plus_one<G: SchnorrGroup>(bytes: &[u8; 32]) -> [u8; 32] {
-    G::scalar_to_bytes(&(G::scalar_from_bytes(bytes).unwrap() + G::Scalar::from(1)))
+fn plus_one<G: SchnorrGroup + Fixed>(bytes: &[u8; 32]) -> [u8; 32] {
+    G::scalar_to_bytes(&(G::default().scalar_from_bytes(bytes).unwrap() + G::default().number(1)))
 }
 
-fn without_an_attack_there_is_a_signature_for_odd_and_even_keys<G: SchnorrGroup>() {
+fn without_an_attack_there_is_a_signature_for_odd_and_even_keys<G: SchnorrGroup + Fixed>() {
     let (mut keys, mut nonces) = ([0, 0], [0, 0]);
     for seed in SEEDS {
         let group = group_on::<G>(PartySet::first(4), 2, seed);
@@ -172,11 +172,11 @@ fn without_an_attack_there_is_a_signature_for_odd_and_even_keys<G: SchnorrGroup>
         nonces[usize::from(two_lists::value_at_zero::<G>(&sent).1)] += 1;
     }
     // Ed25519 names a point by both coordinates: nothing is ever negated.
-    let both = G::STANDARD == "bip340";
+    let both = G::default().standard() == "bip340";
     assert!([keys, nonces].iter().all(|one| one[0] > 0 && (one[1] > 0) == both), "{keys:?}");
 }
 
-fn a_quorum_of_another_size_or_with_strangers<G: SchnorrGroup>() {
+fn a_quorum_of_another_size_or_with_strangers<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for (ids, error) in [
         (&[1u16, 2][..], SignError::QuorumSize { expected: 3, found: 2 }),
@@ -193,7 +193,7 @@ fn a_quorum_of_another_size_or_with_strangers<G: SchnorrGroup>() {
     }
 }
 
-fn a_quorum_without_this_party<G: SchnorrGroup>() {
+fn a_quorum_without_this_party<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     let (done, sent) = lied_to::<G>(&group, 1, |terms, salts| {
         (*terms, *salts) = terms_of(set(&[1, 2, 3]), MESSAGE, Tweak::None, 1);
@@ -202,7 +202,7 @@ fn a_quorum_without_this_party<G: SchnorrGroup>() {
     assert!(!sent.iter().any(|packet| packet.from == id(4)));
 }
 
-fn identifiers_2_3_4_sign_for_the_same_key<G: SchnorrGroup>() {
+fn identifiers_2_3_4_sign_for_the_same_key<G: SchnorrGroup + Fixed>() {
     // Forward differences would take p(1) for p(0) there: all would answer for a wrong R.
     let group = key::<G>();
     let shown = terms_of(set(&[2, 3, 4]), MESSAGE, Tweak::None, 1);
@@ -210,7 +210,7 @@ fn identifiers_2_3_4_sign_for_the_same_key<G: SchnorrGroup>() {
     good::<G>(&group, &done);
 }
 
-fn a_message_that_is_too_long<G: SchnorrGroup>() {
+fn a_message_that_is_too_long<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     let mut network = stormy(1);
     let shown = terms_of(quorum(), &vec![7; MAX_PAYLOAD + 1], Tweak::None, 1);
@@ -221,12 +221,12 @@ fn a_message_that_is_too_long<G: SchnorrGroup>() {
     assert!(network.sent.is_empty());
 }
 
-fn a_nonce_point_off_the_polynomial<G: SchnorrGroup>() {
+fn a_nonce_point_off_the_polynomial<G: SchnorrGroup + Fixed>() {
     let off = Abort::OffPolynomial(quorum());
     all_abort::<G>(off, with_nonce(|nonce| nonce.point = doubled::<G>(&nonce.point)));
 }
 
-fn different_nonce_points_to_two_parties<G: SchnorrGroup>() {
+fn different_nonce_points_to_two_parties<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, sent) = attacked::<G>(&group, seed, &mut |packet| {
@@ -241,7 +241,7 @@ fn different_nonce_points_to_two_parties<G: SchnorrGroup>() {
     }
 }
 
-fn a_different_nonce_point_to_the_coordinator<G: SchnorrGroup>() {
+fn a_different_nonce_point_to_the_coordinator<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, _) = attacked::<G>(&group, seed, &mut |packet| {
@@ -256,7 +256,7 @@ fn a_different_nonce_point_to_the_coordinator<G: SchnorrGroup>() {
     }
 }
 
-fn a_nonce_point_forged_by_a_relay<G: SchnorrGroup>() {
+fn a_nonce_point_forged_by_a_relay<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, _) = attacked::<G>(&group, seed, &mut |packet| {
@@ -277,7 +277,7 @@ fn a_nonce_point_forged_by_a_relay<G: SchnorrGroup>() {
     }
 }
 
-fn an_invalid_nonce_point_or_the_identity<G: SchnorrGroup>() {
+fn an_invalid_nonce_point_or_the_identity<G: SchnorrGroup + Fixed>() {
     let invalid = Abort::Culprit(id(4), Fault::InvalidPoint);
     all_abort::<G>(invalid, with_nonce(|nonce| nonce.point = PointBytes([0; 33])));
     all_abort::<G>(invalid, with_nonce(|nonce| nonce.point.0[0] = 4));
@@ -285,7 +285,7 @@ fn an_invalid_nonce_point_or_the_identity<G: SchnorrGroup>() {
 }
 
 /// Party 4, honest, works on other inputs than all others: nobody answers.
-fn disagreement<G: SchnorrGroup>(lie: impl Fn(&mut Terms, &mut Vec<(PartyId, Salt)>)) {
+fn disagreement<G: SchnorrGroup + Fixed>(lie: impl Fn(&mut Terms, &mut Vec<(PartyId, Salt)>)) {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, sent) = lied_to::<G>(&group, seed, &lie);
@@ -304,24 +304,24 @@ fn alone(done: &Signing, sent: &[Packet], seed: u64) {
     assert!(done.aborted.is_empty(), "seed {seed}: {:?}", done.aborted);
 }
 
-fn another_message_shown_to_one_signer<G: SchnorrGroup>() {
+fn another_message_shown_to_one_signer<G: SchnorrGroup + Fixed>() {
     disagreement::<G>(|terms, _| terms.message[0] ^= 1);
     disagreement::<G>(|terms, _| terms.message.push(0));
     disagreement::<G>(|terms, _| terms.message.truncate(8));
 }
 
-fn another_descendant_shown_to_one_signer<G: SchnorrGroup>() {
+fn another_descendant_shown_to_one_signer<G: SchnorrGroup + Fixed>() {
     let context = |text: &str| Derivation::Context(text.parse().unwrap());
     disagreement::<G>(|terms, _| terms.derivation = context("rent"));
 }
 
-fn another_quorum_shown_to_one_signer<G: SchnorrGroup>() {
+fn another_quorum_shown_to_one_signer<G: SchnorrGroup + Fixed>() {
     disagreement::<G>(|terms, salts| {
         (*terms, *salts) = terms_of(set(&[1, 3, 4]), MESSAGE, Tweak::None, 1);
     });
 }
 
-fn another_coordinator_shown_to_one_signer<G: SchnorrGroup>() {
+fn another_coordinator_shown_to_one_signer<G: SchnorrGroup + Fixed>() {
     // The challenge is the same, so a share for another coordinator gives away nothing.
     let group = key::<G>();
     for seed in SEEDS {
@@ -335,7 +335,7 @@ fn another_coordinator_shown_to_one_signer<G: SchnorrGroup>() {
     }
 }
 
-fn a_salt_altered_left_out_or_repeated<G: SchnorrGroup>() {
+fn a_salt_altered_left_out_or_repeated<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     type Lie = fn(&mut Vec<(PartyId, Salt)>);
     let lies: [(Lie, SignError); 5] = [
@@ -354,7 +354,7 @@ fn a_salt_altered_left_out_or_repeated<G: SchnorrGroup>() {
     disagreement::<G>(|_, salts| salts[0].1[0] ^= 1);
 }
 
-fn a_nonce_point_replayed_from_other_inputs<G: SchnorrGroup>() {
+fn a_nonce_point_replayed_from_other_inputs<G: SchnorrGroup + Fixed>() {
     let mut found = None;
     let shown = terms_of(quorum(), b"another message", Tweak::None, 99);
     sign::<G>(&key::<G>(), &shown, &mut stormy(99), &mut |packet| {
@@ -381,12 +381,12 @@ fn a_nonce_point_replayed_from_other_inputs<G: SchnorrGroup>() {
     all_abort::<G>(off, with_nonce(|nonce| nonce.point = old.point));
 }
 
-fn a_corrupt_response_names_its_author<G: SchnorrGroup>() {
+fn a_corrupt_response_names_its_author<G: SchnorrGroup + Fixed>() {
     let changes: [fn(&mut Response); 3] = [
         |share| share.response = plus_one::<G>(&share.response),
         |share| share.response = [0; 32],
         |share| {
-            let response = G::scalar_from_bytes(&share.response).unwrap();
+            let response = G::default().scalar_from_bytes(&share.response).unwrap();
             share.response = G::scalar_to_bytes(&-response);
         },
     ];
@@ -401,7 +401,7 @@ fn a_corrupt_response_names_its_author<G: SchnorrGroup>() {
     }
 }
 
-fn of_two_corrupt_responses_the_first_party_is_named<G: SchnorrGroup>() {
+fn of_two_corrupt_responses_the_first_party_is_named<G: SchnorrGroup + Fixed>() {
     // Two liars are more than T = 2 allows; the honest one is still not blamed.
     let group = key::<G>();
     for seed in SEEDS {
@@ -416,7 +416,7 @@ fn of_two_corrupt_responses_the_first_party_is_named<G: SchnorrGroup>() {
     }
 }
 
-fn a_non_canonical_response<G: SchnorrGroup>() {
+fn a_non_canonical_response<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, _) =
@@ -425,7 +425,7 @@ fn a_non_canonical_response<G: SchnorrGroup>() {
     }
 }
 
-fn a_share_of_another_session<G: SchnorrGroup>() {
+fn a_share_of_another_session<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let mut lie = with_share(4, |share| share.header.session[5] ^= 1);
@@ -436,7 +436,7 @@ fn a_share_of_another_session<G: SchnorrGroup>() {
     }
 }
 
-fn a_share_in_the_name_of_another_party<G: SchnorrGroup>() {
+fn a_share_in_the_name_of_another_party<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, _) = attacked::<G>(&group, seed, &mut |packet| match is(&packet, 4, SHARE) {
@@ -453,7 +453,7 @@ fn a_share_in_the_name_of_another_party<G: SchnorrGroup>() {
     }
 }
 
-fn a_second_different_nonce_point_or_share<G: SchnorrGroup>() {
+fn a_second_different_nonce_point_or_share<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     let (mut nonces, mut shares) = (0, 0);
     let named = Abort::Culprit(id(4), Fault::Equivocation);
@@ -486,7 +486,7 @@ fn a_second_different_nonce_point_or_share<G: SchnorrGroup>() {
     assert!(nonces > 0 && shares > 0, "{nonces}, {shares}");
 }
 
-fn a_repeated_message_changes_nothing<G: SchnorrGroup>() {
+fn a_repeated_message_changes_nothing<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, _) = attacked::<G>(&group, seed, &mut |packet| vec![packet.clone(), packet]);
@@ -495,7 +495,7 @@ fn a_repeated_message_changes_nothing<G: SchnorrGroup>() {
 }
 
 /// Party 4 sends something besides, in front of every R1; it is refused, and there is a signature.
-fn refused<G: SchnorrGroup>(expected: Refusal, besides: impl Fn(&mut Vec<u8>)) {
+fn refused<G: SchnorrGroup + Fixed>(expected: Refusal, besides: impl Fn(&mut Vec<u8>)) {
     let (group, mut network) = (key::<G>(), Network::new(1, Weather::default()));
     let shown = terms_of(quorum(), MESSAGE, Tweak::None, 1);
     let done = sign::<G>(&group, &shown, &mut network, &mut |packet| {
@@ -513,7 +513,7 @@ fn refused<G: SchnorrGroup>(expected: Refusal, besides: impl Fn(&mut Vec<u8>)) {
     good::<G>(&group, &done);
 }
 
-fn messages_of_another_session_version_suite_protocol_or_round<G: SchnorrGroup>() {
+fn messages_of_another_session_version_suite_protocol_or_round<G: SchnorrGroup + Fixed>() {
     refused::<G>(Refusal::Decode(DecodeError::Version(9)), |bytes| bytes[0] = 9);
     refused::<G>(Refusal::Decode(DecodeError::Malformed), |bytes| bytes[1] = 9);
     refused::<G>(Refusal::OtherProtocol, |bytes| bytes[1] = 1);
@@ -526,7 +526,7 @@ fn messages_of_another_session_version_suite_protocol_or_round<G: SchnorrGroup>(
     refused::<G>(other, |bytes| bytes[36] = 2);
 }
 
-fn truncated_and_trailing_messages<G: SchnorrGroup>() {
+fn truncated_and_trailing_messages<G: SchnorrGroup + Fixed>() {
     let malformed = Abort::Culprit(id(4), Fault::Malformed);
     let damages: [fn(&mut Vec<u8>); 2] = [|bytes| bytes.truncate(60), |bytes| bytes.push(0)];
     for damage in damages {
@@ -547,7 +547,7 @@ fn truncated_and_trailing_messages<G: SchnorrGroup>() {
     }
 }
 
-fn a_stranger_in_the_session<G: SchnorrGroup>() {
+fn a_stranger_in_the_session<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let (done, _) = attacked::<G>(&group, seed, &mut |packet| {
@@ -560,7 +560,7 @@ fn a_stranger_in_the_session<G: SchnorrGroup>() {
     }
 }
 
-fn a_party_at_another_epoch<G: SchnorrGroup>() {
+fn a_party_at_another_epoch<G: SchnorrGroup + Fixed>() {
     // The same key once more, one epoch later: party 4 alone is there.
     let mut key = key::<G>();
     let mut terms = terms(PartySet::first(4), 2, 1).unwrap();
@@ -573,7 +573,7 @@ fn a_party_at_another_epoch<G: SchnorrGroup>() {
     }
 }
 
-fn a_key_is_not_opened_as_one_of_another_suite<G: SchnorrGroup>() {
+fn a_key_is_not_opened_as_one_of_another_suite<G: SchnorrGroup + Fixed>() {
     // Least of all one of the same curve: its nonce keys would serve two schemes.
     fn opens<C: quorate_core::curve::Group, O>(stored: &Stored<O>) -> bool {
         let record = wire::decode(&stored.sealed).unwrap();

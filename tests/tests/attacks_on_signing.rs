@@ -117,12 +117,12 @@ fn alone(done: &Signing, sent: &[Packet], seed: u64) {
 }
 
 fn doubled(point: &PointBytes) -> PointBytes {
-    let point = Curve::point_from_bytes(point).unwrap();
+    let point = Curve.point_from_bytes(point).unwrap();
     Curve::point_to_bytes(&Curve::double(&point)).unwrap()
 }
 
 fn plus_one(bytes: &[u8; 32]) -> [u8; 32] {
-    Curve::scalar_to_bytes(&(Curve::scalar_from_bytes(bytes).unwrap() + k256::Scalar::ONE))
+    Curve::scalar_to_bytes(&(Curve.scalar_from_bytes(bytes).unwrap() + k256::Scalar::ONE))
 }
 
 #[test]
@@ -592,8 +592,8 @@ fn a_high_s_is_never_produced() {
         let zero = (k256::Scalar::ZERO, k256::Scalar::ZERO);
         let (mu, nu) = sent.iter().filter(|p| kind(p) == Some(SHARE)).fold(zero, |sum, packet| {
             let share: Share = parse(&packet.bytes);
-            let weight = quorate_core::vss::lagrange::<Curve>(quorum(), packet.from);
-            let of = |bytes| weight * Curve::scalar_from_bytes(bytes).unwrap();
+            let weight = quorate_core::vss::lagrange(Curve, quorum(), packet.from);
+            let of = |bytes| weight * Curve.scalar_from_bytes(bytes).unwrap();
             (sum.0 + of(&share.mu), sum.1 + of(&share.nu))
         });
         match Curve::is_high(&(nu * Curve::invert(&mu).unwrap())) {

@@ -157,7 +157,7 @@ fn a_party_that_signs_for_another_descendant_spoils_the_signature() {
                 return vec![packet];
             }
             vec![changed(packet, |share: &mut Share| {
-                let nu = Curve::scalar_from_bytes(&share.nu).unwrap();
+                let nu = Curve.scalar_from_bytes(&share.nu).unwrap();
                 let other = *derived(&group, &path("m/1")).tweak();
                 share.nu = Curve::scalar_to_bytes(&(nu + other));
             })]

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
 
-use quorate_core::curve::{EcdsaGroup, Ed25519, P256, Secp256k1};
+use quorate_core::curve::{EcdsaGroup, Ed25519, Fixed, P256, Secp256k1};
 use quorate_core::derive::Derivation;
 use quorate_core::party::PartySet;
 use quorate_core::schnorr::Tweak;
@@ -32,7 +32,7 @@ fn judged(scheme: Scheme, key: &[u8], message: &[u8], signature: &[u8]) {
     assert!(!accepts_by_openssl(scheme, key, message, &damaged).unwrap(), "{scheme:?}");
 }
 
-fn ecdsa<C: EcdsaGroup>(scheme: Scheme, der: impl Fn([u8; 32], [u8; 32]) -> Vec<u8>) {
+fn ecdsa<C: EcdsaGroup + Fixed>(scheme: Scheme, der: impl Fn([u8; 32], [u8; 32]) -> Vec<u8>) {
     let group = group_on::<C>(PartySet::first(4), 2, 5);
     let root = group.get(&id(1)).unwrap().public.extended::<C>().unwrap();
     for (seed, ids) in QUORUMS.into_iter().enumerate() {

@@ -10,7 +10,7 @@
 use std::collections::BTreeSet;
 
 use quorate_core::curve::{
-    self, Ed25519, Group as _, SchnorrGroup, SchnorrSecp256k1, Secp256k1, Suite,
+    self, Ed25519, Fixed, Group as _, SchnorrGroup, SchnorrSecp256k1, Secp256k1, Suite,
 };
 use quorate_core::derive::{Derivation, ExtendedKey};
 use quorate_core::key::PublicKey;
@@ -51,9 +51,9 @@ fn the_group_of_ecdsa_makes_the_same_bip_340_key() {
     assert_eq!(own, made::<Secp256k1>(Suite::SchnorrSecp256k1));
     assert_ne!(own, made::<Secp256k1>(Suite::EcdsaSecp256k1));
     // Each suite's other groups refuse it.
-    assert!(!SchnorrSecp256k1::makes(Suite::EcdsaSecp256k1));
-    assert!(!Secp256k1::makes(Suite::SchnorrEd25519) && !Secp256k1::makes(Suite::EcdsaP256));
-    assert!(!Ed25519::makes(Suite::SchnorrSecp256k1));
+    assert!(SchnorrSecp256k1::maker(Suite::EcdsaSecp256k1).is_none());
+    assert!([Suite::SchnorrEd25519, Suite::EcdsaP256].map(Secp256k1::maker) == [None; 2]);
+    assert!(Ed25519::maker(Suite::SchnorrSecp256k1).is_none());
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn bip_340_vectors_with_a_secret_key_fit_our_challenge() {
         let Some(secret) = hex::decode(fields[1]).ok().filter(|secret| secret.len() == 32) else {
             continue;
         };
-        let x = C::scalar_from_bytes(&secret.try_into().unwrap()).unwrap();
+        let x = C::default().scalar_from_bytes(&secret.try_into().unwrap()).unwrap();
         let (name, negated) = C::name(&C::mul_base(&x)).unwrap();
         assert_eq!(name, bytes(fields[2]));
         let (nonce, response) = (bytes(&fields[5][..64]), bytes(&fields[5][64..]));
-        let c = C::challenge(&nonce, &name, &hex::decode(fields[4]).unwrap());
-        let z = C::response_from_bytes(&response).unwrap();
+        let c = C::default().challenge(&nonce, &name, &hex::decode(fields[4]).unwrap());
+        let z = C::default().response_from_bytes(&response).unwrap();
         let k = z - c * if negated { -x } else { x };
         assert_eq!(C::name(&C::mul_base(&k)), Some((nonce, false)), "{line}");
         seen += 1;
@@ -103,7 +103,7 @@ fn bip_341_vectors_give_our_output_keys_and_their_signatures_verify() {
     let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
     let outputs = vectors["scriptPubKey"].as_array().unwrap();
     for one in outputs {
-        let internal = C::named(&bytes(&text(&one["given"]["internalPubkey"]))).unwrap();
+        let internal = C::default().named(&bytes(&text(&one["given"]["internalPubkey"]))).unwrap();
         let merkle_root = root(&one["intermediary"]["merkleRoot"]);
         let expected = bytes(&text(&one["intermediary"]["tweakedPubkey"]));
         for point in [internal, -internal] {
@@ -115,7 +115,7 @@ fn bip_341_vectors_give_our_output_keys_and_their_signatures_verify() {
     let inputs = vectors["keyPathSpending"][0]["inputSpending"].as_array().unwrap();
     for one in inputs {
         let secret = bytes(&text(&one["given"]["internalPrivkey"]));
-        let key = C::mul_base(&C::scalar_from_bytes(&secret).unwrap());
+        let key = C::mul_base(&C::default().scalar_from_bytes(&secret).unwrap());
         let key = C::point_to_bytes(&key).unwrap();
         let merkle_root = root(&one["given"]["merkleRoot"]);
         let key = verification_key::<C>(&key, &Tweak::Taproot { merkle_root }).unwrap();
@@ -151,7 +151,7 @@ fn rfc_8032_vectors_verify_and_fit_our_challenge() {
         let mut scalar: [u8; 32] = expanded[..32].try_into().unwrap();
         scalar = curve25519_dalek::scalar::clamp_integer(scalar);
         scalar.reverse();
-        let a = Ed25519::scalar_from_digest(&scalar);
+        let a = Ed25519.scalar_from_digest(&scalar);
         assert_eq!(Ed25519::name(&Ed25519::mul_base(&a)), Some((key, false)));
         let mut wide: [u8; 64] = sha2::Sha512::new()
             .chain_update(&expanded[32..])
@@ -160,14 +160,14 @@ fn rfc_8032_vectors_verify_and_fit_our_challenge() {
             .into();
         let r = curve25519_dalek::Scalar::from_bytes_mod_order_wide(&wide);
         wide.copy_from_slice(&signature);
-        let c = Ed25519::challenge(&wide[..32].try_into().unwrap(), &key, &message);
+        let c = Ed25519.challenge(&wide[..32].try_into().unwrap(), &key, &message);
         assert_eq!(Ed25519::response_to_bytes(&(r + c * a)), wide[32..]);
     }
 }
 
 #[test]
 fn a_damaged_signature_key_or_message_does_not_verify() {
-    fn damaged<G: SchnorrGroup>() {
+    fn damaged<G: SchnorrGroup + Fixed>() {
         let group = group_on::<G>(PartySet::first(3), 2, 1);
         let (key, signature) = signed::<G>(&group, PartySet::first(3), b"message", Tweak::None, 1);
         assert!(verify::<G>(&key, b"message", &Bytes64(signature)));
@@ -201,7 +201,7 @@ fn an_ed25519_response_above_the_order_does_not_verify() {
 }
 
 /// A signature in fair weather, with the key that it is for.
-fn signed<G: SchnorrGroup>(
+fn signed<G: SchnorrGroup + Fixed>(
     group: &Group<G>,
     quorum: PartySet,
     message: &[u8],
@@ -220,7 +220,7 @@ fn signed<G: SchnorrGroup>(
 }
 
 /// Descendants sign under their own keys, with the tweak of BIP-341 on top where there is one.
-fn descendants<G: SchnorrGroup>(
+fn descendants<G: SchnorrGroup + Fixed>(
     derivations: &[Derivation],
     tweaks: &[Tweak],
     accepts: impl Fn(&[u8; 32], &[u8], &[u8; 64]) -> bool,
@@ -276,7 +276,7 @@ fn descendants_sign_whatever_the_parities_and_the_judges_agree() {
     let group = group_on::<SchnorrSecp256k1>(PartySet::first(4), 2, 1);
     let root = group[&id(1)].public.extended::<SchnorrSecp256k1>().unwrap();
     let chain_code = group[&id(1)].public.chain_code();
-    let same = ExtendedKey::<Secp256k1>::new(root.encoded(), chain_code).unwrap();
+    let same = ExtendedKey::new(Secp256k1, root.encoded(), chain_code).unwrap();
     let path = path("m/86/0/5");
     assert_eq!(root.derive(&path).unwrap().encoded(), same.derive(&path).unwrap().encoded());
     assert_eq!(root.xpub(), same.xpub());

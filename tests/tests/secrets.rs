@@ -91,7 +91,7 @@ impl Group {
 fn group_secret(group: &Group, vaults: &[Vault]) -> Secret {
     let secret = vault::interpolate(&vaults[..2]);
     assert_eq!(secret, vault::interpolate(&vaults[2..]));
-    let point = Secp256k1::mul_base(&Secp256k1::scalar_from_bytes(&secret).unwrap());
+    let point = Secp256k1::mul_base(&Secp256k1.scalar_from_bytes(&secret).unwrap());
     let public = hex::encode(Secp256k1::point_to_bytes(&point).unwrap().0);
     assert_eq!(group.key["public_key"], public, "these are not the shares of the key");
     Secret { name: "the group's secret key".into(), bytes: secret }

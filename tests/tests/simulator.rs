@@ -55,7 +55,7 @@ fn every_quorum_signs_on_p256_and_ring_agrees() {
         let group = group_on::<P256>(PartySet::first(n), t, 7);
         assert_eq!(group.len(), usize::from(n));
         let compressed = group[&id(1)].public.group_key().unwrap();
-        let key = P256::coordinates(&P256::point_from_bytes(compressed).unwrap()).unwrap();
+        let key = P256::coordinates(&P256.point_from_bytes(compressed).unwrap()).unwrap();
         for (seed, quorum) in subsets(n, 2 * usize::from(t) - 1).into_iter().enumerate() {
             let (message, seed) = ([seed as u8; 9], seed as u64);
             let digest = Sha256::digest(message).into();
@@ -65,7 +65,7 @@ fn every_quorum_signs_on_p256_and_ring_agrees() {
             assert!(accepts_p256(&key.0, &message, &signature), "{quorum:?}");
             assert!(!accepts_p256(&key.0, &[0xff; 9], &signature));
             recovers_on_p256(&compressed.0, &digest, &signature);
-            match P256::is_high(&P256::scalar_from_bytes(&signature.s).unwrap()) {
+            match P256::is_high(&P256.scalar_from_bytes(&signature.s).unwrap()) {
                 true => high += 1,
                 false => low += 1,
             }
@@ -78,9 +78,9 @@ fn every_quorum_signs_on_p256_and_ring_agrees() {
 fn recovers_on_p256(key: &[u8; 33], digest: &[u8; 32], signature: &quorate_core::ecdsa::Signature) {
     let mut encoded = PointBytes([2 + (signature.recovery_id & 1); 33]);
     encoded.0[1..].copy_from_slice(&signature.r);
-    let nonce = P256::point_from_bytes(&encoded).unwrap();
-    let [r, s] = [signature.r, signature.s].map(|bytes| P256::scalar_from_bytes(&bytes).unwrap());
-    let hash = P256::mul_base(&P256::scalar_from_digest(digest));
+    let nonce = P256.point_from_bytes(&encoded).unwrap();
+    let [r, s] = [signature.r, signature.s].map(|bytes| P256.scalar_from_bytes(&bytes).unwrap());
+    let hash = P256::mul_base(&P256.scalar_from_digest(digest));
     let recovered = P256::mul(&(P256::mul(&nonce, &s) - hash), &P256::invert(&r).unwrap());
     assert_eq!(&P256::point_to_bytes(&recovered).unwrap().0, key);
 }
@@ -189,8 +189,8 @@ fn all_holders_agree_on_one_key_and_its_certificate() {
     let secret = set.iter().fold(k256::Scalar::ZERO, |sum, party| {
         let record: quorate_core::key::ShareRecord<N, K> =
             quorate_core::wire::decode(&group[&party].sealed).unwrap();
-        let share = Curve::scalar_from_bytes(record.share.expose()).unwrap();
-        sum + quorate_core::vss::lagrange::<Curve>(set, party) * share
+        let share = Curve.scalar_from_bytes(record.share.expose()).unwrap();
+        sum + quorate_core::vss::lagrange(Curve, set, party) * share
     });
     let key = Curve::point_to_bytes(&Curve::mul_base(&secret)).unwrap();
     assert_eq!(&key, public.group_key().unwrap());

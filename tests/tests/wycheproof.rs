@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "also outside of test functions, a failing test may stop")]
 
 use base64::Engine as _;
-use quorate_core::curve::{EcdsaGroup, Ed25519, Group as _, P256, PointBytes, Secp256k1};
+use quorate_core::curve::{EcdsaGroup, Ed25519, Fixed, Group as _, P256, PointBytes, Secp256k1};
 use quorate_core::schnorr::verify;
 use quorate_core::wire::Bytes64;
 use serde::Deserialize;
@@ -72,34 +72,35 @@ fn bytes(text: &str) -> Vec<u8> {
 }
 
 /// The point with these coordinates, as our short form names it, and only if it has them.
-fn point<C: EcdsaGroup>(x: &[u8], y: &[u8]) -> Option<C::Point> {
+fn point<C: EcdsaGroup + Fixed>(x: &[u8], y: &[u8]) -> Option<C::Point> {
     let mut short = PointBytes([2 + (y.last()? & 1); 33]);
     short.0[1..].copy_from_slice(x);
-    let point = C::point_from_bytes(&short)?;
+    let point = C::default().point_from_bytes(&short)?;
     // Off the curve, x and a sign may still name a point, but not the one that was claimed.
     (C::coordinates(&point)?.0 == [x, y].concat()[..]).then_some(point)
 }
 
 /// The point that is an uncompressed SEC1 point.
-fn uncompressed<C: EcdsaGroup>(bytes: &[u8]) -> Option<C::Point> {
+fn uncompressed<C: EcdsaGroup + Fixed>(bytes: &[u8]) -> Option<C::Point> {
     let both = <&[u8; 64]>::try_from(bytes.strip_prefix(&[4])?).ok()?;
     let (x, y) = both.split_at(32);
     point::<C>(x, y)
 }
 
 /// Our verdict on r ‖ s, as a verifier that is built on our parsing would come to it.
-fn accepts<C: EcdsaGroup>(key: &C::Point, message: &[u8], signature: &[u8]) -> bool {
+fn accepts<C: EcdsaGroup + Fixed>(key: &C::Point, message: &[u8], signature: &[u8]) -> bool {
     let Ok(signature) = <&[u8; 64]>::try_from(signature) else { return false };
     let (r, s) = signature.split_at(32);
     let (r, s) = (r.try_into().unwrap(), s.try_into().unwrap());
-    let (Some(r), Some(s)) = (C::scalar_from_bytes(r), C::scalar_from_bytes(s)) else {
+    let (Some(r), Some(s)) = (C::default().scalar_from_bytes(r), C::default().scalar_from_bytes(s))
+    else {
         return false;
     };
     C::verify(key, &Sha256::digest(message).into(), &r, &s)
 }
 
 /// Goes through an ECDSA file; returns the valid signatures that we refuse. Nothing invalid is accepted.
-fn refused<C: EcdsaGroup>(name: &str, form: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u32> {
+fn refused<C: EcdsaGroup + Fixed>(name: &str, form: impl Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u32> {
     let file: File<Signatures<EcKey>> = read(name);
     let (mut seen, mut refused) = (0, Vec::new());
     for group in &file.test_groups {
@@ -150,7 +151,7 @@ fn ecdsa_on_secp256k1_is_refused_for_a_high_s_alone() {
         let key = uncompressed::<Secp256k1>(&bytes(&group.public_key.uncompressed)).unwrap();
         for test in group.tests.iter().filter(|test| HIGH_S.contains(&test.tc_id)) {
             let mut signature = bytes(&test.sig);
-            let s = Secp256k1::scalar_from_bytes(signature[32..].try_into().unwrap()).unwrap();
+            let s = Secp256k1.scalar_from_bytes(signature[32..].try_into().unwrap()).unwrap();
             assert!(Secp256k1::is_high(&s), "{}", test.tc_id);
             // The other signature of the same pair is taken: nothing else was wrong with this one.
             signature[32..].copy_from_slice(&Secp256k1::scalar_to_bytes(&-s));
@@ -201,7 +202,7 @@ fn points_of_p256() {
     for test in file.test_groups.iter().flat_map(|group| &group.tests) {
         let encoded = bytes(&test.public);
         let parsed = match <[u8; 33]>::try_from(encoded.as_slice()) {
-            Ok(short) => P256::point_from_bytes(&PointBytes(short)),
+            Ok(short) => P256.point_from_bytes(&PointBytes(short)),
             Err(_) => uncompressed::<P256>(&encoded),
         };
         // "acceptable" is the compressed form, which not everybody takes: we do.
@@ -209,7 +210,7 @@ fn points_of_p256() {
         assert_eq!(parsed.is_some(), expected, "{}: {:?}", test.tc_id, test.flags);
         if let Some(point) = parsed {
             let short = P256::point_to_bytes(&point).unwrap();
-            assert_eq!(P256::point_from_bytes(&short), Some(point));
+            assert_eq!(P256.point_from_bytes(&short), Some(point));
         }
         seen[usize::from(expected)] += 1;
     }

@@ -4,20 +4,39 @@
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
-use super::{Group, PointBytes, SchnorrGroup, Secp256k1, Suite};
+use super::{Fixed, Group, PointBytes, SchnorrGroup, Secp256k1, Suite};
 use crate::secret::SecretBytes;
 
 /// secp256k1 for BIP-340.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SchnorrSecp256k1;
+
+impl Fixed for SchnorrSecp256k1 {
+    const SUITE: Suite = Suite::SchnorrSecp256k1;
+}
 
 type Scalar = <Secp256k1 as Group>::Scalar;
 type Point = <Secp256k1 as Group>::Point;
 
 impl Group for SchnorrSecp256k1 {
-    const SUITE: Suite = Suite::SchnorrSecp256k1;
     type Scalar = Scalar;
     type Point = Point;
+
+    fn of(suite: Suite) -> Option<Self> {
+        (suite == Self::SUITE).then_some(Self)
+    }
+
+    fn suite(self) -> Suite {
+        Self::SUITE
+    }
+
+    fn number(self, value: u64) -> Scalar {
+        Secp256k1.number(value)
+    }
+
+    fn identity(self) -> Point {
+        Secp256k1.identity()
+    }
 
     fn mul_base(scalar: &Scalar) -> Point {
         Secp256k1::mul_base(scalar)
@@ -47,28 +66,28 @@ impl Group for SchnorrSecp256k1 {
         Secp256k1::scalar_to_bytes(scalar)
     }
 
-    fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
-        Secp256k1::scalar_from_bytes(bytes)
+    fn scalar_from_bytes(self, bytes: &[u8; 32]) -> Option<Scalar> {
+        Secp256k1.scalar_from_bytes(bytes)
     }
 
-    fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
-        Secp256k1::scalar_from_wide(bytes)
+    fn scalar_from_wide(self, bytes: &[u8; 48]) -> Scalar {
+        Secp256k1.scalar_from_wide(bytes)
     }
 
-    fn scalar_from_digest(bytes: &[u8; 32]) -> Scalar {
-        Secp256k1::scalar_from_digest(bytes)
+    fn scalar_from_digest(self, bytes: &[u8; 32]) -> Scalar {
+        Secp256k1.scalar_from_digest(bytes)
     }
 
     fn point_to_bytes(point: &Point) -> Option<PointBytes> {
         Secp256k1::point_to_bytes(point)
     }
 
-    fn point_from_bytes(bytes: &PointBytes) -> Option<Point> {
-        Secp256k1::point_from_bytes(bytes)
+    fn point_from_bytes(self, bytes: &PointBytes) -> Option<Point> {
+        Secp256k1.point_from_bytes(bytes)
     }
 
-    fn generator() -> Point {
-        Secp256k1::generator()
+    fn generator(self) -> Point {
+        Secp256k1.generator()
     }
 
     fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
@@ -110,7 +129,9 @@ fn tagged(tag: &str) -> Sha256 {
 }
 
 impl SchnorrGroup for SchnorrSecp256k1 {
-    const STANDARD: &'static str = "bip340";
+    fn standard(self) -> &'static str {
+        "bip340"
+    }
 
     /// x alone: it names the point with even y.
     fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)> {
@@ -119,29 +140,29 @@ impl SchnorrGroup for SchnorrSecp256k1 {
     }
 
     /// "lift_x" of BIP-340.
-    fn named(bytes: &[u8; 32]) -> Option<Point> {
+    fn named(self, bytes: &[u8; 32]) -> Option<Point> {
         let mut compressed = PointBytes([2; 33]);
         compressed.0.iter_mut().skip(1).zip(bytes).for_each(|(to, from)| *to = *from);
-        Self::point_from_bytes(&compressed)
+        self.point_from_bytes(&compressed)
     }
 
-    fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
+    fn challenge(self, nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
         let hash = tagged("BIP0340/challenge").chain_update(nonce).chain_update(key);
-        Self::scalar_from_digest(&hash.chain_update(message).finalize().into())
+        self.scalar_from_digest(&hash.chain_update(message).finalize().into())
     }
 
     fn response_to_bytes(response: &Scalar) -> [u8; 32] {
         Self::scalar_to_bytes(response)
     }
 
-    fn response_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
-        Self::scalar_from_bytes(bytes)
+    fn response_from_bytes(self, bytes: &[u8; 32]) -> Option<Scalar> {
+        self.scalar_from_bytes(bytes)
     }
 
-    fn tap_tweak(internal: &[u8; 32], merkle_root: Option<&[u8; 32]>) -> Option<Scalar> {
+    fn tap_tweak(self, internal: &[u8; 32], merkle_root: Option<&[u8; 32]>) -> Option<Scalar> {
         let hash = tagged("TapTweak").chain_update(internal);
         let hash = hash.chain_update(merkle_root.map_or(&[][..], |root| root));
         // BIP-341 fails for a hash at or above the order; it is never reduced.
-        Self::scalar_from_bytes(&hash.finalize().into())
+        self.scalar_from_bytes(&hash.finalize().into())
     }
 }

@@ -10,17 +10,21 @@
 use curve25519_dalek::constants::ED25519_BASEPOINT_POINT;
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::scalar::Scalar;
-use curve25519_dalek::traits::IsIdentity as _;
+use curve25519_dalek::traits::{Identity as _, IsIdentity as _};
 use sha2::{Digest as _, Sha512};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroize as _;
 
 use super::sum::sum_of_products;
-use super::{Group, PointBytes, SchnorrGroup, Suite};
+use super::{Fixed, Group, PointBytes, SchnorrGroup, Suite};
 
 /// The prime-order group of Ed25519 (RFC 8032).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ed25519;
+
+impl Fixed for Ed25519 {
+    const SUITE: Suite = Suite::SchnorrEd25519;
+}
 
 /// The first of the 33 bytes of a point; 2 to 4 are SEC1's.
 const TAG: u8 = 0xed;
@@ -143,9 +147,24 @@ fn decompress(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
 }
 
 impl Group for Ed25519 {
-    const SUITE: Suite = Suite::SchnorrEd25519;
     type Scalar = Scalar;
     type Point = EdwardsPoint;
+
+    fn of(suite: Suite) -> Option<Self> {
+        (suite == Self::SUITE).then_some(Self)
+    }
+
+    fn suite(self) -> Suite {
+        Self::SUITE
+    }
+
+    fn number(self, value: u64) -> Scalar {
+        Scalar::from(value)
+    }
+
+    fn identity(self) -> EdwardsPoint {
+        EdwardsPoint::identity()
+    }
 
     fn mul_base(scalar: &Scalar) -> EdwardsPoint {
         // The table, which FROST's crate brings onto a chip too, would take 30 KB there.
@@ -184,11 +203,11 @@ impl Group for Ed25519 {
         reversed(scalar.to_bytes())
     }
 
-    fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
+    fn scalar_from_bytes(self, bytes: &[u8; 32]) -> Option<Scalar> {
         canonical(&reversed(*bytes))
     }
 
-    fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
+    fn scalar_from_wide(self, bytes: &[u8; 48]) -> Scalar {
         let mut padded = [0; 64];
         padded.iter_mut().zip(bytes.iter().rev()).for_each(|(to, from)| *to = *from);
         let scalar = Scalar::from_bytes_mod_order_wide(&padded);
@@ -196,7 +215,7 @@ impl Group for Ed25519 {
         scalar
     }
 
-    fn scalar_from_digest(bytes: &[u8; 32]) -> Scalar {
+    fn scalar_from_digest(self, bytes: &[u8; 32]) -> Scalar {
         Self::reduced(&reversed(*bytes))
     }
 
@@ -207,7 +226,7 @@ impl Group for Ed25519 {
         Some(bytes)
     }
 
-    fn point_from_bytes(bytes: &PointBytes) -> Option<EdwardsPoint> {
+    fn point_from_bytes(self, bytes: &PointBytes) -> Option<EdwardsPoint> {
         decompress(tagged(bytes)?)
     }
 
@@ -215,35 +234,39 @@ impl Group for Ed25519 {
         // Again FROST's crate would bring a table onto a chip, of 8 KB.
         if cfg!(all(feature = "frost", not(feature = "std"))) {
             let terms = [(*a, ED25519_BASEPOINT_POINT), (*b, *point)];
-            return sum_of_products::<Self, 3>(terms).unwrap_or_default();
+            return sum_of_products::<_, 3>(Self, terms).unwrap_or_default();
         }
         EdwardsPoint::vartime_double_scalar_mul_basepoint(b, point, a)
     }
 
-    const COFACTOR: u64 = 8;
+    fn cofactor(self) -> u64 {
+        8
+    }
 
     fn clear_cofactor(point: &EdwardsPoint) -> EdwardsPoint {
         point.mul_by_cofactor()
     }
 
-    fn nonce_from_bytes(bytes: &PointBytes) -> Option<EdwardsPoint> {
+    fn nonce_from_bytes(self, bytes: &PointBytes) -> Option<EdwardsPoint> {
         on_curve(tagged(bytes)?)
     }
 }
 
 impl SchnorrGroup for Ed25519 {
-    const STANDARD: &'static str = "ed25519";
+    fn standard(self) -> &'static str {
+        "ed25519"
+    }
 
     fn name_of(bytes: &PointBytes) -> Option<([u8; 32], bool)> {
         let (_, compressed) = bytes.0.split_first()?;
         Some((compressed.try_into().ok()?, false))
     }
 
-    fn named(bytes: &[u8; 32]) -> Option<EdwardsPoint> {
+    fn named(self, bytes: &[u8; 32]) -> Option<EdwardsPoint> {
         decompress(bytes)
     }
 
-    fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
+    fn challenge(self, nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
         let hash = Sha512::new().chain_update(nonce).chain_update(key).chain_update(message);
         Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
     }
@@ -252,7 +275,7 @@ impl SchnorrGroup for Ed25519 {
         response.to_bytes()
     }
 
-    fn response_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
+    fn response_from_bytes(self, bytes: &[u8; 32]) -> Option<Scalar> {
         canonical(bytes)
     }
 }
@@ -266,15 +289,15 @@ mod tests {
     fn small_factors_agree_with_scalars() {
         let point = Ed25519::mul_base(&Scalar::from(7u64));
         for factor in [0i64, 1, -1, 2, 3, 255, -254, i64::MAX, i64::MIN + 1] {
-            let expected = Ed25519::mul(&point, &Ed25519::scalar_from_integer(factor));
-            assert_eq!(Ed25519::mul_small(&point, factor), expected, "{factor}");
+            let expected = Ed25519::mul(&point, &Ed25519.integer(factor));
+            assert_eq!(Ed25519.mul_small(&point, factor), expected, "{factor}");
         }
     }
 
     #[test]
     fn products_are_those_of_the_library() {
         let mut numbers = heapless::Vec::<Scalar, 300>::new();
-        numbers.extend((0..=255).map(|byte| Ed25519::scalar_from_wide(&[byte; 48])));
+        numbers.extend((0..=255).map(|byte| Ed25519.scalar_from_wide(&[byte; 48])));
         numbers.extend(
             (0..4u64).flat_map(|low| [Scalar::from(low), Scalar::ZERO - Scalar::from(low)]),
         );
@@ -291,18 +314,18 @@ mod tests {
         let minus_one = Ed25519::scalar_to_bytes(&-Scalar::ONE);
         let mut order = minus_one;
         order[31] += 1;
-        assert_eq!(Ed25519::scalar_from_bytes(&minus_one), Some(-Scalar::ONE));
-        assert_eq!(Ed25519::scalar_from_bytes(&order), None);
-        assert_eq!(Ed25519::scalar_from_bytes(&[0xff; 32]), None);
-        assert_eq!(Ed25519::scalar_from_digest(&order), Scalar::ZERO);
+        assert_eq!(Ed25519.scalar_from_bytes(&minus_one), Some(-Scalar::ONE));
+        assert_eq!(Ed25519.scalar_from_bytes(&order), None);
+        assert_eq!(Ed25519.scalar_from_bytes(&[0xff; 32]), None);
+        assert_eq!(Ed25519.scalar_from_digest(&order), Scalar::ZERO);
         let mut wide = [0; 48];
         wide[16..].copy_from_slice(&order);
-        assert_eq!(Ed25519::scalar_from_wide(&wide), Scalar::ZERO);
+        assert_eq!(Ed25519.scalar_from_wide(&wide), Scalar::ZERO);
         // 2^256 · order, and a bit.
         wide = [0; 48];
         wide[15] = 1;
         let half = Scalar::from(1u64 << 63) + Scalar::from(1u64 << 63);
-        let (a, b) = (half * half, Ed25519::scalar_from_wide(&wide));
+        let (a, b) = (half * half, Ed25519.scalar_from_wide(&wide));
         assert_eq!(a * a, b);
         assert_eq!(Ed25519::invert(&Scalar::ZERO), None);
         assert_eq!(Ed25519::invert(&b).unwrap() * b, Scalar::ONE);
@@ -312,13 +335,13 @@ mod tests {
     fn a_point_has_one_encoding_only() {
         let point = Ed25519::mul_base(&Scalar::from(7u64));
         let canonical = Ed25519::point_to_bytes(&point).unwrap();
-        assert_eq!(Ed25519::point_from_bytes(&canonical), Some(point));
-        assert_eq!(Ed25519::nonce_from_bytes(&canonical), Some(point));
+        assert_eq!(Ed25519.point_from_bytes(&canonical), Some(point));
+        assert_eq!(Ed25519.nonce_from_bytes(&canonical), Some(point));
         for tag in (0..=255).filter(|tag| *tag != TAG) {
             let mut other = canonical;
             other.0[0] = tag;
-            assert_eq!(Ed25519::point_from_bytes(&other), None, "tag {tag}");
-            assert_eq!(Ed25519::nonce_from_bytes(&other), None, "tag {tag}");
+            assert_eq!(Ed25519.point_from_bytes(&other), None, "tag {tag}");
+            assert_eq!(Ed25519.nonce_from_bytes(&other), None, "tag {tag}");
         }
         // y = p + y' for the small y' that are on the curve; dalek itself takes them.
         let mut taken = 0;
@@ -326,7 +349,7 @@ mod tests {
             let mut above = [0xff; 32];
             (above[0], above[31]) = (0xed + small, 0x7f);
             taken += u8::from(CompressedEdwardsY(above).decompress().is_some());
-            assert_eq!(Ed25519::named(&above), None, "p + {small}");
+            assert_eq!(Ed25519.named(&above), None, "p + {small}");
         }
         assert!(taken > 0);
     }
@@ -335,18 +358,18 @@ mod tests {
     fn the_identity_and_small_orders_are_refused_alone_and_added_to_a_point() {
         let point = Ed25519::mul_base(&Scalar::from(7u64));
         for small in EIGHT_TORSION {
-            assert_eq!(Ed25519::named(&small.compress().to_bytes()), None);
+            assert_eq!(Ed25519.named(&small.compress().to_bytes()), None);
             let sum = (point + small).compress().to_bytes();
-            assert_eq!(Ed25519::named(&sum), small.is_identity().then_some(point));
+            assert_eq!(Ed25519.named(&sum), small.is_identity().then_some(point));
             // As a nonce point the sum is taken, and the part vanishes.
             let nonce = |compressed: [u8; 32]| {
                 let mut bytes = PointBytes([TAG; 33]);
                 bytes.0[1..].copy_from_slice(&compressed);
-                Ed25519::nonce_from_bytes(&bytes)
+                Ed25519.nonce_from_bytes(&bytes)
             };
             assert_eq!(nonce(small.compress().to_bytes()), None);
             let cleared = Ed25519::clear_cofactor(&nonce(sum).unwrap());
-            assert_eq!(cleared, Ed25519::mul_base(&Scalar::from(7 * Ed25519::COFACTOR)));
+            assert_eq!(cleared, Ed25519::mul_base(&Scalar::from(7 * Ed25519.cofactor())));
         }
         let identity = EdwardsPoint::default();
         assert_eq!(Ed25519::point_to_bytes(&identity), None);
@@ -354,7 +377,7 @@ mod tests {
         // The other sign of x = 0.
         let mut signed = identity.compress().to_bytes();
         signed[31] |= 0x80;
-        assert_eq!(Ed25519::named(&signed), None);
+        assert_eq!(Ed25519.named(&signed), None);
     }
 
     #[test]

@@ -11,28 +11,31 @@ use p256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256}
 use zeroize::Zeroize as _;
 
 use super::sec1::{sec1_ecdsa, sec1_group};
-use super::{EcdsaGroup, Group, PointBytes, Suite};
+use super::{EcdsaGroup, Fixed, Group, PointBytes, Suite};
 use crate::wire::Bytes64;
 
 /// The group of P-256 (SP 800-186, there also called secp256r1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct P256;
 
-impl Group for P256 {
+impl Fixed for P256 {
     const SUITE: Suite = Suite::EcdsaP256;
+}
+
+impl Group for P256 {
     sec1_group!(ProjectivePoint::mul_by_generator);
 
     fn combination(a: &Scalar, point: &ProjectivePoint, b: &Scalar) -> ProjectivePoint {
         ProjectivePoint::lincomb(&ProjectivePoint::GENERATOR, a, point, b)
     }
 
-    fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
+    fn scalar_from_wide(self, bytes: &[u8; 48]) -> Scalar {
         // `p256` reduces 32 bytes at most. Two halves below 2^192 need no reduction of their own.
         let (high, low) = bytes.split_at(24);
         let half = |part: &[u8]| {
             let mut padded = [0; 32];
             padded.iter_mut().skip(8).zip(part).for_each(|(to, from)| *to = *from);
-            let scalar = Self::scalar_from_digest(&padded);
+            let scalar = self.scalar_from_digest(&padded);
             padded.zeroize();
             scalar
         };
@@ -47,7 +50,10 @@ impl Group for P256 {
 
 impl EcdsaGroup for P256 {
     // FIPS 186-5 knows no low s, and verifiers of P-256 ask for none.
-    const NORMALIZE_S: bool = false;
+    fn normalizes_s(self) -> bool {
+        false
+    }
+
     sec1_ecdsa!();
 }
 
@@ -75,7 +81,7 @@ mod tests {
         let mut mixed = [0; 48];
         mixed.iter_mut().enumerate().for_each(|(place, byte)| *byte = 200 - place as u8);
         for wide in [[0; 48], [0xff; 48], [1; 48], mixed] {
-            assert_eq!(P256::scalar_from_wide(&wide), slow(&wide), "{wide:?}");
+            assert_eq!(P256.scalar_from_wide(&wide), slow(&wide), "{wide:?}");
         }
     }
 
@@ -83,11 +89,11 @@ mod tests {
     #[test]
     fn the_published_signature_verifies_with_either_s() {
         let x = "0360fed4ba255a9d31c961eb74c6356d68c049b8923b61fa6ce669622e60f29fb6";
-        let key = P256::point_from_bytes(&PointBytes(bytes(x))).unwrap();
+        let key = P256.point_from_bytes(&PointBytes(bytes(x))).unwrap();
         let digest = bytes("af2bdbe1aa9b6ec1e2ade1d694f41fc71a831d0268e9891562113d8a62add1bf");
         let r = bytes("efd48b2aacb6a8fd1140dd9cd45e81d69d2c877b56aaf991c34d0ea84eaf3716");
         let s = bytes("f7cb1c942d657c41d436c7a1b6e29f65f3e900dbb9aff4064dc4ab2f843acda8");
-        let (r, s) = (P256::scalar_from_bytes(&r).unwrap(), P256::scalar_from_bytes(&s).unwrap());
+        let (r, s) = (P256.scalar_from_bytes(&r).unwrap(), P256.scalar_from_bytes(&s).unwrap());
         assert!(P256::is_high(&s));
         assert!(P256::verify(&key, &digest, &r, &s));
         assert!(P256::verify(&key, &digest, &r, &-s));

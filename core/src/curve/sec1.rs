@@ -7,6 +7,22 @@ macro_rules! sec1_group {
         type Scalar = Scalar;
         type Point = ProjectivePoint;
 
+        fn of(suite: Suite) -> Option<Self> {
+            (suite == Self::SUITE).then_some(Self)
+        }
+
+        fn suite(self) -> Suite {
+            Self::SUITE
+        }
+
+        fn number(self, value: u64) -> Scalar {
+            Scalar::from(value)
+        }
+
+        fn identity(self) -> ProjectivePoint {
+            ProjectivePoint::IDENTITY
+        }
+
         fn mul_base(scalar: &Scalar) -> ProjectivePoint {
             $mul_base(scalar)
         }
@@ -15,7 +31,7 @@ macro_rules! sec1_group {
             point * scalar
         }
 
-        fn generator() -> ProjectivePoint {
+        fn generator(self) -> ProjectivePoint {
             ProjectivePoint::GENERATOR
         }
 
@@ -31,11 +47,11 @@ macro_rules! sec1_group {
             scalar.to_bytes().into()
         }
 
-        fn scalar_from_bytes(bytes: &[u8; 32]) -> Option<Scalar> {
+        fn scalar_from_bytes(self, bytes: &[u8; 32]) -> Option<Scalar> {
             Scalar::from_repr(FieldBytes::from(*bytes)).into()
         }
 
-        fn scalar_from_digest(bytes: &[u8; 32]) -> Scalar {
+        fn scalar_from_digest(self, bytes: &[u8; 32]) -> Scalar {
             <Scalar as Reduce<U256>>::reduce_bytes(&FieldBytes::from(*bytes))
         }
 
@@ -44,7 +60,7 @@ macro_rules! sec1_group {
             encoded.as_bytes().try_into().ok().map(PointBytes)
         }
 
-        fn point_from_bytes(bytes: &PointBytes) -> Option<ProjectivePoint> {
+        fn point_from_bytes(self, bytes: &PointBytes) -> Option<ProjectivePoint> {
             // `sec1` knows a third tag, of "compact" points: a second encoding of the same point.
             if !matches!(bytes.0.first(), Some(2 | 3)) {
                 return None;
@@ -59,11 +75,11 @@ macro_rules! sec1_group {
 /// The items of [`super::EcdsaGroup`], likewise.
 macro_rules! sec1_ecdsa {
     () => {
-        fn x_coordinate(point: &PointBytes) -> (Scalar, bool, bool) {
+        fn x_coordinate(self, point: &PointBytes) -> (Scalar, bool, bool) {
             let mut x = [0; 32];
             x.iter_mut().zip(point.0.iter().skip(1)).for_each(|(to, from)| *to = *from);
             let odd = point.0.first() == Some(&3);
-            (Self::scalar_from_digest(&x), odd, Self::scalar_from_bytes(&x).is_none())
+            (self.scalar_from_digest(&x), odd, self.scalar_from_bytes(&x).is_none())
         }
 
         fn coordinates(point: &ProjectivePoint) -> Option<Bytes64> {
@@ -96,8 +112,8 @@ macro_rules! sec1_tests {
         fn small_factors_agree_with_scalars() {
             let point = $group::mul_base(&Scalar::from(7u64));
             for factor in [0i64, 1, -1, 2, 3, 255, -254, i64::MAX, i64::MIN + 1] {
-                let expected = $group::mul(&point, &$group::scalar_from_integer(factor));
-                assert_eq!($group::mul_small(&point, factor), expected, "{factor}");
+                let expected = $group::mul(&point, &$group.integer(factor));
+                assert_eq!($group.mul_small(&point, factor), expected, "{factor}");
             }
         }
 
@@ -108,10 +124,10 @@ macro_rules! sec1_tests {
             let expected = $group::mul_base(&a) + $group::mul(&point, &b);
             assert_eq!($group::combination(&a, &point, &b), expected);
             let (a, b) =
-                ($group::scalar_from_wide(&[0xa7; 48]), $group::scalar_from_wide(&[0x5c; 48]));
+                ($group.scalar_from_wide(&[0xa7; 48]), $group.scalar_from_wide(&[0x5c; 48]));
             let expected = $group::mul_base(&a) + $group::mul(&point, &b);
             assert_eq!($group::combination(&a, &point, &b), expected);
-            assert_eq!($group::generator(), $group::mul_base(&Scalar::ONE));
+            assert_eq!($group.generator(), $group::mul_base(&Scalar::ONE));
         }
 
         #[test]
@@ -134,13 +150,13 @@ macro_rules! sec1_tests {
 
         #[test]
         fn points_off_the_curve_and_the_identity_are_refused() {
-            assert_eq!($group::point_from_bytes(&PointBytes([0; 33])), None);
+            assert_eq!($group.point_from_bytes(&PointBytes([0; 33])), None);
             assert_eq!($group::point_to_bytes(&ProjectivePoint::IDENTITY), None);
             // About half of all x are of no point.
             let valid = (0..=255u8).filter(|x| {
                 let mut bytes = PointBytes([0; 33]);
                 (bytes.0[0], bytes.0[32]) = (2, *x);
-                $group::point_from_bytes(&bytes).is_some()
+                $group.point_from_bytes(&bytes).is_some()
             });
             let count = valid.count();
             assert!((96..160).contains(&count), "{count}");
@@ -165,18 +181,18 @@ macro_rules! sec1_tests {
         fn a_point_has_one_encoding_only() {
             let point = $group::mul_base(&Scalar::from(7u64));
             let canonical = $group::point_to_bytes(&point).unwrap();
-            assert_eq!($group::point_from_bytes(&canonical), Some(point));
+            assert_eq!($group.point_from_bytes(&canonical), Some(point));
             for tag in (0..=255).filter(|tag| !matches!(tag, 2 | 3)) {
                 let mut other = canonical;
                 other.0[0] = tag;
-                assert_eq!($group::point_from_bytes(&other), None, "tag {tag}");
+                assert_eq!($group.point_from_bytes(&other), None, "tag {tag}");
             }
             let mut small = PointBytes([0; 33]);
             (small.0[0], small.0[32]) = (2, $x);
-            assert!($group::point_from_bytes(&small).is_some());
+            assert!($group.point_from_bytes(&small).is_some());
             let mut above = PointBytes([2; 33]);
             hex::decode_to_slice($x_above, &mut above.0[1..]).unwrap();
-            assert_eq!($group::point_from_bytes(&above), None);
+            assert_eq!($group.point_from_bytes(&above), None);
         }
 
         #[test]
@@ -184,9 +200,9 @@ macro_rules! sec1_tests {
             let last: [u8; 32] = (-Scalar::ONE).to_bytes().into();
             let mut order = last;
             order[31] += 1;
-            assert!($group::scalar_from_bytes(&last).is_some());
-            assert!($group::scalar_from_bytes(&order).is_none());
-            assert!($group::scalar_from_bytes(&[0xff; 32]).is_none());
+            assert!($group.scalar_from_bytes(&last).is_some());
+            assert!($group.scalar_from_bytes(&order).is_none());
+            assert!($group.scalar_from_bytes(&[0xff; 32]).is_none());
         }
     };
 }

@@ -13,13 +13,17 @@ use k256::{AffinePoint, EncodedPoint, FieldBytes, ProjectivePoint, Scalar, U256}
 use zeroize::Zeroize as _;
 
 use super::sec1::{sec1_ecdsa, sec1_group};
-use super::{EcdsaGroup, Group, PointBytes, Suite, Sum};
+use super::{EcdsaGroup, Fixed, Group, PointBytes, Suite, Sum};
 use crate::secret::Piece;
 use crate::wire::Bytes64;
 
 /// The group of secp256k1 (SEC 2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Secp256k1;
+
+impl Fixed for Secp256k1 {
+    const SUITE: Suite = Suite::EcdsaSecp256k1;
+}
 
 /// Encodes up to four points for one inversion. `k256` panics on an identity that a computation led to: the
 /// generator takes its place, and that of what is missing of four. Code for each number would take flash.
@@ -83,7 +87,7 @@ fn sum_of_two(
     (a, p): (&Scalar, &ProjectivePoint),
     second: Option<(&Scalar, &ProjectivePoint)>,
 ) -> ProjectivePoint {
-    let mut sum = Sum::<Secp256k1, 2>::new();
+    let mut sum = Sum::<Secp256k1, 2>::new(Secp256k1);
     // It has room for both.
     let _ = sum.add(a, p);
     if let Some((b, q)) = second {
@@ -93,11 +97,11 @@ fn sum_of_two(
 }
 
 impl Group for Secp256k1 {
-    const SUITE: Suite = Suite::EcdsaSecp256k1;
-    fn makes(suite: Suite) -> bool {
-        matches!(suite, Suite::EcdsaSecp256k1 | Suite::SchnorrSecp256k1)
-    }
     sec1_group!(mul_base);
+
+    fn maker(suite: Suite) -> Option<Self> {
+        matches!(suite, Suite::EcdsaSecp256k1 | Suite::SchnorrSecp256k1).then_some(Self)
+    }
 
     #[inline(never)]
     fn split(scalar: &Scalar) -> Option<[Scalar; 2]> {
@@ -130,7 +134,7 @@ impl Group for Secp256k1 {
         }
     }
 
-    fn scalar_from_wide(bytes: &[u8; 48]) -> Scalar {
+    fn scalar_from_wide(self, bytes: &[u8; 48]) -> Scalar {
         let mut padded = Piece([0; 64]);
         if let Some(low) = padded.0.last_chunk_mut() {
             *low = *bytes;
@@ -145,7 +149,10 @@ impl Group for Secp256k1 {
 
 impl EcdsaGroup for Secp256k1 {
     // BIP-146 and EIP-2: chains refuse a high s.
-    const NORMALIZE_S: bool = true;
+    fn normalizes_s(self) -> bool {
+        true
+    }
+
     sec1_ecdsa!();
 }
 
@@ -159,7 +166,7 @@ mod tests {
         let lambda = -constant(MINUS_LAMBDA);
         let point = Secp256k1::mul_base(&Scalar::from(7u64));
         assert_eq!(Secp256k1::endomorphism(&point), Secp256k1::mul(&point, &lambda));
-        let wide = (0..=255u8).map(|byte| Secp256k1::scalar_from_wide(&[byte; 48]));
+        let wide = (0..=255u8).map(|byte| Secp256k1.scalar_from_wide(&[byte; 48]));
         let powers = (0..256).map(|power| Scalar::from(2u64).pow_vartime([power, 0, 0, 0]));
         for scalar in wide.chain(powers.clone()).chain(powers.map(|power| -power)) {
             let halves = Secp256k1::split(&scalar).unwrap();

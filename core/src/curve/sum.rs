@@ -101,38 +101,44 @@ fn put_digit<const IN_BYTE: usize>(digits: &mut [u8], place: usize, digit: i8) {
 
 /// Σ a·P while it grows, in variable time: **for public data alone**. M bounds the terms; each takes some
 /// points and the digits.
-pub(crate) struct Sum<G: Group, const M: usize>(Vec<Term<G>, M>);
+pub(crate) struct Sum<G: Group, const M: usize> {
+    terms: Vec<Term<G>, M>,
+    group: G,
+}
 
 impl<G: Group, const M: usize> Sum<G, M> {
-    pub(crate) fn new() -> Self {
-        Self(Vec::new())
+    pub(crate) fn new(group: G) -> Self {
+        Self { terms: Vec::new(), group }
     }
 
     /// A term is large for a chip's stack: it passes through here alone, and is made where it stays.
     #[inline(never)]
     fn begin(&mut self) -> Option<&mut Term<G>> {
-        let multiples = [G::Point::default(); 1 << (WIDTH - 2)];
+        let multiples = [self.group.identity(); 1 << (WIDTH - 2)];
         let digits = [0; PLACES / IN_BYTE];
-        self.0.push(Term { digits, halved: false, multiples }).ok()?;
-        self.0.last_mut()
+        self.terms.push(Term { digits, halved: false, multiples }).ok()?;
+        self.terms.last_mut()
     }
 
-    /// One more term; `None` if there are too many.
+    /// One more term; `None` if there are too many, or if it is of another curve.
     pub(crate) fn add(&mut self, factor: &G::Scalar, point: &G::Point) -> Option<()> {
+        if !self.group.has(factor, point) {
+            return None;
+        }
         self.begin()?.fill(factor, point);
         Some(())
     }
 
     /// The sum of all terms.
     pub(crate) fn value(&self) -> Option<G::Point> {
-        value(&self.0)
+        value(self.group, &self.terms)
     }
 }
 
 #[inline(never)]
-fn value<G: Group>(terms: &[Term<G>]) -> Option<G::Point> {
+fn value<G: Group>(group: G, terms: &[Term<G>]) -> Option<G::Point> {
     let highest = terms.iter().map(Term::places).max().unwrap_or_default();
-    let mut sum = G::Point::default();
+    let mut sum = group.identity();
     // Before the first digit the sum is the identity: it need not be doubled.
     let mut begun = false;
     for place in (0..highest).rev() {
@@ -154,11 +160,12 @@ fn value<G: Group>(terms: &[Term<G>]) -> Option<G::Point> {
     Some(sum)
 }
 
-/// Σ a·P over `terms`, likewise; `None` if there are more than M.
+/// Σ a·P over `terms`, likewise; `None` if there are more than M, or if not all are of this group's curve.
 pub(crate) fn sum_of_products<G: Group, const M: usize>(
+    group: G,
     terms: impl IntoIterator<Item = (G::Scalar, G::Point)>,
 ) -> Option<G::Point> {
-    let mut sum = Sum::<G, M>::new();
+    let mut sum = Sum::<G, M>::new(group);
     for (factor, point) in terms {
         sum.add(&factor, &point)?;
     }
@@ -190,7 +197,7 @@ fn digits(bytes: &[u8; 32], places: usize, mut put: impl FnMut(usize, i8)) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Ed25519, P256, Secp256k1};
+    use super::super::{AnyGroup, Ed25519, P256, Secp256k1};
     use super::*;
 
     #[test]
@@ -238,32 +245,33 @@ mod tests {
         packed::<2>(7);
     }
 
-    fn every_sum<G: Group>() {
-        let point = |k: u64| G::mul_base(&G::Scalar::from(k));
-        let minus_one = -G::Scalar::from(1);
+    fn every_sum<G: Group>(group: G) {
+        let point = |k: u64| G::mul_base(&group.number(k));
+        let minus_one = -group.number(1);
         let terms = [
-            (G::Scalar::from(0), point(2)),
-            (G::Scalar::from(1), point(3)),
+            (group.number(0), point(2)),
+            (group.number(1), point(3)),
             (minus_one, point(5)),
-            (G::scalar_from_wide(&[0xa7; 48]), point(7)),
-            (G::scalar_from_wide(&[0x5c; 48]), G::Point::default()),
-            (G::scalar_from_digest(&[0x0f; 32]), point(11)),
+            (group.scalar_from_wide(&[0xa7; 48]), point(7)),
+            (group.scalar_from_wide(&[0x5c; 48]), group.identity()),
+            (group.scalar_from_digest(&[0x0f; 32]), point(11)),
         ];
         for count in 0..=terms.len() {
             let terms = terms[..count].iter().copied();
             let add = |sum, (scalar, point): (G::Scalar, G::Point)| sum + G::mul(&point, &scalar);
-            let expected = terms.clone().fold(G::Point::default(), add);
-            assert_eq!(sum_of_products::<G, 12>(terms), Some(expected));
+            let expected = terms.clone().fold(group.identity(), add);
+            assert_eq!(sum_of_products::<_, 12>(group, terms), Some(expected));
         }
-        assert_eq!(sum_of_products::<G, 5>(terms), None);
-        let zero = [(minus_one, point(9)), (G::Scalar::from(9), point(1))];
-        assert_eq!(sum_of_products::<G, 4>(zero), Some(G::Point::default()));
+        assert_eq!(sum_of_products::<_, 5>(group, terms), None);
+        let zero = [(minus_one, point(9)), (group.number(9), point(1))];
+        assert_eq!(sum_of_products::<_, 4>(group, zero), Some(group.identity()));
     }
 
     #[test]
     fn a_sum_of_products_is_what_it_says() {
-        every_sum::<Secp256k1>();
-        every_sum::<P256>();
-        every_sum::<Ed25519>();
+        every_sum(Secp256k1);
+        every_sum(P256);
+        every_sum(Ed25519);
+        AnyGroup::ALL.into_iter().for_each(every_sum);
     }
 }

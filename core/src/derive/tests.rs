@@ -15,7 +15,7 @@ fn parse(xpub: &str) -> (PointBytes, Digest) {
 
 fn key(xpub: &str) -> Key {
     let (point, chain_code) = parse(xpub);
-    Key::new(&point, chain_code).unwrap()
+    Key::new(Secp256k1, &point, chain_code).unwrap()
 }
 
 fn path(indices: &[u32]) -> Derivation {
@@ -87,7 +87,7 @@ fn a_root_is_shown_as_wallets_read_it() {
 
 fn on_p256() -> ExtendedKey<P256> {
     let point = P256::mul_base(&p256::Scalar::from(7u64));
-    ExtendedKey::new(&P256::point_to_bytes(&point).unwrap(), [9; 32]).unwrap()
+    ExtendedKey::new(P256, &P256::point_to_bytes(&point).unwrap(), [9; 32]).unwrap()
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_context_gives_what_the_documentation_says() {
     let input = |tag| {
         Transcript::new(tag).bytes(&[2]).bytes(&key.encoded.0).bytes(&[9; 32]).bytes(b"customer 17")
     };
-    let tweak = P256::scalar_from_wide(&input("derive").wide());
+    let tweak = P256.scalar_from_wide(&input("derive").wide());
     let derived = for_context(&key, "customer 17");
     assert_eq!(*derived.tweak(), tweak);
     assert_eq!(derived.point(), key.point + P256::mul_base(&tweak));
@@ -122,7 +122,7 @@ fn every_input_of_a_context_counts() {
     let derived = for_context(&key, "a");
     let other_code = ExtendedKey { chain_code: [8; 32], ..key };
     let double = P256::point_to_bytes(&P256::double(&key.point)).unwrap();
-    let other_key = ExtendedKey::<P256>::new(&double, key.chain_code).unwrap();
+    let other_key = ExtendedKey::new(P256, &double, key.chain_code).unwrap();
     for other in
         [for_context(&key, "b"), for_context(&other_code, "a"), for_context(&other_key, "a")]
     {

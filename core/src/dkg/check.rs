@@ -29,17 +29,19 @@ pub(super) fn commitment(
 
 /// c_i = H2F("dkg-pop", sid, i, Φ_i[0], K_i).
 pub(super) fn proof_challenge<G: Group>(
+    group: G,
     sid: &Digest,
     dealer: PartyId,
     constant: &PointBytes,
     nonce: &PointBytes,
 ) -> G::Scalar {
     let transcript = Transcript::new("dkg-pop").bytes(sid).party(dealer);
-    G::scalar_from_wide(&transcript.bytes(&constant.0).bytes(&nonce.0).wide())
+    group.scalar_from_wide(&transcript.bytes(&constant.0).bytes(&nonce.0).wide())
 }
 
 /// Every check of R2 that needs no other dealer's; gives the points of Φ.
 pub(super) fn open<G: Group, const N: usize>(
+    group: G,
     terms: &KeyTerms,
     context: &Digest,
     dealer: PartyId,
@@ -47,9 +49,9 @@ pub(super) fn open<G: Group, const N: usize>(
     tree: &OpenTree<N>,
 ) -> Result<Vec<G::Point, N>, Fault> {
     let mut points = Vec::new();
-    opening::<G, N>(terms, context, dealer, commit, tree, &mut points)?;
+    opening(group, terms, context, dealer, commit, tree, &mut points)?;
     match points.first() {
-        Some(constant) if possesses::<G, N>(dealer, tree, constant) => Ok(points),
+        Some(constant) if possesses(group, dealer, tree, constant) => Ok(points),
         _ => Err(Fault::ProofOfPossession),
     }
 }
@@ -57,6 +59,7 @@ pub(super) fn open<G: Group, const N: usize>(
 /// [`open`] but for the proof of possession. The points of Φ go to `out`.
 #[inline(never)]
 pub(super) fn opening<G: Group, const N: usize>(
+    group: G,
     terms: &KeyTerms,
     context: &Digest,
     dealer: PartyId,
@@ -76,7 +79,7 @@ pub(super) fn opening<G: Group, const N: usize>(
         return Err(Fault::CommitmentLength);
     }
     // The identity has no encoding: neither Φ[0] nor Φ[T−1] nor any other can be it.
-    points::<G, N>(&opening.coefficients, out).ok_or(Fault::InvalidPoint)?;
+    points(group, &opening.coefficients, out).ok_or(Fault::InvalidPoint)?;
     let opened = commitment(context, dealer, &commit.nonce, &opening.coefficients, &opening.blind);
     if opened != commit.commitment {
         return Err(Fault::CommitmentOpening);
@@ -87,15 +90,16 @@ pub(super) fn opening<G: Group, const N: usize>(
 /// z·G = K + c·Φ[0]. With its encoding, so that K need not be decoded: it is compared.
 #[inline(never)]
 pub(super) fn possesses<G: Group, const N: usize>(
+    group: G,
     dealer: PartyId,
     tree: &OpenTree<N>,
     constant: &G::Point,
 ) -> bool {
     let opening = &tree.opening;
     let Some(constant_bytes) = opening.coefficients.first() else { return false };
-    let Some(proof) = G::scalar_from_bytes(&opening.proof) else { return false };
+    let Some(proof) = group.scalar_from_bytes(&opening.proof) else { return false };
     let challenge =
-        proof_challenge::<G>(&opening.sid, dealer, constant_bytes, &opening.proof_nonce);
+        proof_challenge(group, &opening.sid, dealer, constant_bytes, &opening.proof_nonce);
     let nonce = G::combination(&proof, constant, &G::negate(&challenge));
     G::point_to_bytes(&nonce) == Some(opening.proof_nonce)
 }
@@ -110,31 +114,32 @@ const TERMS: usize = 2 * AT_ONCE;
 /// not, one of them at least is wrong.
 #[inline(never)]
 pub(super) fn all_possess<'a, G: Group, const N: usize>(
+    group: G,
     constants: &[(PartyId, G::Point)],
     tree_of: impl Fn(PartyId) -> Option<&'a OpenTree<N>>,
     weight: impl Fn(PartyId) -> [u8; 16],
 ) -> bool {
     let single = |dealer, constant| {
-        tree_of(dealer).is_some_and(|tree| possesses::<G, N>(dealer, tree, constant))
+        tree_of(dealer).is_some_and(|tree| possesses(group, dealer, tree, constant))
     };
     // There, to see that K is in the subgroup takes as long as a proof.
-    if G::COFACTOR != 1 {
+    if group.cofactor() != 1 {
         return constants.iter().all(|(dealer, constant)| single(*dealer, constant));
     }
     constants.chunks(AT_ONCE).all(|constants| {
-        let mut sum = Sum::<G, TERMS>::new();
-        let (mut base, mut first) = (G::Scalar::default(), None);
+        let mut sum = Sum::<G, TERMS>::new(group);
+        let (mut base, mut first) = (group.zero(), None);
         let added = constants.iter().all(|(dealer, constant)| {
             let weight = first.is_some().then(|| weight(*dealer));
             let proof = tree_of(*dealer)
-                .and_then(|tree| add_proof(&mut sum, *dealer, tree, constant, weight));
+                .and_then(|tree| add_proof(group, &mut sum, *dealer, tree, constant, weight));
             let Some((proof, nonce)) = proof else { return false };
             base = base + proof;
             first.get_or_insert(nonce);
             true
         });
         added
-            && sum.add(&base, &-G::generator()).is_some()
+            && sum.add(&base, &-group.generator()).is_some()
             && sum.value() == first.map(|nonce| -nonce)
     })
 }
@@ -143,6 +148,7 @@ pub(super) fn all_possess<'a, G: Group, const N: usize>(
 /// is not added.
 #[inline(never)]
 fn add_proof<G: Group, const N: usize>(
+    group: G,
     sum: &mut Sum<G, TERMS>,
     dealer: PartyId,
     tree: &OpenTree<N>,
@@ -150,17 +156,17 @@ fn add_proof<G: Group, const N: usize>(
     weight: Option<[u8; 16]>,
 ) -> Option<(G::Scalar, G::Point)> {
     let opening = &tree.opening;
-    let proof = G::scalar_from_bytes(&opening.proof)?;
-    let nonce = G::point_from_bytes(&opening.proof_nonce)?;
+    let proof = group.scalar_from_bytes(&opening.proof)?;
+    let nonce = group.point_from_bytes(&opening.proof_nonce)?;
     let bytes = opening.coefficients.first()?;
-    let challenge = proof_challenge::<G>(&opening.sid, dealer, bytes, &opening.proof_nonce);
+    let challenge = proof_challenge(group, &opening.sid, dealer, bytes, &opening.proof_nonce);
     let Some(weight) = weight else {
         sum.add(&challenge, constant)?;
         return Some((proof, nonce));
     };
     let mut short = [0; 32];
     short.iter_mut().skip(16).zip(&weight).for_each(|(to, from)| *to = *from);
-    let weight = G::scalar_from_bytes(&short)?;
+    let weight = group.scalar_from_bytes(&short)?;
     sum.add(&(weight * challenge), constant)?;
     sum.add(&weight, &nonce)?;
     Some((weight * proof, nonce))
@@ -168,25 +174,31 @@ fn add_proof<G: Group, const N: usize>(
 
 /// Whether `dealer` has proven that it knows the constant coefficient of its R2.
 pub(super) fn proves_possession<G: Group, const N: usize>(
+    group: G,
     dealer: PartyId,
     tree: &OpenTree<N>,
 ) -> bool {
-    let constant = tree.opening.coefficients.first().and_then(G::point_from_bytes);
-    constant.is_some_and(|constant| possesses::<G, N>(dealer, tree, &constant))
+    let constant = tree.opening.coefficients.first();
+    let constant = constant.and_then(|bytes| group.point_from_bytes(bytes));
+    constant.is_some_and(|constant| possesses(group, dealer, tree, &constant))
 }
 
 /// Puts the points of Φ behind what is in `out`, if all are valid.
 #[inline(never)]
 pub(super) fn points<G: Group, const N: usize>(
+    group: G,
     bytes: &[PointBytes],
     out: &mut Vec<G::Point, N>,
 ) -> Option<()> {
-    bytes.iter().try_for_each(|bytes| out.push(G::point_from_bytes(bytes)?).ok())
+    bytes.iter().try_for_each(|bytes| out.push(group.point_from_bytes(bytes)?).ok())
 }
 
 /// The share of an R3. Whether it times G is Φ at its receiver, the caller says.
-pub(super) fn share<G: Group, C: Contributions>(deal: &Deal<C>) -> Option<SecretScalar<G>> {
-    G::scalar_from_bytes(deal.share.expose()).map(SecretScalar::new)
+pub(super) fn share<G: Group, C: Contributions>(
+    group: G,
+    deal: &Deal<C>,
+) -> Option<SecretScalar<G>> {
+    group.scalar_from_bytes(deal.share.expose()).map(SecretScalar::new)
 }
 
 /// Every check of R3 but those of th and of the share: once for all groups.
@@ -225,10 +237,11 @@ fn opened<C: Contributions>(
 /// Φ at `to`, or `None` if a point is invalid.
 #[inline(never)]
 pub(super) fn promised<G: Group, const N: usize>(
+    group: G,
     tree: &OpenTree<N>,
     to: PartyId,
 ) -> Option<G::Point> {
     let mut points: Vec<G::Point, N> = Vec::new();
-    self::points::<G, N>(&tree.opening.coefficients, &mut points)?;
-    Some(vss::evaluate_commitment::<G>(&points, to))
+    self::points(group, &tree.opening.coefficients, &mut points)?;
+    Some(vss::evaluate_commitment(group, &points, to))
 }

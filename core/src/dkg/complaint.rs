@@ -65,7 +65,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             }
             None => slot.complaint = Some(seen),
         }
-        let judged = self.court().complaint::<G, N, _>(accuser, body);
+        let judged = self.court().complaint(self.group, accuser, body);
         match (judged, body) {
             // The accuser's ground may be an R2 that this party knows otherwise.
             (Ok(_), Complaint::BadDeal { dealer, open, deal })

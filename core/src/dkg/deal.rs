@@ -18,6 +18,7 @@ use crate::wire::{Write, Writer};
 
 /// This party's dealing; it lives as long as the run.
 pub(super) struct Dealing<G: Group, const N: usize> {
+    group: G,
     me: PartyId,
     polynomial: Polynomial<G, N>,
     coefficients: Vec<PointBytes, N>,
@@ -33,17 +34,18 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     /// A fresh dealing of `me`; the points of Φ go to `points`, which is empty.
     #[inline(never)]
     pub(super) fn random(
+        group: G,
         terms: &KeyTerms,
         me: PartyId,
         rng: &mut (impl RngCore + CryptoRng),
         points: &mut Vec<G::Point, N>,
     ) -> Option<Self> {
-        let polynomial = Polynomial::random(terms.holders.threshold(), rng);
+        let polynomial = Polynomial::random(group, terms.holders.threshold(), rng);
         points.extend(polynomial.points());
         let (mut nonce, mut blind) = ([0; 32], [0; 32]);
         rng.fill_bytes(&mut nonce);
         rng.fill_bytes(&mut blind);
-        let proof_secret = SecretScalar::random(rng);
+        let proof_secret = SecretScalar::random(group, rng);
         let seed = SecretBytes::random(rng);
         // Φ and K together: one inversion fewer. There are more holders than T.
         points.push(G::mul_base(proof_secret.expose())).ok()?;
@@ -54,7 +56,17 @@ impl<G: Group, const N: usize> Dealing<G, N> {
         }
         points.pop();
         let proof_nonce = coefficients.pop()?;
-        Some(Self { me, polynomial, coefficients, nonce, blind, proof_secret, proof_nonce, seed })
+        Some(Self {
+            group,
+            me,
+            polynomial,
+            coefficients,
+            nonce,
+            blind,
+            proof_secret,
+            proof_nonce,
+            seed,
+        })
     }
 
     /// What the proof of `dealer` is multiplied by when all are verified together: nobody can know it,
@@ -104,7 +116,7 @@ impl<G: Group, const N: usize> Dealing<G, N> {
     #[inline(never)]
     pub(super) fn open(&self, terms: &KeyTerms, sid: &Digest) -> Option<OpenTree<N>> {
         let constant = self.coefficients.first()?;
-        let challenge = proof_challenge::<G>(sid, self.me, constant, &self.proof_nonce);
+        let challenge = proof_challenge(self.group, sid, self.me, constant, &self.proof_nonce);
         let secret = self.polynomial.constant()?;
         let proof = *self.proof_secret.expose() + G::product(&challenge, secret.expose());
         let opening = Opening {

@@ -72,6 +72,8 @@ pub enum NotProven {
     Stranger(PartyId),
     /// This party did not sign it, in this session.
     Signature(PartyId),
+    /// The terms are of another suite.
+    Suite,
     /// Everything in it is as it should be.
     NoFault,
 }
@@ -83,6 +85,7 @@ impl core::fmt::Display for NotProven {
             Self::Signature(party) => {
                 write!(f, "party {party} did not sign the evidence in this session")
             }
+            Self::Suite => f.write_str("the terms are of another suite"),
             Self::NoFault => f.write_str("the evidence shows no fault"),
         }
     }
@@ -113,6 +116,7 @@ impl<const N: usize, C: Contributions> Evidence<N, C> {
         session: &Digest,
         key_of: impl Fn(PartyId) -> Option<Identity>,
     ) -> Verdict {
+        let group = G::maker(terms.suite).ok_or(NotProven::Suite)?;
         let court = Court { terms, session, key_of };
         match self {
             Self::Equivocation { from, round, first, second } => {
@@ -128,7 +132,7 @@ impl<const N: usize, C: Contributions> Evidence<N, C> {
                 court.signed(1, *dealer, &seen)?;
                 court.opened(*dealer, open)?;
                 let context = terms.context();
-                match check::open::<G, N>(terms, &context, *dealer, commit, &open.tree) {
+                match check::open(group, terms, &context, *dealer, commit, &open.tree) {
                     Err(fault) => Ok((*dealer, fault)),
                     Ok(_) => Err(NotProven::NoFault),
                 }
@@ -142,13 +146,13 @@ impl<const N: usize, C: Contributions> Evidence<N, C> {
                 let repeated = earlier < later
                     && constant(first).is_some()
                     && constant(first) == constant(second)
-                    && check::proves_possession::<G, N>(*earlier, &first.tree);
+                    && check::proves_possession(group, *earlier, &first.tree);
                 if repeated { Ok((*later, Fault::RepeatedKey)) } else { Err(NotProven::NoFault) }
             }
             Self::Complaint { accuser, complaint, signature } => {
                 let seen = Seen { body: body_digest(complaint), signature: *signature };
                 court.signed(0, *accuser, &seen)?;
-                court.complaint::<G, N, C>(*accuser, complaint)
+                court.complaint(group, *accuser, complaint)
             }
         }
     }
@@ -209,6 +213,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
     #[inline(never)]
     pub(super) fn complaint<G: Group, const N: usize, C: Contributions>(
         &self,
+        group: G,
         accuser: PartyId,
         complaint: &Complaint<N, C>,
     ) -> Verdict {
@@ -219,7 +224,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
             Complaint::BadDeal { dealer, open, deal }
                 if self.is_authentic(accuser, *dealer, open, deal) =>
             {
-                match judge_deal::<G, N, C>(self.terms, *dealer, accuser, open, deal) {
+                match judge_deal(group, self.terms, *dealer, accuser, open, deal) {
                     Err(fault) => Ok((*dealer, fault)),
                     Ok(()) => slander,
                 }
@@ -263,6 +268,7 @@ impl<F: Fn(PartyId) -> Option<Identity>> Court<'_, F> {
 
 #[inline(never)]
 fn judge_deal<G: Group, const N: usize, C: Contributions>(
+    group: G,
     terms: &KeyTerms,
     dealer: PartyId,
     accuser: PartyId,
@@ -273,8 +279,8 @@ fn judge_deal<G: Group, const N: usize, C: Contributions>(
     if open.tree.opening.coefficients.len() != terms.holders.threshold() {
         return Err(Fault::CommitmentLength);
     }
-    let promised = check::promised::<G, N>(&open.tree, accuser).ok_or(Fault::InvalidPoint)?;
+    let promised = check::promised(group, &open.tree, accuser).ok_or(Fault::InvalidPoint)?;
     let fits = |share: &SecretScalar<G>| G::mul_base(share.expose()) == promised;
-    check::share::<G, C>(&deal.dealt.deal).filter(fits).ok_or(Fault::BadShare)?;
+    check::share(group, &deal.dealt.deal).filter(fits).ok_or(Fault::BadShare)?;
     check::contributions(terms, dealer, &open.tree, accuser, &deal.dealt.deal)
 }

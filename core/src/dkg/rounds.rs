@@ -212,7 +212,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         }
         let lies = |(dealer, constant): &&(PartyId, G::Point)| {
             let tree = self.slot(*dealer).and_then(|slot| slot.open.as_ref());
-            !tree.is_some_and(|tree| check::possesses::<G, N>(*dealer, tree, constant))
+            !tree.is_some_and(|tree| check::possesses(self.group, *dealer, tree, constant))
         };
         let (dealer, _) = constants.iter().find(lies)?;
         Some((*dealer, Fault::ProofOfPossession))
@@ -222,14 +222,15 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     #[inline(never)]
     fn check_opening(&mut self, dealer: PartyId) -> Result<Option<G::Point>, Fault> {
         let (terms, context, me, sid) = (self.terms, self.context, self.me, self.sid);
+        let group = self.group;
         let Some(slot) = self.slot(dealer) else { return Ok(None) };
         let (Some(commit), Some(tree)) = (&slot.commit, &slot.open) else { return Ok(None) };
         if Some(tree.opening.sid) != sid {
             return Ok(None);
         }
         let mut points = Vec::new();
-        check::opening::<G, N>(&terms, &context, dealer, commit, tree, &mut points)?;
-        let promised = vss::evaluate_commitment::<G>(&points, me);
+        check::opening(group, &terms, &context, dealer, commit, tree, &mut points)?;
+        let promised = vss::evaluate_commitment(group, &points, me);
         self.promised_mut(dealer).into_iter().for_each(|place| *place = promised);
         self.add_commitment(&points);
         Ok(points.first().copied())
@@ -241,7 +242,8 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
     fn all_possess(&self, constants: &[(PartyId, G::Point)]) -> bool {
         let said = self.opening_binding(&self.sid.unwrap_or_default());
         let tree_of = |dealer| self.slot(dealer)?.open.as_ref();
-        check::all_possess::<G, N>(constants, tree_of, |dealer| self.own.weight(&said, dealer))
+        let weight = |dealer| self.own.weight(&said, dealer);
+        check::all_possess(self.group, constants, tree_of, weight)
     }
 
     /// The dealer may have shown its R2 to this party alone: then the echo is evidence.
@@ -395,7 +397,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             let promised = points.find(|(slot, _)| slot.peer.party == from).map(|(_, point)| point);
             complete || promised == Some(&G::mul_base(share.expose()))
         };
-        let share = check::share::<G, _>(deal).filter(fits).ok_or(Fault::BadShare);
+        let share = check::share(self.group, deal).filter(fits).ok_or(Fault::BadShare);
         let checked = share
             .and_then(|share| check::contributions(&terms, from, tree, me, deal).map(|()| share));
         match checked {
@@ -428,7 +430,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
             return false;
         }
         let whole = SecretScalar::<G>::new(*self.share.expose() + *share.expose());
-        G::mul_base(whole.expose()) == vss::evaluate_commitment::<G>(&self.sums, self.me)
+        G::mul_base(whole.expose()) == vss::evaluate_commitment(self.group, &self.sums, self.me)
     }
 
     /// Adds what one dealer gave, in any order of dealers (`docs/PROTOCOL.md` §3 step 11).
@@ -503,7 +505,7 @@ impl<G: Group, const N: usize, const K: usize> Dkg<G, N, K> {
         // X ≠ O, x_i ≠ 0 and x_i·G = X_i.
         let commitment = vss::encoded::<G, N>(&self.sums);
         if commitment.len() != self.sums.len()
-            || *self.share.expose() == G::Scalar::default()
+            || *self.share.expose() == self.group.zero()
             || !self.complete
         {
             return self.fail(Abort::Degenerate);

@@ -6,14 +6,12 @@ use core::hint::black_box;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq as _};
 
 use super::{Peer, SessionSigner};
-use crate::curve::{Group, PointBytes, SchnorrGroup as _, SchnorrSecp256k1};
+use crate::curve::{Group as _, PointBytes, SchnorrGroup as _, SchnorrSecp256k1 as Curve};
 use crate::hash::Digest;
 use crate::identity::Identity;
 use crate::party::PartyId;
 use crate::secret::{SecretBytes, SecretScalar};
 use crate::wire::Bytes64;
-
-type Curve = SchnorrSecp256k1;
 
 /// A key of secp256k1 that signs by BIP-340: a session key, made anew at every boot and never stored, or a
 /// device's identity key. A chip has a fast multiplication by this curve's generator anyway, so that a
@@ -45,7 +43,7 @@ impl SessionKey {
     #[must_use]
     #[inline(never)]
     pub fn new(secret: &SecretBytes) -> Self {
-        let (secret, name) = named(SecretScalar::new(Curve::scalar_from_digest(secret.expose())));
+        let (secret, name) = named(SecretScalar::new(Curve.scalar_from_digest(secret.expose())));
         Self { secret, name, signed: Cell::new(0) }
     }
 
@@ -68,12 +66,12 @@ impl SessionKey {
         let mut masked = SecretBytes::of_scalar(&self.secret);
         masked.xor(&Curve::secret_hash("BIP0340/aux", [auxiliary, &[], &[]]));
         let nonce = Curve::secret_hash("BIP0340/nonce", [masked.expose(), &self.name, message]);
-        let (nonce, name) = named(SecretScalar::new(Curve::scalar_from_digest(nonce.expose())));
-        let challenge = Curve::challenge(&name, &self.name, message);
+        let (nonce, name) = named(SecretScalar::new(Curve.scalar_from_digest(nonce.expose())));
+        let challenge = Curve.challenge(&name, &self.name, message);
         // A bit that flips in d or in the product would show itself in s: what differs is not shown.
         let response = |d: &SecretScalar<Curve>| *nonce.expose() + challenge * *d.expose();
         let (response, again) = (response(&self.secret), response(black_box(&self.secret)));
-        let zero = <Curve as Group>::Scalar::from(0_u64);
+        let zero = Curve.zero();
         let response =
             ConditionallySelectable::conditional_select(&zero, &response, response.ct_eq(&again));
         let mut signature = [0; 64];

@@ -12,7 +12,7 @@ use crate::vss;
 /// No group of holders within [`crate::party::MAX_NONCE_KEYS`] has a larger quorum: T ≤ 6.
 const MAX_QUORUM: usize = 11;
 
-/// An ordinary ECDSA signature, with low s where [`EcdsaGroup::NORMALIZE_S`] demands it.
+/// An ordinary ECDSA signature, with low s where [`EcdsaGroup::normalizes_s`] demands it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
     /// r, 32 big-endian bytes.
@@ -28,6 +28,7 @@ pub type Combiner<G, const S: usize> = nonce::Combiner<Shares<G>, S>;
 
 /// How shares of ECDSA become a signature.
 pub struct Shares<G: EcdsaGroup> {
+    group: G,
     digest: Digest,
     /// Y.
     public: G::Point,
@@ -66,14 +67,14 @@ impl<G: EcdsaGroup, const S: usize> nonce::Combiner<Shares<G>, S> {
         terms: SignTerms,
         salts: &[(PartyId, Salt)],
     ) -> Result<Self, SignError> {
-        terms.check::<G>(&key.holders)?;
+        terms.check(root.group(), &key.holders)?;
         nonce::check_salts(&terms.quorum, salts)?;
         let derived = root.derive(&terms.derivation).map_err(SignError::Derivation)?;
         let rho = nonce::salt_digest(salts);
         let session = terms.inputs((&key.context(), key), root, &derived, &rho);
-        let rule = Shares { digest: terms.digest, public: derived.point() };
+        let rule = Shares { group: root.group(), digest: terms.digest, public: derived.point() };
         let degree = key.holders.degree();
-        Self::start(rule, session, (terms.quorum, terms.coordinator), degree)
+        Self::start(root.group(), rule, session, (terms.quorum, terms.coordinator), degree)
     }
 }
 
@@ -93,24 +94,24 @@ impl<G: EcdsaGroup> Combine for Shares<G> {
         responses: &[(PartyId, Response)],
     ) -> Result<Signature, Abort> {
         // The weights may be scaled: only the quotient of the sums counts.
-        let (weights, _) = vss::scaled_lagrange::<G, MAX_QUORUM>(round.quorum);
-        let (mut mu, mut nu) = (G::Scalar::default(), G::Scalar::default());
+        let (weights, _) = vss::scaled_lagrange::<_, MAX_QUORUM>(self.group, round.quorum);
+        let (mut mu, mut nu) = (self.group.zero(), self.group.zero());
         for ((_, weight), (id, response)) in weights.iter().zip(responses) {
             let malformed = Abort::Culprit(*id, Fault::Malformed);
-            let parse = |bytes| G::scalar_from_bytes(bytes).ok_or(malformed);
+            let parse = |bytes| self.group.scalar_from_bytes(bytes).ok_or(malformed);
             mu = mu + *weight * parse(&response.mu)?;
             nu = nu + *weight * parse(&response.nu)?;
         }
         let suspect = Abort::InvalidSignature(round.quorum);
         let (mut s, inverse) = quotients::<G>(&nu, &mu).ok_or(suspect)?;
-        let (r, mut odd, above) = G::x_coordinate(&round.bytes);
+        let (r, mut odd, above) = self.group.x_coordinate(&round.bytes);
         // Nothing is released that does not verify: R = h/s·G + r/s·Y, the same R, not only its x.
-        let h = G::scalar_from_digest(&self.digest);
+        let h = self.group.scalar_from_digest(&self.digest);
         let verified = G::combination(&(h * inverse), &self.public, &(r * inverse)) == *round.point;
-        if !verified || r == G::Scalar::default() {
+        if !verified || r == self.group.zero() {
             return Err(suspect);
         }
-        if G::NORMALIZE_S && G::is_high(&s) {
+        if self.group.normalizes_s() && G::is_high(&s) {
             s = -s;
             odd = !odd;
         }

@@ -65,7 +65,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
     /// [`NoRoom`] if `buffer` is shorter than [`MAX_LIST`](super::MAX_LIST).
     pub fn list_message<'b>(&self, buffer: &'b mut [u8]) -> Result<&'b [u8], NoRoom> {
         let list = CommitmentList {
-            header: self.terms.header::<G>(2, self.terms.coordinator, None),
+            header: self.terms.header(G::SUITE, 2, self.terms.coordinator, None),
             terms: self.prepared.digest,
             entries: self.entries.clone(),
         };
@@ -94,7 +94,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
         let coordinator = self.terms.coordinator;
-        check_header(bytes, &self.terms.header::<G>(3, from, Some(coordinator)), coordinator)?;
+        check_header(bytes, &self.terms.header(G::SUITE, 3, from, Some(coordinator)), coordinator)?;
         let result = self.take_share(from, bytes).and_then(|()| {
             if self.missing().is_empty() { self.finish().map(Some) } else { Ok(None) }
         });
@@ -115,7 +115,8 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
         if share.inputs != self.inputs {
             return Err(Failure::Aborted(Abort::Disagreement(from)));
         }
-        let response = G::scalar_from_bytes(&share.response).ok_or(blame(Fault::Malformed))?;
+        let response =
+            G::default().scalar_from_bytes(&share.response).ok_or(blame(Fault::Malformed))?;
         self.shares.push((from, share, response));
         Ok(())
     }
@@ -127,17 +128,18 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
     /// R and z, if they verify.
     fn signature(&self) -> Option<Signature> {
         let (target, message) = (&self.prepared.target, self.terms.message.as_ref());
+        let group = target.group();
         let factors = binding::factors(target, message, &self.entries)?;
         let members = self.entries.iter().zip(factors).map(|(Entry { nonce, .. }, factor)| {
             // Whether they are in the subgroup was checked when they were offered.
-            let [hiding, binding] = [&nonce.hiding, &nonce.binding].map(G::nonce_from_bytes);
+            let [hiding, binding] =
+                [&nonce.hiding, &nonce.binding].map(|bytes| group.nonce_from_bytes(bytes));
             Some((hiding?, binding?, factor))
         });
-        let commitment = binding::commitment::<G>(&members.collect::<Option<Vec<_>>>()?);
+        let commitment = binding::commitment(group, &members.collect::<Option<Vec<_>>>()?);
         let (name, _) = G::name(&commitment)?;
-        let zero = G::Scalar::default();
-        let response = self.shares.iter().fold(zero, |sum, (.., response)| sum + *response);
-        let challenge = G::challenge(&name, target.name(), message);
+        let response = self.shares.iter().fold(group.zero(), |sum, (.., response)| sum + *response);
+        let challenge = group.challenge(&name, target.name(), message);
         if !holds::<G>(target.point(), &name, &challenge, &response) {
             return None;
         }
@@ -173,7 +175,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Aggregator<G, M> {
             Some((suite::identifier::<G>(*party)?, suite::response::<G>(response)?))
         });
         let shares = shares.collect::<Option<BTreeMap<_, _>>>()?;
-        let key = suite::verifying_key::<G>(&G::encoding(target.name()))?;
+        let key = suite::verifying_key::<G>(&target.group().encoding(target.name()))?;
         let least = u16::try_from(self.public.threshold()).ok();
         let public = PublicKeyPackage::new(keys, key, least);
         let package = SigningPackage::new(commitments, self.terms.message.as_ref());

@@ -46,7 +46,7 @@ impl<const N: usize> PublicRecord<N> {
         let coefficients = coefficients::<G>(shares.get(..threshold).ok_or(KeyError::Threshold)?)
             .ok_or(KeyError::OffPolynomial)?;
         let fits = |(id, key): &(PartyId, G::Point)| {
-            vss::evaluate_commitment::<G>(&coefficients, *id) == *key
+            vss::evaluate_commitment(G::default(), &coefficients, *id) == *key
         };
         let encoded: Option<heapless::Vec<PointBytes, N>> =
             coefficients.iter().map(G::point_to_bytes).collect();
@@ -131,7 +131,8 @@ fn party_keys<G: FrostSuite>(
     for (identifier, share) in package.verifying_shares() {
         let party = suite::party::<G>(identifier).ok_or(KeyError::Identifier)?;
         let bytes = share.serialize().ok().and_then(|bytes| G::from_frost(&bytes));
-        let point = bytes.as_ref().and_then(G::point_from_bytes).ok_or(KeyError::PublicRecord)?;
+        let point = bytes.and_then(|bytes| G::default().point_from_bytes(&bytes));
+        let point = point.ok_or(KeyError::PublicRecord)?;
         shares.push((party, point));
     }
     shares.sort_unstable_by_key(|(party, _)| *party);
@@ -141,16 +142,17 @@ fn party_keys<G: FrostSuite>(
 /// Φ, of the polynomial of degree |keys|−1 through the `keys`: Φ = Σ_j X_j·ℓ_j with the Lagrange basis
 /// ℓ_j(x) = ∏_{l≠j} (x−l)/(j−l), multiplied out. Public data.
 fn coefficients<G: FrostSuite>(keys: &[(PartyId, G::Point)]) -> Option<Vec<G::Point>> {
-    let scalar = |id: PartyId| G::Scalar::from(u64::from(id.number()));
-    let one = G::Scalar::from(1);
-    let mut sum: Vec<G::Point> = keys.iter().map(|_| G::Point::default()).collect();
+    let group = G::default();
+    let scalar = |id: PartyId| group.number(id.number().into());
+    let one = group.one();
+    let mut sum: Vec<G::Point> = keys.iter().map(|_| group.identity()).collect();
     for (j, key) in keys {
         let (mut basis, mut divisor) = (Vec::from([one]), one);
         for (l, _) in keys.iter().filter(|(l, _)| l != j) {
             divisor = divisor * (scalar(*j) - scalar(*l));
             // Times (x − l): what was the coefficient of x^m goes to x^(m+1), and −l of it stays.
-            let raised = core::iter::once(G::Scalar::default()).chain(basis.iter().copied());
-            let kept = basis.iter().map(|b| *b * -scalar(*l)).chain([G::Scalar::default()]);
+            let raised = core::iter::once(group.zero()).chain(basis.iter().copied());
+            let kept = basis.iter().map(|b| *b * -scalar(*l)).chain([group.zero()]);
             basis = raised.zip(kept).map(|(up, down)| up + down).collect();
         }
         let weight = G::invert(&divisor)?;

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
-use super::suite::FrostSuite;
+use super::suite::FrostGroup;
 use crate::curve::{PointBytes, Suite};
 use crate::hash::{Digest, Transcript};
 use crate::key::{self, KeyTerms, OpenedKey};
@@ -167,7 +167,8 @@ crate::write_fields!(KeyName { suite, network, key, epoch, context });
 
 /// A key's public side: a coordinator needs no more.
 #[derive(Clone)]
-pub struct FrostPublic<G: FrostSuite> {
+pub struct FrostPublic<G: FrostGroup> {
+    group: G,
     name: KeyName,
     parties: PartySet,
     threshold: u8,
@@ -175,7 +176,7 @@ pub struct FrostPublic<G: FrostSuite> {
     commitment: Vec<G::Point>,
 }
 
-impl<G: FrostSuite> FrostPublic<G> {
+impl<G: FrostGroup> FrostPublic<G> {
     /// A key of our own key generation.
     ///
     /// # Errors
@@ -208,16 +209,15 @@ impl<G: FrostSuite> FrostPublic<G> {
         threshold: u8,
         commitment: &[PointBytes],
     ) -> Result<Self, KeyError> {
-        if name.suite != G::SUITE {
-            return Err(KeyError::Suite(name.suite));
-        }
+        let group = G::of(name.suite).filter(|group| !group.suite().is_ecdsa());
+        let group = group.ok_or(KeyError::Suite(name.suite))?;
         if commitment.len() != usize::from(threshold) {
             return Err(KeyError::PublicRecord);
         }
-        let points: Option<Vec<_>> = commitment.iter().map(G::point_from_bytes).collect();
-        let points = points.ok_or(KeyError::PublicRecord)?;
+        let points = commitment.iter().map(|bytes| group.point_from_bytes(bytes));
+        let points = points.collect::<Option<Vec<_>>>().ok_or(KeyError::PublicRecord)?;
         let group_key = *commitment.first().ok_or(KeyError::PublicRecord)?;
-        Ok(Self { name, parties, threshold, group_key, commitment: points })
+        Ok(Self { group, name, parties, threshold, group_key, commitment: points })
     }
 
     /// N.
@@ -247,7 +247,11 @@ impl<G: FrostSuite> FrostPublic<G> {
     /// X_j = Φ at j.
     #[must_use]
     pub fn party_key(&self, party: PartyId) -> G::Point {
-        vss::evaluate_commitment::<G>(&self.commitment, party)
+        vss::evaluate_commitment(self.group, &self.commitment, party)
+    }
+
+    pub(super) fn group(&self) -> G {
+        self.group
     }
 
     pub(super) fn name(&self) -> &KeyName {
@@ -259,7 +263,7 @@ impl<G: FrostSuite> FrostPublic<G> {
     }
 }
 
-impl<G: FrostSuite> core::fmt::Debug for FrostPublic<G> {
+impl<G: FrostGroup> core::fmt::Debug for FrostPublic<G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("FrostPublic")
             .field("name", &self.name)
@@ -271,13 +275,13 @@ impl<G: FrostSuite> core::fmt::Debug for FrostPublic<G> {
 }
 
 /// One party's share of a key, opened for FROST.
-pub struct FrostKey<G: FrostSuite> {
+pub struct FrostKey<G: FrostGroup> {
     public: FrostPublic<G>,
     me: PartyId,
     share: SecretScalar<G>,
 }
 
-impl<G: FrostSuite> FrostKey<G> {
+impl<G: FrostGroup> FrostKey<G> {
     /// The share of an opened key of our own key generation.
     ///
     /// # Errors
@@ -302,7 +306,7 @@ impl<G: FrostSuite> FrostKey<G> {
         me: PartyId,
         secret: SecretRecord,
     ) -> Result<Self, KeyError> {
-        let public = FrostPublic::open(record)?;
+        let public = FrostPublic::<G>::open(record)?;
         if secret.version != wire::VERSION {
             return Err(KeyError::Version(secret.version));
         }
@@ -315,7 +319,7 @@ impl<G: FrostSuite> FrostKey<G> {
         if secret.party != me {
             return Err(KeyError::NotAHolder);
         }
-        let share = G::scalar_from_bytes(secret.share.expose()).ok_or(KeyError::Share)?;
+        let share = public.group.scalar_from_bytes(secret.share.expose()).ok_or(KeyError::Share)?;
         Self::new(public, me, SecretScalar::new(share))
     }
 
@@ -330,7 +334,7 @@ impl<G: FrostSuite> FrostKey<G> {
         // A stale or flipped share must not sign: z_i with it, and one with the right share under the
         // same nonces, are two equations.
         let found = G::mul_base(share.expose());
-        if found != public.party_key(me) || found == G::Point::default() {
+        if found != public.party_key(me) || found == public.group.identity() {
             return Err(KeyError::Share);
         }
         Ok(Self { public, me, share })
@@ -353,7 +357,7 @@ impl<G: FrostSuite> FrostKey<G> {
     }
 }
 
-impl<G: FrostSuite> core::fmt::Debug for FrostKey<G> {
+impl<G: FrostGroup> core::fmt::Debug for FrostKey<G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("FrostKey")
             .field("public", &self.public)

@@ -65,7 +65,7 @@ impl<G: FrostSuite> Offers<G> {
             return Err(Failure::Refused(DecodeError::TooLong.into()));
         }
         let header = Header::peek(bytes).map_err(|error| Failure::Refused(error.into()))?;
-        let expected = offer_header::<G>(header.session, from, self.me);
+        let expected = offer_header(G::SUITE, header.session, from, self.me);
         header.check(&expected, from, self.me).map_err(Failure::Refused)?;
         let blame = |fault| Failure::Aborted(Abort::Culprit(from, fault));
         let offer: Offer = wire::read(bytes).map_err(|_| blame(Fault::Malformed))?;

@@ -14,8 +14,8 @@ use zeroize::Zeroizing;
 
 use super::key::{FrostKey, KeyName};
 use super::limit::{at_most, list, write_list};
-use super::suite::{self, FrostSuite};
-use crate::curve::PointBytes;
+use super::suite::{self, FrostGroup};
+use crate::curve::{PointBytes, Suite};
 use crate::hash::{Digest, Transcript};
 use crate::party::PartyId;
 use crate::secret::{HedgedRng, SecretBytes, SecretScalar};
@@ -132,10 +132,10 @@ impl Write for Offer {
     }
 }
 
-pub(super) fn offer_header<G: FrostSuite>(pool: Digest, from: PartyId, to: PartyId) -> Header {
+pub(super) fn offer_header(suite: Suite, pool: Digest, from: PartyId, to: PartyId) -> Header {
     Header {
         version: wire::VERSION,
-        suite: G::SUITE,
+        suite,
         protocol: Protocol::Frost,
         round: 1,
         session: pool,
@@ -198,7 +198,7 @@ pub(super) type Nonces = Box<Pair>;
 
 impl Pair {
     /// `None` if a nonce is 0.
-    fn new<G: FrostSuite>(nonces: [SecretScalar<G>; 2]) -> Option<Nonces> {
+    fn new<G: FrostGroup>(nonces: [SecretScalar<G>; 2]) -> Option<Nonces> {
         let points = nonces.each_ref().map(|nonce| G::mul_base(nonce.expose()));
         let mut encoded = [None; 2];
         G::points_to_bytes(&points, &mut encoded);
@@ -208,20 +208,25 @@ impl Pair {
         Some(Box::new(Self { hiding, binding, commitments }))
     }
 
-    fn scalar<G: FrostSuite>(stored: &SecretBytes) -> Option<SecretScalar<G>> {
-        G::scalar_from_bytes(stored.expose()).map(SecretScalar::new)
+    fn scalar<G: FrostGroup>(group: G, stored: &SecretBytes) -> Option<SecretScalar<G>> {
+        group.scalar_from_bytes(stored.expose()).map(SecretScalar::new)
     }
 
     /// d + ρ·e, the secret of D + ρ·E.
-    pub(super) fn bound<G: FrostSuite>(self, factor: &G::Scalar) -> Option<SecretScalar<G>> {
-        let [hiding, binding] = [Self::scalar::<G>(&self.hiding)?, Self::scalar(&self.binding)?];
+    pub(super) fn bound<G: FrostGroup>(
+        self,
+        group: G,
+        factor: &G::Scalar,
+    ) -> Option<SecretScalar<G>> {
+        let hiding = Self::scalar(group, &self.hiding)?;
+        let binding = Self::scalar(group, &self.binding)?;
         Some(SecretScalar::new(*hiding.expose() + G::product(factor, binding.expose())))
     }
 }
 
 /// Nonces of one party, key, epoch and incarnation. Not `Clone`; none leaves but by
 /// [`Listed::reserve`](super::Listed::reserve).
-pub struct NoncePool<G: FrostSuite> {
+pub struct NoncePool<G: FrostGroup> {
     name: KeyName,
     party: PartyId,
     incarnation: u64,
@@ -272,7 +277,7 @@ impl core::fmt::Debug for Change {
     }
 }
 
-impl<G: FrostSuite> NoncePool<G> {
+impl<G: FrostGroup> NoncePool<G> {
     /// Makes `count` nonces, each hashed from `rng` and the share. The pool must be stored before it is
     /// offered: an offer of nonces that a crash forgets costs a session. A store refuses it if it knows
     /// a pool of this id, used up or not: these would be the same nonces.
@@ -299,7 +304,7 @@ impl<G: FrostSuite> NoncePool<G> {
         if !(1..=MAX_NONCES).contains(&count) {
             return Err(PoolError::Size);
         }
-        let name = *key.public().name();
+        let (group, name) = (key.public().group(), *key.public().name());
         let mut id = Transcript::new("frost-pool")
             .bytes(&name.context)
             .party(key.party())
@@ -307,9 +312,9 @@ impl<G: FrostSuite> NoncePool<G> {
             .u16(count as u16);
         let mut nonces = Vec::with_capacity(count);
         for _ in 0..count {
-            let hiding = suite::generate_nonce::<G>(key.share(), &random());
-            let binding = suite::generate_nonce::<G>(key.share(), &random());
-            let pair = hiding.zip(binding).and_then(|(d, e)| Pair::new([d, e]));
+            let hiding = suite::generate_nonce(group, key.share(), &random());
+            let binding = suite::generate_nonce(group, key.share(), &random());
+            let pair = hiding.zip(binding).and_then(|(d, e)| Pair::new::<G>([d, e]));
             let pair = pair.ok_or(PoolError::Degenerate)?;
             let (hiding, binding) = &pair.commitments;
             id = id.bytes(&hiding.0).bytes(&binding.0);
@@ -360,15 +365,16 @@ impl<G: FrostSuite> NoncePool<G> {
         if found != incarnation {
             return Err(PoolError::OtherIncarnation { expected: incarnation, found });
         }
+        let group = key.public().group();
         let malformed = PoolError::Decode(DecodeError::Malformed);
         for pair in stored {
             let Some((hiding, binding)) = pair else {
                 pool.nonces.push(None);
                 continue;
             };
-            let nonces = Pair::scalar::<G>(&hiding).zip(Pair::scalar(&binding));
+            let nonces = Pair::scalar(group, &hiding).zip(Pair::scalar(group, &binding));
             // The commitments are computed again, not believed.
-            let pair = nonces.and_then(|(d, e)| Pair::new([d, e]));
+            let pair = nonces.and_then(|(d, e)| Pair::new::<G>([d, e]));
             pool.nonces.push(Some(pair.ok_or(malformed)?));
         }
         Ok(pool)
@@ -425,7 +431,7 @@ impl<G: FrostSuite> NoncePool<G> {
             Some(Offered { index: index as u16, hiding, binding })
         });
         let offer = Offer {
-            header: offer_header::<G>(self.id, self.party, to),
+            header: offer_header(self.name.suite, self.id, self.party, to),
             context: self.name.context,
             incarnation: self.incarnation,
             nonces: nonces.collect(),
@@ -485,7 +491,7 @@ impl<G: FrostSuite> NoncePool<G> {
     }
 }
 
-impl<G: FrostSuite> core::fmt::Debug for NoncePool<G> {
+impl<G: FrostGroup> core::fmt::Debug for NoncePool<G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("NoncePool")
             .field("party", &self.party)

@@ -7,7 +7,7 @@ use super::binding;
 use super::key::FrostKey;
 use super::offers::Entry;
 use super::pool::{Change, NoncePool, Nonces, PoolError};
-use super::suite::FrostSuite;
+use super::suite::FrostGroup;
 use super::{CommitmentList, Guard, MAX_LIST, Prepared, SignError, SignTerms, SignatureShare};
 use crate::hash::{Digest, Transcript};
 use crate::nonce::Failure;
@@ -95,7 +95,7 @@ fn is_of(
 }
 
 /// What a member keeps of a list: nothing in it is secret.
-struct Bound<G: FrostSuite> {
+struct Bound<G: FrostGroup> {
     inputs: Digest,
     /// ρ_i.
     factor: G::Scalar,
@@ -105,7 +105,7 @@ struct Bound<G: FrostSuite> {
     others: G::Point,
 }
 
-impl<G: FrostSuite> Bound<G> {
+impl<G: FrostGroup> Bound<G> {
     /// Takes a list that has exactly one entry of every member, in increasing order. The own points are
     /// not decoded: before they count, their bytes are compared with what this party offered.
     #[inline(never)]
@@ -115,6 +115,7 @@ impl<G: FrostSuite> Bound<G> {
         target: &Target<G>,
         entries: &[Entry],
     ) -> Result<Self, Fault> {
+        let group = target.group();
         let factors = binding::factors(target, message, entries).ok_or(Fault::InvalidPoint)?;
         let (mut own, mut others) = (None, Vec::with_capacity(entries.len()));
         for (entry, factor) in entries.iter().zip(factors) {
@@ -122,19 +123,19 @@ impl<G: FrostSuite> Bound<G> {
                 own = Some(factor);
                 continue;
             }
-            let point = |bytes| G::point_from_bytes(bytes).ok_or(Fault::InvalidPoint);
+            let point = |bytes| group.point_from_bytes(bytes).ok_or(Fault::InvalidPoint);
             others.push((point(&entry.nonce.hiding)?, point(&entry.nonce.binding)?, factor));
         }
         let factor = own.ok_or(Fault::CommitmentList)?;
         // derive_interpolating_value (RFC 9591 §4.2).
-        let weight = vss::lagrange::<G>(members(entries), me);
-        let others = binding::commitment::<G>(&others);
+        let weight = vss::lagrange(group, members(entries), me);
+        let others = binding::commitment(group, &others);
         Ok(Self { inputs: list_digest(terms, entries), factor, weight, others })
     }
 }
 
 /// A member that waits for the coordinator's list.
-pub struct Signer<G: FrostSuite, M> {
+pub struct Signer<G: FrostGroup, M> {
     terms: SignTerms<M>,
     me: PartyId,
     context: Digest,
@@ -145,7 +146,7 @@ pub struct Signer<G: FrostSuite, M> {
     over: bool,
 }
 
-impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
+impl<G: FrostGroup, M: AsRef<[u8]>> Signer<G, M> {
     /// Checks the terms; no secret is touched yet.
     ///
     /// # Errors
@@ -194,7 +195,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
             return Err(Failure::Refused(DecodeError::TooLong.into()));
         }
         let header = Header::peek(bytes).map_err(|error| Failure::Refused(error.into()))?;
-        let expected = self.terms.header::<G>(2, from, None);
+        let expected = self.terms.header(self.prepared.target.group().suite(), 2, from, None);
         header.check(&expected, from, self.me).map_err(Failure::Refused)?;
         let result = self.take_list(from, bytes);
         self.over |= !matches!(result, Err(Failure::Refused(_)));
@@ -232,7 +233,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
         let CommitmentList { terms, entries, .. } = list;
         let own = *entry_of(&entries, self.me).ok_or(blame(Fault::CommitmentList))?;
         Ok(Listed {
-            header: self.terms.header::<G>(3, self.me, Some(from)),
+            header: self.terms.header(target.group().suite(), 3, self.me, Some(from)),
             context: self.context,
             target,
             tweak: self.terms.tweak,
@@ -247,7 +248,7 @@ impl<G: FrostSuite, M: AsRef<[u8]>> Signer<G, M> {
 }
 
 /// A list that fits the terms.
-pub struct Listed<G: FrostSuite> {
+pub struct Listed<G: FrostGroup> {
     /// Of the share.
     header: Header,
     context: Digest,
@@ -262,7 +263,7 @@ pub struct Listed<G: FrostSuite> {
     guard: Guard,
 }
 
-impl<G: FrostSuite> Listed<G> {
+impl<G: FrostGroup> Listed<G> {
     /// The pool that this party's commitment is from.
     #[must_use]
     pub fn pool(&self) -> &Digest {
@@ -299,13 +300,13 @@ impl<G: FrostSuite> Listed<G> {
 
 /// A nonce that left its pool, while the store does not know it yet. Nothing can be signed with it.
 /// Dropped, the nonce is lost, and the pool must be loaded again.
-pub struct Reserved<'p, G: FrostSuite> {
+pub struct Reserved<'p, G: FrostGroup> {
     pool: &'p mut NoncePool<G>,
     change: Change,
     consumed: Consumed<G>,
 }
 
-impl<G: FrostSuite> Reserved<'_, G> {
+impl<G: FrostGroup> Reserved<'_, G> {
     /// Has `store` write the changed pool. It returns when the change is **durable** (and refuses one
     /// that does not [replace](Change::replaces) what is stored); only then the nonce may be used. If it
     /// fails, the nonce is wiped: nobody knows whether the store has it still.
@@ -322,7 +323,7 @@ impl<G: FrostSuite> Reserved<'_, G> {
     }
 }
 
-impl<G: FrostSuite> Reserved<'_, G> {
+impl<G: FrostGroup> Reserved<'_, G> {
     /// [`Self::persist`] for a store that keeps the last answer beside the pool: the share is computed first,
     /// `store` writes both as one, and only when that is **durable** the share comes out. Asked again for the same
     /// list, such a store has the answer, and no nonce is needed.
@@ -344,12 +345,12 @@ impl<G: FrostSuite> Reserved<'_, G> {
 }
 
 /// A nonce that its pool has durably lost: it makes one share, for one message and list.
-pub struct Consumed<G: FrostSuite> {
+pub struct Consumed<G: FrostGroup> {
     listed: Listed<G>,
     nonces: Nonces,
 }
 
-impl<G: FrostSuite> Consumed<G> {
+impl<G: FrostGroup> Consumed<G> {
     /// R3, to the coordinator: z_i. The nonce ends here, also if the share is not right and does not come out.
     ///
     /// # Errors
@@ -361,7 +362,8 @@ impl<G: FrostSuite> Consumed<G> {
             return Err(SignError::OtherKey);
         }
         let Bound { inputs, factor, weight, others, .. } = &listed.bound;
-        let nonce = self.nonces.bound::<G>(factor).ok_or(SignError::Degenerate)?;
+        let nonce =
+            self.nonces.bound(listed.target.group(), factor).ok_or(SignError::Degenerate)?;
         let commitment = *others + G::mul_base(nonce.expose());
         let (challenge, negated) =
             listed.challenge(&listed.target, commitment).ok_or(SignError::Degenerate)?;
@@ -379,12 +381,12 @@ impl<G: FrostSuite> Consumed<G> {
     }
 }
 
-impl<G: FrostSuite> Listed<G> {
+impl<G: FrostGroup> Listed<G> {
     /// c, and whether R is negated.
     #[inline(never)]
     fn challenge(&self, target: &Target<G>, commitment: G::Point) -> Option<(G::Scalar, bool)> {
         let (name, negated) = G::name(&commitment)?;
-        Some((G::challenge(&name, target.name(), &self.message), negated))
+        Some((target.group().challenge(&name, target.name(), &self.message), negated))
     }
 
     /// Whether this is the share of these commitments and this key, as its peers will check it:
@@ -407,7 +409,8 @@ impl<G: FrostSuite> Listed<G> {
             (target, bound) = (&prepared.target, again.as_ref().ok()?);
             // L is the coordinator's, and of the list is the digest that leaves with the share: so what the share and
             // its check have in common is what was sent.
-            let found = (&prepared.digest, &bound.inputs, terms.header::<G>(3, me, self.header.to));
+            let header = terms.header(target.group().suite(), 3, me, self.header.to);
+            let found = (&prepared.digest, &bound.inputs, header);
             if !is_of(share, &self.terms, &found) {
                 return None;
             }
@@ -415,31 +418,32 @@ impl<G: FrostSuite> Listed<G> {
         let Bound { factor, weight, others, .. } = bound;
         let own = entry_of(&self.entries, self.header.from)?;
         // This party's own: they are what it offered.
-        let point = G::nonce_from_bytes;
+        let group = target.group();
+        let point = |bytes| group.nonce_from_bytes(bytes);
         let (hiding, binding) = (point(&own.nonce.hiding)?, point(&own.nonce.binding)?);
-        let own = binding::commitment::<G>(&[(hiding, binding, *factor)]);
+        let own = binding::commitment(group, &[(hiding, binding, *factor)]);
         let (challenge, negated) = self.challenge(target, *others + own)?;
-        let response = G::scalar_from_bytes(&share.response)?;
+        let response = group.scalar_from_bytes(&share.response)?;
         let key = target.party_key(key.public().party_key(self.header.from));
         let factor = G::negate(&G::product(&challenge, weight));
-        let found = binding::commitment::<G>(&[(G::mul_base(&response), key, factor)]);
+        let found = binding::commitment(group, &[(G::mul_base(&response), key, factor)]);
         Some(found == if negated { -own } else { own })
     }
 }
 
-impl<G: FrostSuite> core::fmt::Debug for Listed<G> {
+impl<G: FrostGroup> core::fmt::Debug for Listed<G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Listed").finish_non_exhaustive()
     }
 }
 
-impl<G: FrostSuite> core::fmt::Debug for Reserved<'_, G> {
+impl<G: FrostGroup> core::fmt::Debug for Reserved<'_, G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Reserved").finish_non_exhaustive()
     }
 }
 
-impl<G: FrostSuite> core::fmt::Debug for Consumed<G> {
+impl<G: FrostGroup> core::fmt::Debug for Consumed<G> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Consumed").finish_non_exhaustive()
     }
@@ -449,6 +453,7 @@ impl<G: FrostSuite> core::fmt::Debug for Consumed<G> {
 mod tests {
     use super::*;
     use crate::curve::{Ed25519, SchnorrSecp256k1};
+    use crate::frost::FrostSuite;
     use crate::frost::Offers;
     use crate::frost::tests::{hedged, sign_terms, two_of_three};
 
@@ -522,13 +527,13 @@ mod tests {
         shared::<G>(|listed| listed.header.session[0] ^= 1);
         shared::<G>(|listed| listed.header.round = 2);
         shared::<G>(|listed| listed.bound.inputs[0] ^= 1);
-        shared::<G>(|listed| listed.bound.factor = listed.bound.factor + G::Scalar::from(1));
-        shared::<G>(|listed| listed.bound.weight = listed.bound.weight + G::Scalar::from(1));
-        shared::<G>(|listed| listed.bound.others = listed.bound.others + G::generator());
+        shared::<G>(|listed| listed.bound.factor = listed.bound.factor + G::default().one());
+        shared::<G>(|listed| listed.bound.weight = listed.bound.weight + G::default().one());
+        shared::<G>(|listed| listed.bound.others = listed.bound.others + G::default().generator());
         shared::<G>(|listed| {
-            let (point, tweak) = (G::mul_base(&G::Scalar::from(7)), Tweak::None);
+            let (point, tweak) = (G::mul_base(&G::default().number(7)), Tweak::None);
             let bytes = G::point_to_bytes(&point).unwrap();
-            listed.target = Target::new(&point, &bytes, &tweak).unwrap();
+            listed.target = Target::new(G::default(), &point, &bytes, &tweak).unwrap();
         });
     }
 

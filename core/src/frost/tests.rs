@@ -107,9 +107,10 @@ fn of_vectors<G: FrostSuite>(inputs: &Value, scalar: fn(&[u8; 32]) -> G::Scalar)
 fn follows_vectors<G: FrostSuite>(file: &str, key_field: &str) {
     let vectors: Value = serde_json::from_str(file).unwrap();
     let inputs = &vectors["inputs"];
-    let (record, keys) = of_vectors::<G>(inputs, |bytes| G::response_from_bytes(bytes).unwrap());
+    let (record, keys) =
+        of_vectors::<G>(inputs, |bytes| G::default().response_from_bytes(bytes).unwrap());
     let public = FrostPublic::<G>::open(&record).unwrap();
-    let written = G::to_frost(public.group_key()).unwrap();
+    let written = G::default().to_frost(public.group_key()).unwrap();
     assert_eq!(written, bytes(&inputs[key_field]));
 
     let firsts = vectors["round_one_outputs"]["outputs"].as_array().unwrap();
@@ -130,14 +131,15 @@ fn follows_vectors<G: FrostSuite>(file: &str, key_field: &str) {
         let written = [commitments.0, commitments.1];
         for (name, commitment) in ["hiding", "binding"].into_iter().zip(written) {
             let name = alloc::format!("{name}_nonce_commitment");
-            let written = G::to_frost(&commitment).unwrap();
+            let written = G::default().to_frost(&commitment).unwrap();
             assert_eq!(written, bytes(&first[name.as_str()]), "{name}");
         }
         // The nonces themselves, as the record stores them: the last 64 bytes.
         let stored = pool.record().unwrap();
         for (place, name) in [(64, "hiding_nonce"), (32, "binding_nonce")] {
             let at = stored.len() - place;
-            let nonce = G::scalar_from_bytes(stored[at..at + 32].try_into().unwrap()).unwrap();
+            let nonce =
+                G::default().scalar_from_bytes(stored[at..at + 32].try_into().unwrap()).unwrap();
             assert_eq!(G::response_to_bytes(&nonce), array(&first[name]), "{name}");
         }
         let mut buffer = [0; MAX_OFFER];
@@ -159,7 +161,7 @@ fn follows_vectors<G: FrostSuite>(file: &str, key_field: &str) {
         let reserved = listed.reserve(key, pool).unwrap();
         let consumed = reserved.persist(|_| Ok::<(), ()>(())).unwrap();
         let share = consumed.sign(key).unwrap();
-        let response = G::scalar_from_bytes(&share.response).unwrap();
+        let response = G::default().scalar_from_bytes(&share.response).unwrap();
         assert_eq!(G::response_to_bytes(&response), array(&second["sig_share"]));
         let mut buffer = [0; MAX_MESSAGE];
         signature = aggregator.handle_share(party, share.encode(&mut buffer).unwrap()).unwrap();
@@ -186,7 +188,7 @@ fn the_key_of_rfc_9591_for_secp256k1_is_a_key_here() {
     let vectors: Value = serde_json::from_str(RFC_SECP256K1).unwrap();
     let inputs = &vectors["inputs"];
     let (record, keys) = of_vectors::<SchnorrSecp256k1>(inputs, |bytes| {
-        SchnorrSecp256k1::scalar_from_bytes(bytes).unwrap()
+        SchnorrSecp256k1.scalar_from_bytes(bytes).unwrap()
     });
     assert_eq!(record.commitment[0].0.as_slice(), bytes(&inputs["group_public_key"]));
     assert_eq!(keys.len(), 3);

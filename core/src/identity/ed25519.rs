@@ -21,7 +21,7 @@ pub(super) fn verify(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> boo
     else {
         return false;
     };
-    let (Some(point), Some(response)) = (point(key), Ed25519::response_from_bytes(response)) else {
+    let (Some(point), Some(response)) = (point(key), Ed25519.response_from_bytes(response)) else {
         return false;
     };
     commitment_of(&response, &challenge(nonce, key, message), &point) == *nonce
@@ -30,7 +30,7 @@ pub(super) fn verify(key: &[u8; 32], message: &[u8], signature: &Bytes64) -> boo
 /// H(R, A, M).
 #[inline(never)]
 fn challenge(nonce: &[u8; 32], key: &[u8; 32], message: &[u8]) -> Scalar {
-    Ed25519::challenge(nonce, key, message)
+    Ed25519.challenge(nonce, key, message)
 }
 
 /// s·B − c·A, encoded.

@@ -75,6 +75,7 @@ pub struct OpenedKey<G: Group, const N: usize, const K: usize> {
     group_key_bytes: [u8; 33],
     me: PartyId,
     pairs: Vec<PairSeed, N>,
+    group: G,
     share: SecretScalar<G>,
     group_key: G::Point,
     nonce_keys: Vec<NonceKey<G>, K>,
@@ -111,16 +112,15 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         own: &Confirmation<N, K>,
     ) -> Result<(), OpenError> {
         *place = None;
-        if public.terms.suite != G::SUITE {
-            return Err(OpenError::PublicRecord);
-        }
-        Self::open_of_suite(place, public, me, record, own)
+        let group = G::of(public.terms.suite).ok_or(OpenError::PublicRecord)?;
+        Self::open_of_suite(place, group, public, me, record, own)
     }
 
     /// The same of a key whose suite was compared: with this code two suites of one curve are the same to a chip.
     #[inline(never)]
     fn open_of_suite(
         place: &mut Option<Self>,
+        group: G,
         public: &PublicKey<N>,
         me: PartyId,
         record: &mut ShareRecord<N, K>,
@@ -133,8 +133,9 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         if record.epoch != terms.epoch {
             return Err(OpenError::Epoch { expected: terms.epoch, found: record.epoch });
         }
-        let (group_key, share) = checked_share::<G, N>(public, me, &record.share)?;
+        let (group_key, share) = checked_share(group, public, me, &record.share)?;
         let opened = place.insert(Self {
+            group,
             me,
             terms,
             context: terms.context(),
@@ -165,7 +166,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
         let mut keys = self.nonce_keys.iter().map(|nonce| (&nonce.key, weight(nonce)));
         let public = (&self.terms, &self.context, &self.group_key_bytes, &self.chain_code);
         let share = SecretBytes::of_scalar(&self.share);
-        digest_of(self.me, public, &share, &mut pairs, &mut keys)
+        digest_of((self.me, self.group.code()), public, &share, &mut pairs, &mut keys)
     }
 
     /// Whether all of it is in memory as it was when it was opened: one flipped bit of a share or nonce key
@@ -182,17 +183,19 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     pub fn is_of(&self, public: &PublicKey<N>, record: &ShareRecord<N, K>) -> bool {
         let terms = &public.terms;
         let Some(group_key) = public.group_key() else { return false };
-        let inverses = vss::inverses::<G, N>(terms.holders.parties());
+        let inverses = vss::inverses::<G, N>(self.group, terms.holders.parties());
         let mut pairs = terms.holders.parties().without(self.me).iter().zip(&record.pair_seeds);
-        let weight = |set| G::scalar_to_bytes(&vss::nonce_weight::<G>(&inverses, set, self.me));
+        let weight =
+            |set| G::scalar_to_bytes(&vss::nonce_weight(self.group, &inverses, set, self.me));
         let sets = terms.holders.nonce_sets_of(self.me).zip(&record.nonce_keys);
         let mut keys = sets.map(|(set, key)| (key, weight(set)));
         let (context, chain_code) = (terms.context(), public.chain_code());
         let public = (terms, &context, &group_key.0, &chain_code);
-        let expected = digest_of(self.me, public, &record.share, &mut pairs, &mut keys);
+        let expected =
+            digest_of((self.me, self.group.code()), public, &record.share, &mut pairs, &mut keys);
         bool::from(self.digest.ct_eq(&expected))
             && self.is_intact()
-            && G::point_from_bytes(group_key) == Some(self.group_key)
+            && self.group.point_from_bytes(group_key) == Some(self.group_key)
     }
 
     #[inline(never)]
@@ -229,13 +232,13 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
             return Err(OpenError::NonceKey);
         }
         let sets = holders.nonce_sets_of(self.me);
-        let inverses = vss::inverses::<G, N>(holders.parties());
+        let inverses = vss::inverses::<G, N>(self.group, holders.parties());
         for ((set, key), expected) in sets.zip(keys).zip(&own.nonce_commitments) {
             if !bool::from(nonce_commitment(th, set, key).ct_eq(expected)) {
                 return Err(OpenError::NonceKey);
             }
             let key = core::mem::take(key);
-            let weight = vss::nonce_weight::<G>(&inverses, set, self.me);
+            let weight = vss::nonce_weight(self.group, &inverses, set, self.me);
             self.nonce_keys.push(NonceKey { key, weight }).map_err(|_| OpenError::NonceKey)?;
         }
         Ok(())
@@ -275,7 +278,11 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     #[must_use]
     #[inline(never)]
     pub fn extended(&self) -> ExtendedKey<G> {
-        ExtendedKey::of(self.group_key, self.group_key_bytes, self.chain_code)
+        ExtendedKey::of(self.group, self.group_key, self.group_key_bytes, self.chain_code)
+    }
+
+    pub(crate) fn group(&self) -> G {
+        self.group
     }
 
     pub(crate) fn share(&self) -> &SecretScalar<G> {
@@ -287,8 +294,8 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     #[inline(never)]
     pub(crate) fn pseudorandom(&self, label: &[u8; 1], digest: &Digest) -> SecretScalar<G> {
         let prf = Prf::new(b"prss-prf", label, digest);
-        let sum = self.nonce_keys.iter().fold(G::Scalar::default(), |sum, nonce| {
-            sum + G::product(&value::<G>(&prf, &nonce.key), &nonce.weight)
+        let sum = self.nonce_keys.iter().fold(self.group.zero(), |sum, nonce| {
+            sum + G::product(&value(self.group, &prf, &nonce.key), &nonce.weight)
         });
         SecretScalar::new(sum)
     }
@@ -305,8 +312,8 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
     ) -> SecretScalar<G> {
         let prf = Prf::new(b"zero-prf", label, digest);
         let members = self.pairs.iter().filter(|pair| quorum.contains(pair.with));
-        let sum = members.fold(G::Scalar::default(), |sum, pair| {
-            let term = value::<G>(&prf, &pair.seed);
+        let sum = members.fold(self.group.zero(), |sum, pair| {
+            let term = value(self.group, &prf, &pair.seed);
             if pair.with > self.me { sum + term } else { sum - term }
         });
         SecretScalar::new(G::product(&sum, weight))
@@ -316,7 +323,7 @@ impl<G: Group, const N: usize, const K: usize> OpenedKey<G, N, K> {
 /// H("opened", all secrets and what is public of a key), the lists with their counts; weights as they are encoded.
 #[inline(never)]
 fn digest_of<'s>(
-    me: PartyId,
+    (me, group): (PartyId, u8),
     (terms, context, group_key, chain_code): (&KeyTerms, &Digest, &[u8; 33], &Digest),
     share: &SecretBytes,
     pairs: &mut dyn Iterator<Item = (PartyId, &'s SecretBytes)>,
@@ -324,6 +331,7 @@ fn digest_of<'s>(
 ) -> Digest {
     let start = Transcript::new("opened")
         .party(me)
+        .bytes(&[group])
         .bytes(&terms.context())
         .bytes(context)
         .u32(terms.epoch)
@@ -344,15 +352,16 @@ fn digest_of<'s>(
 /// X and x_i, if x_i·G = X_i. The suite was compared.
 #[inline(never)]
 fn checked_share<G: Group, const N: usize>(
+    group: G,
     public: &PublicKey<N>,
     me: PartyId,
     share: &SecretBytes,
 ) -> Result<(G::Point, SecretScalar<G>), OpenError> {
-    let points = public.points_of_suite::<G>().ok_or(OpenError::PublicRecord)?;
+    let points = public.points_of_suite(group).ok_or(OpenError::PublicRecord)?;
     let group_key = points.first().copied().ok_or(OpenError::PublicRecord)?;
-    let share = G::scalar_from_bytes(share.expose()).ok_or(OpenError::Share)?;
+    let share = group.scalar_from_bytes(share.expose()).ok_or(OpenError::Share)?;
     let share = SecretScalar::new(share);
-    if G::mul_base(share.expose()) != vss::evaluate_commitment::<G>(&points, me) {
+    if G::mul_base(share.expose()) != vss::evaluate_commitment(group, &points, me) {
         return Err(OpenError::Share);
     }
     Ok((group_key, share))
@@ -360,9 +369,9 @@ fn checked_share<G: Group, const N: usize>(
 
 // As a function of its own, for two suites of one curve it is the same to a chip, and so are its callers.
 #[inline(never)]
-fn value<G: Group>(prf: &Prf, key: &SecretBytes) -> G::Scalar {
+fn value<G: Group>(group: G, prf: &Prf, key: &SecretBytes) -> G::Scalar {
     let mut wide = prf.of(key);
-    let scalar = G::scalar_from_wide(&wide.0);
+    let scalar = group.scalar_from_wide(&wide.0);
     wide.zeroize();
     scalar
 }
@@ -394,6 +403,7 @@ mod tests {
             PairSeed { with, seed: SecretBytes::new(seed) }
         };
         OpenedKey {
+            group: C,
             me,
             terms,
             context: terms.context(),
@@ -412,10 +422,10 @@ mod tests {
         let quorum: PartySet = QUORUM.into_iter().filter_map(PartyId::new).collect();
         QUORUM.into_iter().zip(inputs).fold(k256::Scalar::ZERO, |sum, (number, (label, digest))| {
             let member = member(number);
-            let weight = vss::mask_weight::<C>(quorum, member.party());
+            let weight = vss::mask_weight(C, quorum, member.party());
             let mask = member.zero_mask(quorum, &weight, label, &[digest; 32]);
             assert_ne!(*mask.expose(), k256::Scalar::ZERO);
-            sum + vss::lagrange::<C>(quorum, member.party()) * mask.expose()
+            sum + vss::lagrange(C, quorum, member.party()) * mask.expose()
         })
     }
 

@@ -28,6 +28,7 @@ pub struct Combiner<C: Combine, const S: usize> {
 impl<C: Combine, const S: usize> Combiner<C, S> {
     /// The scheme has checked the terms and the salts, and `session` is D0.
     pub(crate) fn start(
+        group: <C::Scheme as Scheme>::Group,
         rule: C,
         session: Digest,
         (quorum, coordinator): (PartySet, PartyId),
@@ -36,8 +37,12 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
         if quorum.len() > S {
             return Err(SignError::TooLarge);
         }
-        let header = Kind::of::<C::Scheme>().header(session, 1, coordinator, None);
-        let list = NonceList::new(header, quorum, degree);
+        let kind = Kind::of::<C::Scheme>(group);
+        if !kind.is_possible() {
+            return Err(SignError::PublicRecord);
+        }
+        let header = kind.header(session, 1, coordinator, None);
+        let list = NonceList::new(group, header, quorum, degree);
         Ok(Self { rule, coordinator, list, shares: Vec::new(), over: false })
     }
 
@@ -89,7 +94,8 @@ impl<C: Combine, const S: usize> Combiner<C, S> {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
         let to = Some(self.coordinator);
-        let expected = Kind::of::<C::Scheme>().header(*self.list.session(), 2, from, to);
+        let expected =
+            Kind::of::<C::Scheme>(self.list.group()).header(*self.list.session(), 2, from, to);
         check_header(bytes, &expected, self.coordinator)?;
         let taken = self.take_share(from, bytes);
         self.conclude(taken)

@@ -19,18 +19,23 @@ pub(crate) struct NonceList<G: Group, const S: usize> {
     quorum: PartySet,
     degree: usize,
     entries: Vec<(PartyId, PointBytes), S>,
+    group: G,
     /// R_i of the header's sender, if it is a member's list and not the coordinator's.
     own: Option<G::Point>,
 }
 
 impl<G: Group, const S: usize> NonceList<G, S> {
-    pub(crate) fn new(header: Header, quorum: PartySet, degree: usize) -> Self {
-        Self { header, quorum, degree, entries: Vec::new(), own: None }
+    pub(crate) fn new(group: G, header: Header, quorum: PartySet, degree: usize) -> Self {
+        Self { header, quorum, degree, entries: Vec::new(), group, own: None }
     }
 
     /// In an empty list.
     pub(crate) fn begin(&mut self, session: Digest, quorum: PartySet, degree: usize) {
         (self.header.session, self.quorum, self.degree) = (session, quorum, degree);
+    }
+
+    pub(crate) fn group(&self) -> G {
+        self.group
     }
 
     /// Of the own message.
@@ -105,7 +110,7 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         let basis = self.basis()?;
         let guarded = match guard {
             Guard::Off => None,
-            Guard::Recompute => Some(Self::at_zero(&basis)?),
+            Guard::Recompute => Some(self.at_zero(&basis)?),
         };
         let mut computed: Vec<G::Point, S> = Vec::new();
         let mut sent: Vec<PointBytes, S> = Vec::new();
@@ -113,14 +118,14 @@ impl<G: Group, const S: usize> NonceList<G, S> {
             if basis.iter().any(|entry| entry.id == *id) {
                 continue;
             }
-            let (sum, common) = vss::value_at(&basis, id.number());
+            let (sum, common) = vss::value_at(self.group, &basis, id.number());
             if common == 1 {
                 let _ = (computed.push(sum), sent.push(*bytes));
-            } else if G::mul_small(&Self::parse(*id, bytes)?, common) != sum {
+            } else if self.group.mul_small(&self.parse(*id, bytes)?, common) != sum {
                 return Err(self.off());
             }
         }
-        let point = Self::at_zero(&basis)?;
+        let point = self.at_zero(&basis)?;
         computed.push(point).map_err(|_| Abort::Degenerate)?;
         let mut encoded: Vec<Option<PointBytes>, S> = computed.iter().map(|_| None).collect();
         G::points_to_bytes(&computed, &mut encoded);
@@ -131,7 +136,9 @@ impl<G: Group, const S: usize> NonceList<G, S> {
         let bytes = bytes.ok_or(Abort::Degenerate)?;
         let copy = core::hint::black_box(bytes);
         if let Some(again) = guarded
-            && (again != point || G::nonce_from_bytes(&copy) != Some(again) || copy != bytes)
+            && (again != point
+                || self.group.nonce_from_bytes(&copy) != Some(again)
+                || copy != bytes)
         {
             return Err(Abort::ComputationFault);
         }
@@ -140,12 +147,12 @@ impl<G: Group, const S: usize> NonceList<G, S> {
 
     /// R, cleared of the cofactor.
     #[inline(never)]
-    fn at_zero(basis: &[Entry<G>]) -> Result<G::Point, Abort> {
-        let (sum, common) = vss::value_at(basis, 0);
+    fn at_zero(&self, basis: &[Entry<G>]) -> Result<G::Point, Abort> {
+        let (sum, common) = vss::value_at(self.group, basis, 0);
         let value = match common {
             1 => sum,
             _ => {
-                let inverse = G::invert(&G::scalar_from_integer(common));
+                let inverse = G::invert(&self.group.integer(common));
                 G::mul_public(&sum, &inverse.ok_or(Abort::Degenerate)?)
             }
         };
@@ -199,20 +206,20 @@ impl<G: Group, const S: usize> NonceList<G, S> {
             .or_else(|| all().next());
         let parsed = window.into_iter().flatten().map(|(id, bytes)| {
             let own = self.own.filter(|_| *id == self.header.from);
-            let point = own.map_or_else(|| Self::parse(*id, bytes), Ok)?;
+            let point = own.map_or_else(|| self.parse(*id, bytes), Ok)?;
             Ok(Entry { id: *id, point })
         });
         parsed.collect()
     }
 
-    fn parse(id: PartyId, bytes: &PointBytes) -> Result<G::Point, Abort> {
-        G::nonce_from_bytes(bytes).ok_or(Abort::Culprit(id, Fault::InvalidPoint))
+    fn parse(&self, id: PartyId, bytes: &PointBytes) -> Result<G::Point, Abort> {
+        self.group.nonce_from_bytes(bytes).ok_or(Abort::Culprit(id, Fault::InvalidPoint))
     }
 
     /// Who sent no point at all, or else that somebody, unnamed, sent a wrong one.
     #[inline(never)]
     fn off(&self) -> Abort {
-        let mut parsed = self.entries.iter().map(|(id, bytes)| Self::parse(*id, bytes));
+        let mut parsed = self.entries.iter().map(|(id, bytes)| self.parse(*id, bytes));
         parsed.find_map(Result::err).unwrap_or(Abort::OffPolynomial(self.quorum))
     }
 }
@@ -236,7 +243,7 @@ pub(super) fn sort<T>(entries: &mut [(PartyId, T)]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::curve::{Ed25519, P256, Secp256k1, Suite};
+    use crate::curve::{AnyGroup, Ed25519, P256, Secp256k1, Suite};
     use crate::session::Protocol;
     use crate::vss::Polynomial;
     use crate::wire::VERSION;
@@ -260,12 +267,14 @@ mod tests {
 
     /// The list as `me` has it, or as a coordinator without a point of its own.
     fn list<G: Group>(
+        group: G,
         f: &Polynomial<G, 8>,
         numbers: &[u16],
         degree: usize,
         me: Option<u16>,
     ) -> NonceList<G, 11> {
-        let mut list = NonceList::new(header(G::SUITE, me.unwrap_or(1)), ids(numbers), degree);
+        let mut list =
+            NonceList::new(group, header(group.suite(), me.unwrap_or(1)), ids(numbers), degree);
         for number in numbers.iter().rev() {
             let id = PartyId::new(*number).unwrap();
             let point = G::mul_base(f.evaluate(id).expose());
@@ -278,7 +287,7 @@ mod tests {
         list
     }
 
-    fn every_list<G: Group>() {
+    fn every_list<G: Group>(group: G) {
         let mut rng = rand_chacha::ChaCha20Rng::seed_from_u64(1);
         for (degree, numbers) in [
             (1, &[1u16, 2, 3][..]),
@@ -290,19 +299,20 @@ mod tests {
             (2, &[1, 3, 4, 6, 7]),
             (5, &[1, 2, 50, 77, 100, 120, 133, 151, 190, 253, 255]),
         ] {
-            let f = Polynomial::<G, 8>::random(degree + 1, &mut rng);
+            let f = Polynomial::<G, 8>::random(group, degree + 1, &mut rng);
             let secret = G::clear_cofactor(&G::mul_base(f.constant().unwrap().expose()));
             for me in numbers.iter().map(|number| Some(*number)).chain([None]) {
-                let (point, bytes) = list(&f, numbers, degree, me).resolve(Guard::Off).unwrap();
+                let (point, bytes) =
+                    list(group, &f, numbers, degree, me).resolve(Guard::Off).unwrap();
                 let expected = G::point_to_bytes(&secret).unwrap();
                 assert_eq!((point, bytes), (secret, [expected; 2]));
                 for place in 0..numbers.len() {
-                    let mut list = list(&f, numbers, degree, me);
+                    let mut list = list(group, &f, numbers, degree, me);
                     let id = list.entries[place].0;
                     if Some(id.number()) == me {
                         continue;
                     }
-                    let honest = G::nonce_from_bytes(&list.entries[place].1).unwrap();
+                    let honest = group.nonce_from_bytes(&list.entries[place].1).unwrap();
                     list.entries[place].1 = G::point_to_bytes(&G::double(&honest)).unwrap();
                     assert_eq!(list.resolve(Guard::Off), Err(Abort::OffPolynomial(ids(numbers))));
                     list.entries.iter_mut().find(|(other, _)| *other == id).unwrap().1 =
@@ -316,17 +326,19 @@ mod tests {
 
     #[test]
     fn every_member_finds_the_value_at_zero_and_every_wrong_point() {
-        every_list::<Secp256k1>();
-        every_list::<P256>();
-        every_list::<Ed25519>();
+        every_list(Secp256k1);
+        every_list(P256);
+        every_list(Ed25519);
+        AnyGroup::ALL.into_iter().for_each(every_list);
     }
 
     #[test]
     fn identities_on_the_way_are_no_points_and_no_panic() {
         // f = x − 2: the value at 2 is the identity, which has no encoding.
-        fn root_at_2<G: Group>() {
-            let point = |factor| G::mul_small(&G::mul_base(&G::Scalar::from(1)), factor);
-            let mut list = NonceList::<G, 11>::new(header(G::SUITE, 4), ids(&[2, 3, 4]), 1);
+        fn root_at_2<G: Group>(group: G) {
+            let point = |factor| group.mul_small(&group.generator(), factor);
+            let mut list =
+                NonceList::<G, 11>::new(group, header(group.suite(), 4), ids(&[2, 3, 4]), 1);
             for (number, factor) in [(2u16, 5), (3, 1)] {
                 let bytes = G::point_to_bytes(&point(factor)).unwrap();
                 let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
@@ -335,15 +347,17 @@ mod tests {
             list.add_own(point(2)).unwrap();
             assert_eq!(list.resolve(Guard::Off), Err(Abort::OffPolynomial(ids(&[2, 3, 4]))));
             // f = x: R itself is the identity.
-            let mut list = NonceList::<G, 11>::new(header(G::SUITE, 1), ids(&[1, 2, 3]), 1);
+            let mut list =
+                NonceList::<G, 11>::new(group, header(group.suite(), 1), ids(&[1, 2, 3]), 1);
             for number in 1..=3u16 {
                 let bytes = G::point_to_bytes(&point(i64::from(number))).unwrap();
                 let _ = list.entries.push((PartyId::new(number).unwrap(), bytes));
             }
             assert_eq!(list.resolve(Guard::Off), Err(Abort::Degenerate));
         }
-        root_at_2::<Secp256k1>();
-        root_at_2::<P256>();
-        root_at_2::<Ed25519>();
+        root_at_2(Secp256k1);
+        root_at_2(P256);
+        root_at_2(Ed25519);
+        AnyGroup::ALL.into_iter().for_each(root_at_2);
     }
 }

@@ -98,7 +98,7 @@ trait Responds<G: Group, const N: usize, const K: usize>: Terms {
 
 impl<P: Scheme> Terms for P {
     fn kind(&self) -> Kind {
-        Kind::of::<P>()
+        Kind::of::<P>(self.group())
     }
 
     fn bind(&self, to: Transcript) -> Transcript {
@@ -162,8 +162,12 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
         parties: (PartySet, PartyId),
         guard: Guard,
     ) -> Result<&'p mut Self, SignError> {
-        let header = Kind::of::<P>().header([0; 32], 1, key.party(), None);
-        let signer = place.insert(Self { scheme, session: Session::empty(header) });
+        let (group, kind) = (key.group(), Kind::of::<P>(key.group()));
+        if !kind.is_possible() {
+            return Err(SignError::PublicRecord);
+        }
+        let header = kind.header([0; 32], 1, key.party(), None);
+        let signer = place.insert(Self { scheme, session: Session::empty(group, header) });
         signer.session.begin(opaque(&signer.scheme), key, session, parties, guard)?;
         Ok(signer)
     }
@@ -236,13 +240,13 @@ impl<P: Scheme, const S: usize> Signer<P, S> {
 
 impl<G: Group, const S: usize> Session<G, S> {
     /// Of no session yet, and over.
-    fn empty(header: Header) -> Self {
+    fn empty(group: G, header: Header) -> Self {
         Self {
             me: header.from,
             coordinator: header.from,
-            nonce: SecretScalar::new(Default::default()),
+            nonce: SecretScalar::new(group.zero()),
             nonce_seal: SecretBytes::default(),
-            list: NonceList::new(header, PartySet::default(), 0),
+            list: NonceList::new(group, header, PartySet::default(), 0),
             guard: Guard::Recompute,
             seal: [0; 32],
             over: true,
@@ -284,7 +288,7 @@ impl<G: Group, const S: usize> Session<G, S> {
     ) -> bool {
         let again = nonce_of(key, self.list.session());
         let point = G::mul_base(again.expose());
-        let sent = self.list.own().and_then(|(_, bytes)| G::nonce_from_bytes(bytes));
+        let sent = self.list.own().and_then(|(_, bytes)| key.group().nonce_from_bytes(bytes));
         let same = again.expose().ct_eq(self.nonce.expose());
         sent == Some(point) && bool::from(same) && key.is_intact() && self.is_sealed(terms)
     }
@@ -337,6 +341,10 @@ impl<G: Group, const S: usize> Session<G, S> {
         if from == self.me {
             return Err(Failure::Refused(Refusal::NotAMember(from)));
         }
+        // Where one group stands for several suites, their types do not keep two keys apart.
+        if key.terms().suite != scheme.kind().suite {
+            return Err(Failure::Refused(Refusal::OtherProtocol));
+        }
         let taken = self.list.take(from, self.me, bytes);
         let result = taken.and_then(|()| match self.list.missing().is_empty() {
             true => self.finish(scheme, key).map(Some).map_err(Failure::Aborted),
@@ -345,7 +353,7 @@ impl<G: Group, const S: usize> Session<G, S> {
         if matches!(result, Err(Failure::Aborted(_)) | Ok(Some(_))) {
             // k_i answers one list of R_j at most, and is wiped here: two answers can be the share.
             self.over = true;
-            self.nonce = SecretScalar::new(Default::default());
+            self.nonce = SecretScalar::new(key.group().zero());
             self.nonce_seal = SecretBytes::default();
         }
         result
@@ -416,8 +424,8 @@ mod tests {
     use crate::curve::{SchnorrSecp256k1, Secp256k1};
     use crate::{ecdsa, schnorr};
 
-    fn written<P: Scheme>(answer: Answer) -> ShareMessage<P::Response> {
-        let (kind, [from, to]) = (Kind::of::<P>(), [2, 9].map(|id| PartyId::new(id).unwrap()));
+    fn written<P: Scheme>(group: P::Group, answer: Answer) -> ShareMessage<P::Response> {
+        let (kind, [from, to]) = (Kind::of::<P>(group), [2, 9].map(|id| PartyId::new(id).unwrap()));
         let header = kind.header([3; 32], 2, from, Some(to));
         let share = SignatureShare { header, answer, scalars: kind.scalars, seal: [0; 32] };
         let mut buffer = [0; MAX_MESSAGE];
@@ -430,9 +438,9 @@ mod tests {
     #[test]
     fn shares_are_written_as_they_are_read() {
         let (one, two) = ([0x81; 32], [0x7f; 32]);
-        let ecdsa = written::<ecdsa::Ecdsa<Secp256k1>>([one, two]).response;
+        let ecdsa = written::<ecdsa::Ecdsa<_>>(Secp256k1, [one, two]).response;
         assert_eq!((ecdsa.mu, ecdsa.nu), (one, two));
-        let schnorr = written::<schnorr::Schnorr<SchnorrSecp256k1, [u8; 0]>>([one, [0; 32]]);
+        let schnorr = written::<schnorr::Schnorr<_, [u8; 0]>>(SchnorrSecp256k1, [one, [0; 32]]);
         assert_eq!(schnorr.response.z, one);
     }
 }

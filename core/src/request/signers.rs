@@ -9,8 +9,6 @@ use crate::hash::Digest;
 use crate::policy::ethereum::{self, Address, message};
 use crate::wire;
 
-type Scalar = <C as Group>::Scalar;
-
 /// A request carries so many signatures of accounts.
 pub const MAX_SIGNATURES: usize = 4;
 /// r ‖ s ‖ v.
@@ -42,16 +40,16 @@ fn recovered(digest: &Digest, signature: &[u8; SIGNATURE]) -> Option<Address> {
         _ => return None,
     };
     let (r, s) = numbers.split_first_chunk()?;
-    let (r_scalar, s) = (C::scalar_from_bytes(r)?, C::scalar_from_bytes(s.first_chunk()?)?);
+    let (r_scalar, s) = (C.scalar_from_bytes(r)?, C.scalar_from_bytes(s.first_chunk()?)?);
     // The other s would be a second signature of the same.
-    if s == Scalar::default() || C::is_high(&s) {
+    if s == C.zero() || C::is_high(&s) {
         return None;
     }
     let mut nonce = PointBytes([if odd { 3 } else { 2 }; 33]);
     nonce.0.iter_mut().skip(1).zip(r).for_each(|(to, from)| *to = *from);
-    let (nonce, inverse) = (C::point_from_bytes(&nonce)?, C::invert(&r_scalar)?);
+    let (nonce, inverse) = (C.point_from_bytes(&nonce)?, C::invert(&r_scalar)?);
     // (s·R − h·G)/r, as SEC 1, 4.1.6, for an R whose x is below the order.
-    let h = C::scalar_from_digest(digest);
+    let h = C.scalar_from_digest(digest);
     let point = C::combination(&-(h * inverse), &nonce, &(s * inverse));
     let coordinates = C::coordinates(&point)?.0;
     Some(ethereum::address(&coordinates))

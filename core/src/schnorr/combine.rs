@@ -71,7 +71,7 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> nonce::Combiner<Shares<G, 
         let commitment = public.commitment.iter().copied().take(S).collect();
         let (quorum, coordinator) = (terms.quorum, terms.coordinator);
         let rule = Shares { message: terms.message, target, commitment };
-        Self::start(rule, session, (quorum, coordinator), key.holders.degree())
+        Self::start(root.group(), rule, session, (quorum, coordinator), key.holders.degree())
     }
 }
 
@@ -85,18 +85,19 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Combine for Shares<G, M, S
         responses: &[(PartyId, Response)],
     ) -> Result<Signature, Abort> {
         let (nonce, negated) = G::name_of(&round.bytes).ok_or(Abort::Degenerate)?;
-        let challenge = G::challenge(&nonce, self.target.name(), self.message.as_ref());
+        let group = self.target.group();
+        let challenge = group.challenge(&nonce, self.target.name(), self.message.as_ref());
         let mut parsed: Vec<(PartyId, G::Scalar), S> = Vec::new();
         for (id, response) in responses {
             let malformed = Abort::Culprit(*id, Fault::Malformed);
-            let z = G::scalar_from_bytes(&response.z).ok_or(malformed)?;
+            let z = group.scalar_from_bytes(&response.z).ok_or(malformed)?;
             let _ = parsed.push((*id, z));
         }
         // z = Σ L_i·z_i. Nothing is released that does not verify.
-        let (weights, common) = vss::scaled_lagrange::<G, S>(round.quorum);
+        let (weights, common) = vss::scaled_lagrange::<_, S>(group, round.quorum);
         let sum = weights.iter().zip(&parsed);
-        let mut z = sum.fold(G::Scalar::default(), |sum, ((_, weight), (_, z))| sum + *weight * *z);
-        if common != G::Scalar::from(1) {
+        let mut z = sum.fold(group.zero(), |sum, ((_, weight), (_, z))| sum + *weight * *z);
+        if common != group.one() {
             z = z * G::invert(&common).ok_or(Abort::Degenerate)?;
         }
         if !holds::<G>(self.target.point(), &nonce, &challenge, &z) {
@@ -120,13 +121,14 @@ impl<G: SchnorrGroup, M: AsRef<[u8]>, const S: usize> Shares<G, M, S> {
         responses: &[(PartyId, G::Scalar)],
     ) -> Abort {
         let unnamed = Abort::InvalidSignature(round.quorum);
-        let points = self.commitment.iter().map(G::point_from_bytes);
+        let group = self.target.group();
+        let points = self.commitment.iter().map(|bytes| group.point_from_bytes(bytes));
         let Some(points) = points.collect::<Option<Vec<G::Point, S>>>() else { return unnamed };
         let fits = |id: &PartyId, z: &G::Scalar| {
-            let party_key = vss::evaluate_commitment::<G>(&points, *id);
+            let party_key = vss::evaluate_commitment(group, &points, *id);
             let key = self.target.party_key(party_key);
             let mut sent = round.entries.iter().filter(|(other, _)| other == id);
-            sent.next().and_then(|(_, bytes)| G::nonce_from_bytes(bytes)).is_some_and(|point| {
+            sent.next().and_then(|(_, bytes)| group.nonce_from_bytes(bytes)).is_some_and(|point| {
                 let nonce = G::clear_cofactor(&point);
                 let nonce = if negated { -nonce } else { nonce };
                 G::commitment_of(z, challenge, &key) == nonce

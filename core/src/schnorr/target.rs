@@ -1,7 +1,7 @@
 //! The key that a signature is verified under, and how its shares follow from those of the group key.
 
 use super::SignError;
-use crate::curve::{PointBytes, SchnorrGroup};
+use crate::curve::{Fixed, PointBytes, SchnorrGroup};
 use crate::derive::{Derivation, ExtendedKey};
 use crate::hash::{Digest, Transcript};
 use crate::secret::SecretScalar;
@@ -22,6 +22,7 @@ pub enum Tweak {
 /// Y, with the public facts that make shares of it: y_i = ±x_i + ε for one sign and one ε.
 #[derive(Clone)]
 pub(crate) struct Target<G: SchnorrGroup> {
+    group: G,
     /// Y, by its name.
     name: [u8; 32],
     /// The point that the name stands for.
@@ -34,12 +35,13 @@ pub(crate) struct Target<G: SchnorrGroup> {
 impl<G: SchnorrGroup> Target<G> {
     /// X comes with its encoding, which saves the inversion that an encoding costs.
     pub(crate) fn new(
+        group: G,
         group_key: &G::Point,
         bytes: &PointBytes,
         tweak: &Tweak,
     ) -> Result<Self, SignError> {
         let name = G::name_of(bytes).ok_or(SignError::PublicRecord)?;
-        let start = Self::lift(*group_key, name, false, G::Scalar::default());
+        let start = Self::lift(group, *group_key, name, false, group.zero());
         start.tweaked(tweak)
     }
 
@@ -51,28 +53,36 @@ impl<G: SchnorrGroup> Target<G> {
     ) -> Result<Self, SignError> {
         let key = root.derive(derivation).map_err(SignError::Derivation)?;
         let name = G::name_of(key.encoded()).ok_or(SignError::PublicRecord)?;
-        Self::lift(key.point(), name, false, *key.tweak()).tweaked(tweak)
+        Self::lift(root.group(), key.point(), name, false, *key.tweak()).tweaked(tweak)
     }
 
     fn tweaked(self, tweak: &Tweak) -> Result<Self, SignError> {
         let Tweak::Taproot { merkle_root } = tweak else { return Ok(self) };
-        let epsilon = G::tap_tweak(&self.name, merkle_root.as_ref()).ok_or(SignError::Tweak)?;
+        let epsilon =
+            self.group.tap_tweak(&self.name, merkle_root.as_ref()).ok_or(SignError::Tweak)?;
         let point = self.point + G::mul_base(&epsilon);
         let name = G::name(&point).ok_or(SignError::Degenerate)?;
-        Ok(Self::lift(point, name, self.negated, self.offset + epsilon))
+        Ok(Self::lift(self.group, point, name, self.negated, self.offset + epsilon))
     }
 
     /// Negates everything if the name of `point` stands for its negative.
     fn lift(
+        group: G,
         point: G::Point,
         (name, odd): ([u8; 32], bool),
         negated: bool,
         offset: G::Scalar,
     ) -> Self {
         match odd {
-            true => Self { name, point: -point, negated: !negated, offset: G::negate(&offset) },
-            false => Self { name, point, negated, offset },
+            true => {
+                Self { group, name, point: -point, negated: !negated, offset: G::negate(&offset) }
+            }
+            false => Self { group, name, point, negated, offset },
         }
+    }
+
+    pub(crate) fn group(&self) -> G {
+        self.group
     }
 
     pub(crate) fn name(&self) -> &[u8; 32] {
@@ -113,12 +123,13 @@ impl<G: SchnorrGroup> Target<G> {
 /// # Errors
 /// [`SignError::PublicRecord`] if `group_key` is no point of this group, [`SignError::Tweak`] if the
 /// key cannot be tweaked in this way.
-pub fn verification_key<G: SchnorrGroup>(
+pub fn verification_key<G: SchnorrGroup + Fixed>(
     group_key: &PointBytes,
     tweak: &Tweak,
 ) -> Result<[u8; 32], SignError> {
-    let point = G::point_from_bytes(group_key).ok_or(SignError::PublicRecord)?;
-    Target::<G>::new(&point, group_key, tweak).map(|target| target.name)
+    let group = G::default();
+    let point = group.point_from_bytes(group_key).ok_or(SignError::PublicRecord)?;
+    Target::new(group, &point, group_key, tweak).map(|target| target.name)
 }
 
 #[cfg(test)]
@@ -145,10 +156,11 @@ mod tests {
                 "ea260c3b10e60f6de018455cd0278f2f5b7e454be1999572789e6a9565d26080",
             ),
         ] {
-            let secret = SecretScalar::<C>::new(C::scalar_from_bytes(&bytes(secret)).unwrap());
-            let expected = C::scalar_from_bytes(&bytes(tweaked)).unwrap();
+            let secret = SecretScalar::<C>::new(C.scalar_from_bytes(&bytes(secret)).unwrap());
+            let expected = C.scalar_from_bytes(&bytes(tweaked)).unwrap();
             let key = C::mul_base(secret.expose());
-            let target = Target::<C>::new(
+            let target = Target::new(
+                C,
                 &key,
                 &C::point_to_bytes(&key).unwrap(),
                 &Tweak::Taproot { merkle_root },
@@ -159,7 +171,7 @@ mod tests {
             assert!(share == expected || share == -expected);
             assert_eq!(C::mul_base(&share), *target.point());
             assert_eq!(target.party_key(key), *target.point());
-            assert_eq!(C::named(target.name()), Some(*target.point()));
+            assert_eq!(C.named(target.name()), Some(*target.point()));
         }
     }
 

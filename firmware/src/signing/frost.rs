@@ -11,8 +11,8 @@ use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
-use quorate_core::curve::{Group, SchnorrSecp256k1, Suite};
-use quorate_core::frost::{self, FrostKey, FrostSuite, Guard, MAX_MESSAGE, MAX_OFFER, NoncePool};
+use quorate_core::curve::Suite;
+use quorate_core::frost::{self, FrostKey, Guard, MAX_MESSAGE, MAX_OFFER, NoncePool};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::party::{PartyId, PartySet};
 use quorate_core::schnorr::Tweak;
@@ -23,6 +23,7 @@ use super::member::open_key;
 use super::{Engine, Stage};
 use crate::cause::Cause;
 use crate::device::Work;
+use crate::groups;
 use crate::journal;
 use crate::judge::{Count, Reading};
 use crate::message::{self, Signing as Carrier};
@@ -33,18 +34,14 @@ use crate::store::{MAX_KEYS, MAX_RECORD, StoreError};
 const POOL: usize = 8;
 
 /// A session that waits for its list.
-pub(super) struct Waiting<G: FrostSuite> {
-    key: FrostKey<G>,
-    signer: frost::Signer<G, Digest>,
+pub(super) struct Waiting {
+    key: Key,
+    signer: frost::Signer<groups::Schnorr, Digest>,
     number: u8,
 }
 
-/// The same, of either suite.
-pub(super) enum Running {
-    Bip340(Box<Waiting<SchnorrSecp256k1>>),
-    #[cfg(feature = "ed25519")]
-    Ed25519(Box<Waiting<quorate_core::curve::Ed25519>>),
-}
+type Key = FrostKey<groups::Schnorr>;
+type Pool = NoncePool<groups::Schnorr>;
 
 /// Whether a quorum signs in this mode.
 pub(super) fn is_for(reading: &Reading, quorum: PartySet) -> bool {
@@ -78,29 +75,24 @@ impl<P: Platform> Engine<'_, P> {
         if reading.derivation != Derivation::Root {
             return Err(Cause::FrostDerivation);
         }
-        let running = match reading.suite {
-            Suite::SchnorrSecp256k1 => Running::Bip340(self.offer_nonces(slot, reading, quorum)?),
-            #[cfg(feature = "ed25519")]
-            Suite::SchnorrEd25519 => Running::Ed25519(self.offer_nonces(slot, reading, quorum)?),
-            _ => return Err(Cause::Fault),
-        };
-        self.signing(slot).ok_or(Cause::Fault)?.stage = Stage::Frost(running);
+        let waiting = self.offer_nonces(slot, reading, quorum)?;
+        self.signing(slot).ok_or(Cause::Fault)?.stage = Stage::Frost(waiting);
         Ok(())
     }
 
-    fn offer_nonces<G: FrostSuite + Group>(
+    fn offer_nonces(
         &mut self,
         slot: usize,
         reading: &Reading,
         quorum: PartySet,
-    ) -> Result<Box<Waiting<G>>, Cause> {
+    ) -> Result<Box<Waiting>, Cause> {
         let signing = self.signing(slot).ok_or(Cause::Fault)?;
         let (session, coordinator) = (signing.session, signing.coordinator);
         let mut buffer = room();
         let number = reading.number;
         let public = self.known.load_public(number, &mut buffer[..]).ok_or(Cause::Fault)?;
         let mut opened = Box::new(None);
-        open_key::<P, G>(&mut self.known, number, &mut buffer[..], &mut opened);
+        open_key(&mut self.known, number, &mut buffer[..], &mut opened);
         let opened = opened.as_ref().as_ref().ok_or(Cause::Fault)?;
         let key = FrostKey::of(&public, opened).map_err(|_| Cause::Fault)?;
         let (tweak, message) = (Tweak::None, reading.digest);
@@ -131,30 +123,20 @@ impl<P: Platform> Engine<'_, P> {
         Some((incarnation, self.known.store.pool(number, buffer).ok()??))
     }
 
-    /// Counts, and says so: what must be before a share is. Once for both suites.
+    /// Counts, and says so: what must be before a share is.
     #[inline(never)]
     fn release(&mut self, slot: usize, quorum: PartySet, buffer: &mut [u8]) -> Result<(), Cause> {
         self.judge_slot(slot, buffer, Count::Release(quorum), &mut None)?;
         self.announce_head().ok_or(Cause::Fault)
     }
 
-    fn load_pool<G: FrostSuite>(
-        &mut self,
-        number: u8,
-        key: &FrostKey<G>,
-        buffer: &mut [u8; MAX_RECORD],
-    ) -> Option<NoncePool<G>> {
+    fn load_pool(&mut self, number: u8, key: &Key, buffer: &mut [u8; MAX_RECORD]) -> Option<Pool> {
         let (incarnation, found) = self.stored_pool(number, buffer)?;
         NoncePool::open(key, incarnation, found).ok().filter(|pool| pool.remaining() > 0)
     }
 
     /// The pool with what is left in it; an empty one, or one of another generation, is replaced.
-    fn pool_of<G: FrostSuite>(
-        &mut self,
-        number: u8,
-        key: &FrostKey<G>,
-        buffer: &mut [u8; MAX_RECORD],
-    ) -> Option<NoncePool<G>> {
+    fn pool_of(&mut self, number: u8, key: &Key, buffer: &mut [u8; MAX_RECORD]) -> Option<Pool> {
         if let Some(pool) = self.load_pool(number, key, buffer) {
             return Some(pool);
         }
@@ -188,12 +170,8 @@ impl<P: Platform> Engine<'_, P> {
         let signing = self.signing(slot)?;
         // Whatever comes of it, no second list is looked at.
         let stage = core::mem::replace(&mut signing.stage, Stage::Asking);
-        let Stage::Frost(running) = stage else { return Some(()) };
-        let answered = match running {
-            Running::Bip340(waiting) => self.answer_list(slot, *waiting, from, bytes, list),
-            #[cfg(feature = "ed25519")]
-            Running::Ed25519(waiting) => self.answer_list(slot, *waiting, from, bytes, list),
-        };
+        let Stage::Frost(waiting) = stage else { return Some(()) };
+        let answered = self.answer_list(slot, *waiting, from, bytes, list);
         // Encoded once more: a write to flash is long, and what waits for it may be hit.
         match answered.and_then(|share| encoded(&share).ok_or(Cause::Fault)) {
             Ok(share) => {
@@ -206,10 +184,10 @@ impl<P: Platform> Engine<'_, P> {
     }
 
     /// The share, once everything that must be durable before it is.
-    fn answer_list<G: FrostSuite>(
+    fn answer_list(
         &mut self,
         slot: usize,
-        mut waiting: Waiting<G>,
+        mut waiting: Waiting,
         from: PartyId,
         bytes: &[u8],
         list: Digest,
@@ -233,7 +211,7 @@ impl<P: Platform> Engine<'_, P> {
         }
     }
 
-    /// Writes the answer beside the changed pool. Once for both suites.
+    /// Writes the answer beside the changed pool.
     #[inline(never)]
     fn keep_answer(
         &mut self,

@@ -1,7 +1,7 @@
 //! Core's session of a member, for each scheme that this firmware has.
 
 use heapless::Vec;
-use quorate_core::curve::{Group, SchnorrSecp256k1, Secp256k1, Suite};
+use quorate_core::curve::{Group, Suite};
 use quorate_core::device::link::Event;
 use quorate_core::ecdsa::{self, Ecdsa};
 use quorate_core::key::OpenedKey;
@@ -16,6 +16,7 @@ use super::{Engine, Known, Stage};
 use crate::cause::Cause;
 use crate::channels::Taken;
 use crate::device::Work;
+use crate::groups;
 use crate::judge::Reading;
 use crate::keygen::{Confirmed, Public, Record};
 use crate::message::{self, Signing as Carrier};
@@ -41,19 +42,15 @@ impl<S: Scheme> Member<S> {
 
 /// A session.
 pub(super) enum Running {
-    Ecdsa(Member<Ecdsa<Secp256k1>>),
-    Bip340(Member<Schnorr<SchnorrSecp256k1, [u8; 32]>>),
-    #[cfg(feature = "ed25519")]
-    Ed25519(Member<Schnorr<quorate_core::curve::Ed25519, [u8; 32]>>),
+    Ecdsa(Member<Ecdsa<groups::Ecdsa>>),
+    Schnorr(Member<Schnorr<groups::Schnorr, [u8; 32]>>),
 }
 
 macro_rules! each {
     ($running:expr, $one:ident => $do:expr) => {
         match $running {
             Running::Ecdsa($one) => $do,
-            Running::Bip340($one) => $do,
-            #[cfg(feature = "ed25519")]
-            Running::Ed25519($one) => $do,
+            Running::Schnorr($one) => $do,
         }
     };
 }
@@ -122,10 +119,9 @@ impl<P: Platform> Engine<'_, P> {
         let signing = slots.get_mut(slot).and_then(Option::as_mut).ok_or(Cause::Fault)?;
         signing.stage = Stage::Running(match reading.suite {
             Suite::EcdsaSecp256k1 => Running::Ecdsa(Member::empty()),
-            Suite::SchnorrSecp256k1 => Running::Bip340(Member::empty()),
-            #[cfg(feature = "ed25519")]
-            Suite::SchnorrEd25519 => Running::Ed25519(Member::empty()),
-            _ => return Err(Cause::Fault),
+            // One that this firmware has not does not open.
+            Suite::SchnorrSecp256k1 | Suite::SchnorrEd25519 => Running::Schnorr(Member::empty()),
+            Suite::EcdsaP256 => return Err(Cause::Fault),
         });
         let Stage::Running(running) = &mut signing.stage else { return Err(Cause::Fault) };
         each!(running, one => open_key(known, reading.number, buffer, &mut one.key));
@@ -138,20 +134,7 @@ impl<P: Platform> Engine<'_, P> {
                 let key = one.key.as_ref().ok_or(Cause::Fault)?;
                 Signer::<Ecdsa<_>, _>::guarded_in(&mut one.signer, key, terms, salts, &salt, GUARD)
             }
-            Running::Bip340(one) => {
-                let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-                let key = one.key.as_ref().ok_or(Cause::Fault)?;
-                Signer::<Schnorr<_, _>, _>::guarded_in(
-                    &mut one.signer,
-                    key,
-                    terms,
-                    salts,
-                    &salt,
-                    GUARD,
-                )
-            }
-            #[cfg(feature = "ed25519")]
-            Running::Ed25519(one) => {
+            Running::Schnorr(one) => {
                 let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
                 let key = one.key.as_ref().ok_or(Cause::Fault)?;
                 Signer::<Schnorr<_, _>, _>::guarded_in(

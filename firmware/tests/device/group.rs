@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use quorate_core::curve::{EcdsaGroup, Group, SchnorrGroup, Suite};
+use quorate_core::curve::{EcdsaGroup, Fixed, Group, SchnorrGroup, Suite};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Dkg, Peer};
 use quorate_core::hash::Digest;
@@ -52,12 +52,12 @@ pub fn propose(world: &mut World, terms: KeyTerms, name: &str, policy: &[u8]) ->
 }
 
 /// A whole key generation, from the proposal to the certificate on all sides.
-pub fn make_key<G: Group>(world: &mut World, policy: &[u8], name: &str, number: u8) -> Key<G> {
+pub fn make_key<G: Fixed>(world: &mut World, policy: &[u8], name: &str, number: u8) -> Key<G> {
     make_key_with(world, policy, name, number, |_| {})
 }
 
 /// The same, with something that happens when the key is pending.
-pub fn make_key_with<G: Group>(
+pub fn make_key_with<G: Fixed>(
     world: &mut World,
     policy: &[u8],
     name: &str,
@@ -96,7 +96,7 @@ pub fn rejection(world: &mut World, kind: u8) -> String {
     }
 }
 
-fn start_runs<G: Group>(
+fn start_runs<G: Fixed>(
     world: &mut World,
     terms: KeyTerms,
     session: Digest,
@@ -119,7 +119,7 @@ fn start_runs<G: Group>(
 type Made = (PartyId, PublicKey<7>, ShareRecord<7, 15>);
 
 /// Passes all messages, the device's among them, until every host has its key.
-fn drive<G: Group>(world: &mut World, runs: &mut [(PartyId, Run<G>)]) -> Vec<Made> {
+fn drive<G: Fixed>(world: &mut World, runs: &mut [(PartyId, Run<G>)]) -> Vec<Made> {
     let mut queue: VecDeque<(PartyId, PartyId, Vec<u8>)> = VecDeque::new();
     let mut made = Vec::new();
     let mut buffer = vec![0; Run::<G>::MAX_MESSAGE];
@@ -166,7 +166,7 @@ fn drive<G: Group>(world: &mut World, runs: &mut [(PartyId, Run<G>)]) -> Vec<Mad
 }
 
 /// Whether the run took it; it is given again else.
-fn give<G: Group>(
+fn give<G: Fixed>(
     world: &World,
     runs: &mut [(PartyId, Run<G>)],
     from: PartyId,
@@ -185,7 +185,7 @@ fn give<G: Group>(
 }
 
 /// All confirm; the key becomes active on the device and here.
-fn confirm<G: Group>(world: &mut World, made: Vec<Made>) -> Key<G> {
+fn confirm<G: Fixed>(world: &mut World, made: Vec<Made>) -> Key<G> {
     let public = made[0].1.clone();
     let key = public.terms.key;
     let mut words: Vec<Word> = Vec::new();

@@ -44,7 +44,8 @@ impl DerivationArgs {
         let (mut point, mut chain_code) = ([0; 33], [0; 32]);
         hex::decode_to_slice(&key.public_key, &mut point).map_err(|_| unfit())?;
         hex::decode_to_slice(&key.chain_code, &mut chain_code).map_err(|_| unfit())?;
-        let root = ExtendedKey::<Curve>::new(&PointBytes(point), chain_code).ok_or_else(unfit)?;
+        let root =
+            ExtendedKey::new(Curve::default(), &PointBytes(point), chain_code).ok_or_else(unfit)?;
         let usage = |error: DeriveError| CommandError::Usage(error.to_string());
         let derived = root.derive(&derivation).map_err(usage)?;
         let affine = Curve::coordinates(&derived.point()).ok_or_else(unfit)?;

@@ -177,7 +177,7 @@ fn policy_by<'a>(
 pub(super) fn key_info(row: &KeyRow) -> Result<KeyInfo, ServiceError> {
     let public = Service::public_of(row)?;
     let group_key = public.group_key().ok_or_else(|| damaged(row, "its public key is missing"))?;
-    let point = Curve::point_from_bytes(group_key);
+    let point = Curve::default().point_from_bytes(group_key);
     let affine = point.and_then(|point| Curve::coordinates(&point));
     let affine = affine.ok_or_else(|| damaged(row, "its public key is no point"))?;
     let policy = policy_of(row, &public)?;

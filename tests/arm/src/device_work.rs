@@ -13,7 +13,7 @@ use cortex_m_rt::entry;
 use group::{HOLDERS, Meter, Run, party, terms};
 use heapless::Vec;
 use memory::{Flash, Still, Xorshift};
-use quorate_core::curve::{Group, Secp256k1};
+use quorate_core::curve::{Fixed as _, Secp256k1};
 use quorate_core::device::channel::{Ends, Initiator, MAX_GREETING, answer, channel_session};
 use quorate_core::dkg::{Output, Peer, SessionKey, SessionSigner as _};
 use quorate_core::identity::{SessionKeyCertificate, session_key_digest};

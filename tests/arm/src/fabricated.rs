@@ -9,7 +9,7 @@ use crate::group::{Confirmed, Key, Meter, Public, Record, party, terms};
 /// So many of each kind.
 pub(crate) const SECRETS: u8 = 24;
 
-pub(crate) fn secret<G: Group>(seed: u8, kind: u8) -> G::Scalar {
+pub(crate) fn secret<G: Group>(group: G, seed: u8, kind: u8) -> G::Scalar {
     // Some with many zeros, some with many ones, most with neither.
     let mut bytes = [0; 48];
     for (place, byte) in bytes.iter_mut().enumerate() {
@@ -22,24 +22,24 @@ pub(crate) fn secret<G: Group>(seed: u8, kind: u8) -> G::Scalar {
             }
         };
     }
-    G::scalar_from_wide(&bytes)
+    group.scalar_from_wide(&bytes)
 }
 
-pub(crate) fn bytes<G: Group>(seed: u8, kind: u8) -> SecretBytes {
-    SecretBytes::new(G::scalar_to_bytes(&secret::<G>(seed, kind)))
+pub(crate) fn bytes<G: Group>(group: G, seed: u8, kind: u8) -> SecretBytes {
+    SecretBytes::new(G::scalar_to_bytes(&secret(group, seed, kind)))
 }
 
 /// What is stored of a 2 of 4 by one holder: its share is on a line, and its nonce keys follow from who has them.
-pub(crate) fn records<G: Group>(seed: u8, place: usize) -> (Public, Record) {
-    let (terms, me) = (terms(G::SUITE, 4, 2), party(place + 1));
-    let line = [secret::<G>(seed, 1), secret::<G>(seed, 2)];
+pub(crate) fn records<G: Group>(group: G, seed: u8, place: usize) -> (Public, Record) {
+    let (terms, me) = (terms(group.suite(), 4, 2), party(place + 1));
+    let line = [secret(group, seed, 1), secret(group, seed, 2)];
     let points = line.iter().map(|f| G::point_to_bytes(&G::mul_base(f)).unwrap());
     let public = Public { terms, transcript: [6; 32], commitment: points.collect() };
-    let share = line[0] + line[1] * G::Scalar::from(me.number() as u64);
+    let share = line[0] + line[1] * group.number(me.number().into());
     let holders = terms.holders;
     let pairs = holders.parties().without(me).iter();
     let sets = holders.nonce_sets_of(me);
-    let bytes = bytes::<G>;
+    let bytes = |seed, kind| bytes(group, seed, kind);
     let record = Record {
         epoch: 0,
         share: SecretBytes::new(G::scalar_to_bytes(&share)),
@@ -52,8 +52,8 @@ pub(crate) fn records<G: Group>(seed: u8, place: usize) -> (Public, Record) {
 }
 
 /// The key of it, opened.
-pub(crate) fn key<G: Group>(seed: u8, place: usize, meter: &mut Meter) -> Key<G> {
-    let ((public, record), me) = (records::<G>(seed, place), party(place + 1));
+pub(crate) fn key<G: Group>(group: G, seed: u8, place: usize, meter: &mut Meter) -> Key<G> {
+    let ((public, record), me) = (records(group, seed, place), party(place + 1));
     let word = Confirmed::unsigned(&public, me, &record);
     meter.time(|| Key::<G>::open(&public, me, record, &word)).unwrap()
 }

@@ -7,13 +7,16 @@
 mod bench;
 mod group;
 
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU8, Ordering};
 
 use bench::{refused, sent_nonce, sent_share};
 use cortex_m_rt::entry;
 use group::{Confirmed, Key, Meter, Public, QUORUM, Record, generate, party};
 use heapless::Vec;
-use quorate_core::curve::{Ed25519, Group, SchnorrGroup, SchnorrSecp256k1, Secp256k1, Suite};
+use quorate_core::curve::{
+    AnyGroup, EcdsaGroup, Group, SchnorrGroup, SchnorrSecp256k1, Secp256k1, Suite,
+};
 use quorate_core::derive::{Derivation, Path};
 use quorate_core::nonce::{Guard, MAX_MESSAGE, Salt, Scheme, Signer};
 use quorate_core::party::{PartyId, PartySet};
@@ -43,6 +46,8 @@ struct Task {
     threshold: u8,
     suite: Suite,
     derived: bool,
+    /// In the group of a chip with several curves.
+    any: bool,
 }
 
 /// The letter of the task, where no bit flips: a request is looked after by who made it.
@@ -60,12 +65,17 @@ impl Task {
     }
 
     fn now() -> Self {
-        let small = |suite, derived| Self { holders: 4, threshold: 2, suite, derived };
+        let small = |suite, derived| {
+            let any = suite == Suite::SchnorrEd25519;
+            Self { holders: 4, threshold: 2, suite, derived, any }
+        };
         match TASK.load(Ordering::Relaxed) {
             b'e' => small(Suite::EcdsaSecp256k1, false),
             b'd' => small(Suite::EcdsaSecp256k1, true),
             b's' => small(Suite::SchnorrSecp256k1, false),
             b't' => small(Suite::SchnorrSecp256k1, true),
+            b'a' => Self { any: true, ..small(Suite::EcdsaSecp256k1, true) },
+            b'b' => Self { any: true, ..small(Suite::SchnorrSecp256k1, true) },
             b'g' => small(Suite::SchnorrEd25519, false),
             _ => Self { holders: 7, threshold: 3, ..small(Suite::EcdsaSecp256k1, false) },
         }
@@ -82,24 +92,26 @@ impl Task {
 
 #[entry]
 fn main() -> ! {
-    match Task::read().suite {
-        Suite::SchnorrSecp256k1 => signing::<SchnorrSecp256k1>(),
-        Suite::SchnorrEd25519 => signing::<Ed25519>(),
-        _ => signing::<Secp256k1>(),
+    let (task, any) = (Task::read(), |suite| AnyGroup::of(suite).unwrap());
+    match (task.suite, task.any) {
+        (Suite::SchnorrSecp256k1, false) => signing::<BySchnorr<_>>(SchnorrSecp256k1),
+        (Suite::EcdsaSecp256k1, false) => signing::<ByEcdsa<_>>(Secp256k1),
+        (suite @ Suite::EcdsaSecp256k1, true) => signing::<ByEcdsa<_>>(any(suite)),
+        (suite, _) => signing::<BySchnorr<_>>(any(suite)),
     }
 }
 
 #[inline(never)]
-fn signing<G: Signs>() -> ! {
-    let length = bench::boot(make::<G>);
+fn signing<S: Signs>(group: S::Group) -> ! {
+    let length = bench::boot(|out| make::<S>(group, out));
     let Some(nonces) = nonces(length) else { process::exit(1) };
     bench::take_timer();
     let mut choices = bench::CHOICES;
     bench::ready(&mut choices);
     bench::start_timer(&choices);
     let guard = if choices[1] == 0 { Guard::Off } else { Guard::Recompute };
-    if let Some(key) = open::<G>(length, guard) {
-        sign(&key, &nonces, guard);
+    if let Some(key) = open(length, guard) {
+        sign::<S>(&key, &nonces, guard);
     }
     refused();
     process::exit(0)
@@ -126,10 +138,11 @@ fn salts(task: Task) -> Vec<(PartyId, Salt), QUORUM> {
     task.quorum().iter().map(|id| (id, [id.number() as u8; 32])).collect()
 }
 
-/// A curve with its scheme.
-trait Signs: Group {
-    type Scheme: Scheme<Group = Self>;
-    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>>;
+/// A scheme with its group.
+trait Signs {
+    type Group: Group;
+    type Scheme: Scheme<Group = Self::Group>;
+    fn start(key: &Key<Self::Group>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>>;
 }
 
 /// Of this party, among all.
@@ -137,11 +150,15 @@ fn own_salt(salts: &[(PartyId, Salt)], me: PartyId) -> Salt {
     salts[usize::from(me.number()) - 1].1
 }
 
-impl Signs for Secp256k1 {
-    type Scheme = ecdsa::Ecdsa<Self>;
+struct ByEcdsa<G>(PhantomData<G>);
+struct BySchnorr<G>(PhantomData<G>);
+
+impl<G: EcdsaGroup> Signs for ByEcdsa<G> {
+    type Group = G;
+    type Scheme = ecdsa::Ecdsa<G>;
 
     #[inline(never)]
-    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
+    fn start(key: &Key<G>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
         let task = Task::now();
         let (salts, derivation) = (salts(task), task.derivation());
         let (quorum, coordinator, digest) = (task.quorum(), party(2), [7; 32]);
@@ -151,53 +168,38 @@ impl Signs for Secp256k1 {
     }
 }
 
-impl Signs for SchnorrSecp256k1 {
-    type Scheme = schnorr::Schnorr<Self, [u8; 32]>;
+impl<G: SchnorrGroup> Signs for BySchnorr<G> {
+    type Group = G;
+    type Scheme = schnorr::Schnorr<G, [u8; 32]>;
 
     #[inline(never)]
-    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
+    fn start(key: &Key<G>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
+        let task = Task::now();
         // As wallets have it: an address of the key, whose output has no scripts.
         let taproot = Tweak::Taproot { merkle_root: None };
-        schnorr(key, if Task::now().derived { taproot } else { Tweak::None }, guard)
+        let tweak = if task.derived { taproot } else { Tweak::None };
+        let (salts, derivation) = (salts(task), task.derivation());
+        let (quorum, coordinator, message) = (task.quorum(), party(2), [5; 32]);
+        let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
+        let own = own_salt(&salts, key.party());
+        schnorr::Signer::guarded(key, terms, &salts, &own, guard).ok()
     }
-}
-
-impl Signs for Ed25519 {
-    type Scheme = schnorr::Schnorr<Self, [u8; 32]>;
-
-    #[inline(never)]
-    fn start(key: &Key<Self>, guard: Guard) -> Option<Signer<Self::Scheme, QUORUM>> {
-        schnorr(key, Tweak::None, guard)
-    }
-}
-
-fn schnorr<G: SchnorrGroup>(
-    key: &Key<G>,
-    tweak: Tweak,
-    guard: Guard,
-) -> Option<schnorr::Signer<G, [u8; 32], QUORUM>> {
-    let task = Task::now();
-    let (salts, derivation) = (salts(task), task.derivation());
-    let (quorum, coordinator, message) = (task.quorum(), party(2), [5; 32]);
-    let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
-    let own = own_salt(&salts, key.party());
-    schnorr::Signer::guarded(key, terms, &salts, &own, guard).ok()
 }
 
 #[inline(never)]
-fn make<G: Signs>(out: &mut [u8]) -> &[u8] {
+fn make<S: Signs>(group: S::Group, out: &mut [u8]) -> &[u8] {
     let task = Task::now();
-    let made = generate::<G>(task.holders, task.threshold, &mut Meter::default());
-    let nonces = others::<G>(&made, task.quorum());
+    let made = generate(group, task.holders, task.threshold, &mut Meter::default());
+    let nonces = others::<S>(&made, task.quorum());
     wire::encode(&(&made.public, &made.records[0], &made.words[0], &nonces), out).unwrap()
 }
 
 #[inline(never)]
-fn others<G: Signs>(made: &group::Made, quorum: PartySet) -> Nonces {
+fn others<S: Signs>(made: &group::Made, quorum: PartySet) -> Nonces {
     let mut nonces = Nonces::new();
     for place in 1..quorum.len() {
-        let key: Key<G> = group::open(made, place, group::copied(&made.records[place]));
-        let signer = G::start(&key, Guard::Off).unwrap();
+        let key: Key<S::Group> = group::open(made, place, group::copied(&made.records[place]));
+        let signer = S::start(&key, Guard::Off).unwrap();
         let mut buffer = [0; MAX_MESSAGE];
         let message = Vec::from_slice(signer.nonce_message(&mut buffer).unwrap()).unwrap();
         let _ = nonces.push((party(place + 1), message));
@@ -206,9 +208,9 @@ fn others<G: Signs>(made: &group::Made, quorum: PartySet) -> Nonces {
 }
 
 #[inline(never)]
-fn sign<G: Signs>(key: &Key<G>, nonces: &Nonces, guard: Guard) {
+fn sign<S: Signs>(key: &Key<S::Group>, nonces: &Nonces, guard: Guard) {
     let mut buffer: Message = [0; MAX_MESSAGE];
-    let Some(mut signer) = G::start(key, guard) else { return };
+    let Some(mut signer) = S::start(key, guard) else { return };
     let Ok(message) = signer.nonce_message(&mut buffer) else { return };
     sent_nonce(message);
     let Ok(Some(share)) = signer.handle_nonces(key, nonces) else { return };

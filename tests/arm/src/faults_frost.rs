@@ -1,5 +1,5 @@
-//! As `faults`, of FROST: with an opened key, from the stored nonces and the list to the share. What the store gets
-//! comes first.
+//! As `faults`, of FROST: from the stored nonces and the list to the share, with a key that is opened before, or
+//! meanwhile. What the store gets comes first.
 #![no_std]
 #![no_main]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
@@ -15,9 +15,10 @@ use bench::{refused, sent_nonce, sent_share};
 use cortex_m_rt::entry;
 use group::{Confirmed, Key, Meter, Public, Record, party};
 use heapless::Vec;
-use quorate_core::curve::{Ed25519, SchnorrSecp256k1};
+use quorate_core::curve::{AnyGroup, Ed25519, SchnorrSecp256k1};
 use quorate_core::frost::{
-    Aggregator, FrostKey, FrostSuite, Guard, MAX_MESSAGE, NoncePool, Offers, SignTerms, Signer,
+    Aggregator, FrostGroup, FrostKey, FrostSuite, Guard, MAX_MESSAGE, NoncePool, Offers, SignTerms,
+    Signer,
 };
 use quorate_core::party::PartySet;
 use quorate_core::schnorr::Tweak;
@@ -52,27 +53,41 @@ fn main() -> ! {
         process::exit(1);
     }
     match task {
-        [b'p'] => signing::<SchnorrSecp256k1>(Tweak::None),
-        [b'q'] => signing::<SchnorrSecp256k1>(Tweak::Taproot { merkle_root: None }),
-        _ => signing::<Ed25519>(Tweak::None),
+        [b'p'] => signing::<SchnorrSecp256k1, AnyGroup>(Tweak::None, false),
+        [b'q'] => {
+            signing::<SchnorrSecp256k1, AnyGroup>(Tweak::Taproot { merkle_root: None }, false)
+        }
+        [b'r'] => signing::<SchnorrSecp256k1, SchnorrSecp256k1>(Tweak::None, false),
+        [b'o'] => signing::<SchnorrSecp256k1, AnyGroup>(Tweak::None, true),
+        _ => signing::<Ed25519, AnyGroup>(Tweak::None, false),
     }
 }
 
+/// By a member in the group M; what comes from the others is made in G.
 #[inline(never)]
-fn signing<G: FrostSuite>(tweak: Tweak) -> ! {
+fn signing<G: FrostSuite, M: FrostGroup>(tweak: Tweak, opens: bool) -> ! {
     let length = bench::boot(|out| make::<G>(tweak, out));
     bench::take_timer();
     // On the stack, where bits flip, and which the host puts back.
     let (mut for_key, mut for_session) =
         ([MaybeUninit::uninit(); 1 << 10], [MaybeUninit::uninit(); 6 << 10]);
-    heap::start(&mut for_key);
-    let Some(key) = open::<G>(length) else { process::exit(1) };
+    let before = (!opens).then(|| {
+        heap::start(&mut for_key);
+        let Some(key) = open::<M>(length, Guard::Off) else { process::exit(1) };
+        key
+    });
     let mut choices = bench::CHOICES;
     bench::ready(&mut choices);
-    heap::start(&mut for_session);
+    if opens {
+        heap::start(&mut for_key);
+    }
     bench::start_timer(&choices);
     let guard = if choices[1] == 0 { Guard::Off } else { Guard::Recompute };
-    let _ = sign(&key, length, terms(tweak), guard);
+    let meanwhile = if opens { open::<M>(length, guard) } else { None };
+    heap::start(&mut for_session);
+    if let Some(key) = before.as_ref().or(meanwhile.as_ref()) {
+        let _ = sign(key, length, terms(tweak), guard);
+    }
     refused();
     process::exit(0)
 }
@@ -86,10 +101,10 @@ fn terms(tweak: Tweak) -> SignTerms<[u8; 32]> {
 fn make<G: FrostSuite>(tweak: Tweak, out: &mut [u8]) -> &[u8] {
     let mut memory = [MaybeUninit::uninit(); 16 << 10];
     heap::start(&mut memory);
-    let (public, record) = fabricated::records::<G>(SEED, 0);
+    let (public, record) = fabricated::records(G::default(), SEED, 0);
     let word = Confirmed::unsigned(&public, party(1), &record);
     let keys = [0, 1].map(|place| {
-        let key = fabricated::key::<G>(SEED, place, &mut Meter::default());
+        let key = fabricated::key(G::default(), SEED, place, &mut Meter::default());
         FrostKey::of(&public, &key).unwrap()
     });
     let pools = keys.each_ref().map(|key| {
@@ -111,16 +126,21 @@ fn make<G: FrostSuite>(tweak: Tweak, out: &mut [u8]) -> &[u8] {
     wire::encode(&Inputs { public, record, word, pool, list }, out).unwrap()
 }
 
+/// As the firmware opens a key: with a guard the records are read once more, and compared.
 #[inline(never)]
-fn open<G: FrostSuite>(length: usize) -> Option<FrostKey<G>> {
-    bench::load(length, |Inputs { public, record, word, .. }| {
-        let key = Key::<G>::open(&public, party(1), record, &word).ok()?;
-        FrostKey::of(&public, &key).ok()
-    })?
+fn open<G: FrostGroup>(length: usize, guard: Guard) -> Option<FrostKey<G>> {
+    let key = bench::load(length, |Inputs { public, record, word, .. }| {
+        Key::<G>::open(&public, party(1), record, &word).ok()
+    })??;
+    let same = || bench::load(length, |Inputs { public, record, .. }| key.is_of(&public, &record));
+    if guard == Guard::Recompute && !same()? {
+        return None;
+    }
+    bench::load(length, |Inputs { public, .. }| FrostKey::of(&public, &key).ok())?
 }
 
 #[inline(never)]
-fn sign<G: FrostSuite>(
+fn sign<G: FrostGroup>(
     key: &FrostKey<G>,
     length: usize,
     terms: SignTerms<[u8; 32]>,

@@ -123,8 +123,8 @@ pub(crate) fn terms(suite: Suite, n: u8, threshold: u8) -> KeyTerms {
 
 /// Key generation by all of n; `meter` counts the work of the first.
 #[inline(never)]
-pub(crate) fn generate<G: Group>(n: u8, threshold: u8, meter: &mut Meter) -> Made {
-    let terms = terms(G::SUITE, n, threshold);
+pub(crate) fn generate<G: Group>(group: G, n: u8, threshold: u8, meter: &mut Meter) -> Made {
+    let terms = terms(group.suite(), n, threshold);
     let parties = terms.holders.parties();
     let signers: Vec<PartyKey, HOLDERS> = parties.iter().map(PartyKey::of).collect();
     let peer = |(party, key): (PartyId, &PartyKey)| Peer { party, session_key: key.identity() };

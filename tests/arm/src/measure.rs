@@ -61,7 +61,7 @@ fn speed() {
 /// With the certificate's checks.
 #[inline(never)]
 fn key_generation(n: u8, threshold: u8, meter: &mut Meter) {
-    let made = generate::<Secp256k1>(n, threshold, meter);
+    let made = generate(Secp256k1, n, threshold, meter);
     let signers = &made.signers;
     let identity = |id: PartyId| Some(signers.get(usize::from(id.number()) - 1)?.identity());
     let identities: Vec<Identity, HOLDERS> =
@@ -78,7 +78,7 @@ fn quorum(threshold: u8) -> (PartySet, Salts) {
 
 #[inline(never)]
 fn ecdsa_of(n: u8, threshold: u8) {
-    let mut made = generate::<Secp256k1>(n, threshold, &mut Meter::default());
+    let mut made = generate(Secp256k1, n, threshold, &mut Meter::default());
     let (quorum, salts) = quorum(threshold);
     let mut keys: Vec<Key<Secp256k1>, HOLDERS> = Vec::new();
     for place in 0..quorum.len() {
@@ -127,7 +127,7 @@ fn ecdsa_of(n: u8, threshold: u8) {
 
 #[inline(never)]
 fn schnorr_of(n: u8, threshold: u8) {
-    let made = generate::<SchnorrSecp256k1>(n, threshold, &mut Meter::default());
+    let made = generate(SchnorrSecp256k1, n, threshold, &mut Meter::default());
     let (quorum, salts) = quorum(threshold);
     let mut keys: Vec<Key<SchnorrSecp256k1>, HOLDERS> = Vec::new();
     for place in 0..quorum.len() {

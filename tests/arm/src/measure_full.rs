@@ -19,9 +19,12 @@ use cortex_m_rt::entry;
 use fabricated::{SECRETS, records, secret};
 use group::{Confirmed, HOLDERS, Key, Meter, QUORUM, Run, party, terms};
 use heapless::Vec;
-use quorate_core::curve::{Ed25519, Group, PointBytes, SchnorrSecp256k1};
+use quorate_core::curve::{
+    AnyGroup, Ed25519, Group, PointBytes, SchnorrGroup, SchnorrSecp256k1, Suite,
+};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Output, Peer, SessionKey, SessionSigner as _};
+use quorate_core::ecdsa;
 use quorate_core::frost::FrostSuite;
 use quorate_core::nonce::{Guard, MAX_MESSAGE};
 use quorate_core::party::{PartyId, PartySet};
@@ -71,16 +74,22 @@ fn main() -> ! {
     of_suite::<SchnorrSecp256k1>(&mut clock);
     clock.suite = "ed25519";
     of_suite::<Ed25519>(&mut clock);
+    clock.suite = "ecdsa";
+    for seed in 0..SECRETS {
+        ecdsa(seed, &mut clock);
+    }
     println!("end");
     process::exit(0)
 }
 
 #[inline(never)]
+/// In the group of a chip with several curves; G is the one of this suite, for a coordinator.
 fn of_suite<G: FrostSuite>(clock: &mut Clock) {
     for seed in 0..SECRETS {
-        arithmetic::<G>(seed, clock);
-        stateless::<G>(seed, clock);
-        key_generation::<G>(seed, clock);
+        let any = AnyGroup::of(G::SUITE).unwrap();
+        arithmetic(any, seed, clock);
+        stateless(any, seed, clock);
+        key_generation(any, seed, clock);
         let mut memory = [MaybeUninit::uninit(); 32 << 10];
         heap::start(&mut memory);
         frost_work::signature::<G>(seed, clock);
@@ -88,14 +97,14 @@ fn of_suite<G: FrostSuite>(clock: &mut Clock) {
 }
 
 #[inline(never)]
-fn arithmetic<G: FrostSuite>(seed: u8, clock: &mut Clock) {
-    let scalar = secret::<G>(seed, 0);
+fn arithmetic<G: Group>(group: G, seed: u8, clock: &mut Clock) {
+    let scalar = secret(group, seed, 0);
     clock.time("generator times secret", || G::mul_base(black_box(&scalar)));
     clock.time("secret inverse", || G::invert(black_box(&scalar)));
     let bytes = G::scalar_to_bytes(&scalar);
     let factor = bytes.iter().skip(1).take(7).fold(0i64, |sum, byte| sum << 8 | i64::from(*byte));
     let point = G::mul_base(&scalar);
-    let (_, ticks) = clock.ticks(|| G::mul_small(&point, black_box(factor)));
+    let (_, ticks) = clock.ticks(|| group.mul_small(&point, black_box(factor)));
     println!("{} variable-time control: {ticks}", clock.suite);
 }
 
@@ -106,7 +115,7 @@ fn odd(bytes: &[u8; 33]) -> u8 {
 
 /// A key and a member's session, as a guarded one.
 #[inline(never)]
-fn stateless<G: FrostSuite>(seed: u8, clock: &mut Clock) {
+fn stateless<G: SchnorrGroup>(group: G, seed: u8, clock: &mut Clock) {
     let (quorum, coordinator, derivation) = (PartySet::first(3), party(2), Derivation::Root);
     let salts: Vec<(PartyId, schnorr::Salt), QUORUM> =
         quorum.iter().map(|id| (id, [id.number() as u8; 32])).collect();
@@ -115,14 +124,14 @@ fn stateless<G: FrostSuite>(seed: u8, clock: &mut Clock) {
     let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
     let mut nonces: Vec<(PartyId, Vec<u8, MAX_MESSAGE>), QUORUM> = Vec::new();
     for place in 1..quorum.len() {
-        let key = fabricated::key::<G>(seed, place, &mut Meter::default());
+        let key = fabricated::key(group, seed, place, &mut Meter::default());
         let own = &salts[place].1;
         let signer = schnorr::Signer::<_, &[u8], QUORUM>::new(&key, terms, &salts, own).unwrap();
         let mut buffer = [0; MAX_MESSAGE];
         let message = Vec::from_slice(signer.nonce_message(&mut buffer).unwrap()).unwrap();
         let _ = nonces.push((party(place + 1), message));
     }
-    let (public, record) = records::<G>(seed, 0);
+    let (public, record) = records(group, seed, 0);
     let me = party(1);
     let word = clock.time("word for a record", || Confirmed::unsigned(&public, me, &record));
     let copy = group::copied(&record);
@@ -135,24 +144,48 @@ fn stateless<G: FrostSuite>(seed: u8, clock: &mut Clock) {
     println!("{} nonce, y(Y) odd {y}: {ticks}", clock.suite);
     let (mut signer, mut buffer) = (signer.unwrap(), [0; MAX_MESSAGE]);
     let first =
-        clock.time("nonce's message", || point::<G>(signer.nonce_message(&mut buffer).unwrap()));
+        clock.time("nonce's message", || point(group, signer.nonce_message(&mut buffer).unwrap()));
     // R, on the line through the points of 1 and 2.
-    let nonce = G::point_to_bytes(&(first + first - point::<G>(&nonces[0].1))).unwrap();
+    let nonce = G::point_to_bytes(&(first + first - point(group, &nonces[0].1))).unwrap();
     let (share, ticks) = clock.ticks(|| signer.handle_nonces(&key, &nonces));
     println!("{} share, y(Y) odd {y} y(R) odd {}: {ticks}", clock.suite, odd(&nonce.0));
     let share = share.unwrap().unwrap();
     clock.time("share's message", || share.encode(&mut buffer).map(<[u8]>::len)).unwrap();
 }
 
+/// A member's session of ECDSA, as a guarded one.
+#[inline(never)]
+fn ecdsa(seed: u8, clock: &mut Clock) {
+    let group = AnyGroup::of(Suite::EcdsaSecp256k1).unwrap();
+    let (quorum, coordinator, derivation) = (PartySet::first(3), party(2), Derivation::Root);
+    let salts: Vec<(PartyId, ecdsa::Salt), QUORUM> =
+        quorum.iter().map(|id| (id, [id.number() as u8; 32])).collect();
+    let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest: [7; 32] };
+    let mut nonces: Vec<(PartyId, Vec<u8, MAX_MESSAGE>), QUORUM> = Vec::new();
+    let mut buffer = [0; MAX_MESSAGE];
+    for place in 1..quorum.len() {
+        let key = fabricated::key(group, seed, place, &mut Meter::default());
+        let signer = ecdsa::Signer::<_, QUORUM>::new(&key, terms, &salts, &salts[place].1).unwrap();
+        let message = Vec::from_slice(signer.nonce_message(&mut buffer).unwrap()).unwrap();
+        let _ = nonces.push((party(place + 1), message));
+    }
+    let key = fabricated::key(group, seed, 0, &mut Meter::default());
+    let (own, guard) = (&salts[0].1, Guard::Recompute);
+    let start = || ecdsa::Signer::<_, QUORUM>::guarded(&key, terms, &salts, own, guard);
+    let mut signer = clock.time("nonce", start).unwrap();
+    let share = clock.time("share", || signer.handle_nonces(&key, &nonces)).unwrap().unwrap();
+    clock.time("share's message", || share.encode(&mut buffer).map(<[u8]>::len)).unwrap();
+}
+
 /// The nonce point at the end of a message.
-fn point<G: Group>(message: &[u8]) -> G::Point {
-    G::nonce_from_bytes(&PointBytes(*message.last_chunk().unwrap())).unwrap()
+fn point<G: Group>(group: G, message: &[u8]) -> G::Point {
+    group.nonce_from_bytes(&PointBytes(*message.last_chunk().unwrap())).unwrap()
 }
 
 /// One party's key generation, from the first share that it receives: everybody's secrets are others each time.
 #[inline(never)]
-fn key_generation<G: FrostSuite>(seed: u8, clock: &mut Clock) {
-    let terms = terms(G::SUITE, 4, 2);
+fn key_generation<G: Group>(group: G, seed: u8, clock: &mut Clock) {
+    let terms = terms(group.suite(), 4, 2);
     let parties = terms.holders.parties();
     let signers: Vec<SessionKey, HOLDERS> = parties
         .iter()

@@ -25,8 +25,8 @@ pub(crate) fn all() {
     over("variable-time control", |scalar, meter| {
         let bytes = Secp256k1::scalar_to_bytes(scalar);
         let factor = bytes.iter().take(7).fold(0i64, |sum, byte| sum << 8 | i64::from(*byte));
-        let point = Secp256k1::generator();
-        meter.time(|| black_box(Secp256k1::mul_small(&point, black_box(factor))));
+        let point = Secp256k1.generator();
+        meter.time(|| black_box(Secp256k1.mul_small(&point, black_box(factor))));
     });
     for seed in 0..SECRETS {
         ecdsa_of(seed);
@@ -39,7 +39,7 @@ pub(crate) fn all() {
 fn over(name: &str, work: impl Fn(&<Secp256k1 as Group>::Scalar, &mut Meter)) {
     for seed in 0..SECRETS {
         let mut meter = Meter::default();
-        work(&secret::<Secp256k1>(seed, 0), &mut meter);
+        work(&secret(Secp256k1, seed, 0), &mut meter);
         said(name, &meter);
     }
 }
@@ -64,7 +64,7 @@ fn ecdsa_of(seed: u8) {
     let terms = ecdsa::SignTerms { quorum, coordinator, derivation, digest: [7; 32] };
     let mut nonces = Nonces::new();
     for place in 1..quorum.len() {
-        let key = key::<Secp256k1>(seed, place, &mut idle());
+        let key = key(Secp256k1, seed, place, &mut idle());
         let own = &salts[place].1;
         let signer = ecdsa::Signer::<_, QUORUM>::new(&key, terms, &salts, own).unwrap();
         let mut buffer = [0; ecdsa::MAX_MESSAGE];
@@ -72,7 +72,7 @@ fn ecdsa_of(seed: u8) {
         let _ = nonces.push((party(place + 1), message));
     }
     let mut meter = Meter::default();
-    let key = key::<Secp256k1>(seed, 0, &mut meter);
+    let key = key(Secp256k1, seed, 0, &mut meter);
     said("share check when a key is opened", &meter);
     let (mut meter, guard) = (Meter::default(), Guard::Recompute);
     let start = || ecdsa::Signer::<_, QUORUM>::guarded(&key, terms, &salts, &salts[0].1, guard);
@@ -93,14 +93,14 @@ fn schnorr_of(seed: u8) {
     let terms = schnorr::SignTerms { quorum, coordinator, derivation, tweak, message };
     let mut nonces = Nonces::new();
     for place in 1..quorum.len() {
-        let key = key::<SchnorrSecp256k1>(seed, place, &mut idle());
+        let key = key(SchnorrSecp256k1, seed, place, &mut idle());
         let own = &salts[place].1;
         let signer = schnorr::Signer::<_, &[u8], QUORUM>::new(&key, terms, &salts, own).unwrap();
         let mut buffer = [0; ecdsa::MAX_MESSAGE];
         let message = Vec::from_slice(signer.nonce_message(&mut buffer).unwrap()).unwrap();
         let _ = nonces.push((party(place + 1), message));
     }
-    let key = key::<SchnorrSecp256k1>(seed, 0, &mut idle());
+    let key = key(SchnorrSecp256k1, seed, 0, &mut idle());
     let (mut meter, guard) = (Meter::default(), Guard::Recompute);
     let own = &salts[0].1;
     let start = || schnorr::Signer::<_, &[u8], QUORUM>::guarded(&key, terms, &salts, own, guard);
@@ -122,5 +122,5 @@ fn schnorr_of(seed: u8) {
 /// The nonce point at the end of a message.
 fn point(message: &[u8]) -> <SchnorrSecp256k1 as Group>::Point {
     let bytes = message.last_chunk().unwrap();
-    SchnorrSecp256k1::point_from_bytes(&PointBytes(*bytes)).unwrap()
+    SchnorrSecp256k1.point_from_bytes(&PointBytes(*bytes)).unwrap()
 }

@@ -11,7 +11,9 @@ mod sealing;
 use clock::median;
 use ours::{Ecdsa, Schnorr, Signing, generate};
 use peers::{cait_sith, dkls, frost};
-use quorate_core::curve::{EcdsaGroup, Ed25519, Group as _, P256, SchnorrSecp256k1, Secp256k1};
+use quorate_core::curve::{
+    EcdsaGroup, Ed25519, Fixed, Group as _, P256, SchnorrSecp256k1, Secp256k1,
+};
 use quorate_core::party::{PartyId, PartySet};
 
 fn quorum(ids: &[u16]) -> PartySet {
@@ -20,7 +22,7 @@ fn quorum(ids: &[u16]) -> PartySet {
 
 /// One multiplication of the generator by `k256`, the unit in which machines compare.
 fn unit() -> f64 {
-    let scalar = Secp256k1::scalar_from_wide(&[7; 48]);
+    let scalar = Secp256k1.scalar_from_wide(&[7; 48]);
     median(2000, || Secp256k1::mul_base(std::hint::black_box(&scalar)))
 }
 
@@ -69,7 +71,7 @@ fn ecdsa(table: &Table) {
     row::<P256>(table, 4, 2, &[1, 2, 3], "");
 }
 
-fn row<G: EcdsaGroup>(table: &Table, n: u8, t: u8, ids: &[u16], goal: &str) {
+fn row<G: EcdsaGroup + Fixed>(table: &Table, n: u8, t: u8, ids: &[u16], goal: &str) {
     let group = generate::<G>(n, t, 1);
     let signing = Signing::new(Ecdsa::<G>::new(&group, quorum(ids)), quorum(ids));
     let member = table.time(median(1000, || signing.member()));

@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::LazyLock;
 
 use ed25519_dalek::{Signer as _, SigningKey};
-use quorate_core::curve::{EcdsaGroup, Group, SchnorrGroup};
+use quorate_core::curve::{EcdsaGroup, Fixed, SchnorrGroup};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Dkg, Output, Peer, SessionSigner};
 use quorate_core::ecdsa::{self, MAX_MESSAGE, Salt};
@@ -56,7 +56,7 @@ pub struct Stored {
 
 impl Stored {
     /// Decodes and checks a record that has been unsealed.
-    pub fn open<G: Group>(&self) -> OpenedKey<G, N, K> {
+    pub fn open<G: Fixed>(&self) -> OpenedKey<G, N, K> {
         let record = wire::decode(&self.sealed).expect("our record");
         OpenedKey::open(&self.public, self.confirmation.party, record, &self.confirmation)
             .expect("our share")
@@ -64,7 +64,7 @@ impl Stored {
 }
 
 /// All parties of one key generation, in lockstep.
-pub fn generate<G: Group>(n: u8, t: u8, seed: u64) -> BTreeMap<PartyId, Stored> {
+pub fn generate<G: Fixed>(n: u8, t: u8, seed: u64) -> BTreeMap<PartyId, Stored> {
     let holders = Holders::new(PartySet::first(n), t).expect("a group");
     let terms = KeyTerms {
         suite: G::SUITE,
@@ -205,16 +205,16 @@ impl<F: Forms> Signing<F> {
 /// The keys of a quorum, opened.
 pub type Keys<G> = BTreeMap<PartyId, OpenedKey<G, N, K>>;
 
-pub fn open<G: Group>(group: &BTreeMap<PartyId, Stored>, quorum: PartySet) -> Keys<G> {
+pub fn open<G: Fixed>(group: &BTreeMap<PartyId, Stored>, quorum: PartySet) -> Keys<G> {
     quorum.iter().map(|party| (party, group[&party].open())).collect()
 }
 
-pub struct Ecdsa<G: EcdsaGroup> {
+pub struct Ecdsa<G: EcdsaGroup + Fixed> {
     pub keys: Keys<G>,
     pub terms: ecdsa::SignTerms,
 }
 
-impl<G: EcdsaGroup> Ecdsa<G> {
+impl<G: EcdsaGroup + Fixed> Ecdsa<G> {
     pub fn new(group: &BTreeMap<PartyId, Stored>, quorum: PartySet) -> Self {
         let coordinator = quorum.iter().last().expect("members");
         let (derivation, digest) = (Derivation::Root, [7; 32]);
@@ -223,7 +223,7 @@ impl<G: EcdsaGroup> Ecdsa<G> {
     }
 }
 
-impl<G: EcdsaGroup> Forms for Ecdsa<G> {
+impl<G: EcdsaGroup + Fixed> Forms for Ecdsa<G> {
     type Signer = ecdsa::Signer<G, S>;
     type Combiner = ecdsa::Combiner<G, S>;
 
@@ -254,13 +254,13 @@ impl<G: EcdsaGroup> Forms for Ecdsa<G> {
     }
 }
 
-pub struct Schnorr<G: SchnorrGroup> {
+pub struct Schnorr<G: SchnorrGroup + Fixed> {
     pub keys: Keys<G>,
     pub public: PublicKey<N>,
     pub terms: schnorr::SignTerms<&'static [u8]>,
 }
 
-impl<G: SchnorrGroup> Schnorr<G> {
+impl<G: SchnorrGroup + Fixed> Schnorr<G> {
     pub fn new(group: &BTreeMap<PartyId, Stored>, quorum: PartySet) -> Self {
         let coordinator = quorum.iter().last().expect("members");
         let message: &[u8] = &[7; 32];
@@ -271,7 +271,7 @@ impl<G: SchnorrGroup> Schnorr<G> {
     }
 }
 
-impl<G: SchnorrGroup> Forms for Schnorr<G> {
+impl<G: SchnorrGroup + Fixed> Forms for Schnorr<G> {
     type Signer = schnorr::Signer<G, &'static [u8], S>;
     type Combiner = schnorr::Combiner<G, &'static [u8], S>;
 

@@ -3,7 +3,7 @@
 use std::str;
 use std::sync::LazyLock;
 
-use quorate_core::curve::{Ed25519, Group, P256, PointBytes, Secp256k1};
+use quorate_core::curve::{Ed25519, Fixed, P256, PointBytes, Secp256k1};
 use quorate_core::derive::{Context, Path};
 use quorate_core::key::{
     Confirmation, KeyTerms, OpenedKey, PublicKey, ShareRecord, check_certificate,
@@ -41,17 +41,17 @@ pub(super) fn header(input: &[u8]) {
     }
 }
 
-fn points<G: Group>(input: &[u8]) {
+fn points<G: Fixed>(input: &[u8]) {
     if let Ok(bytes) = input.try_into().map(PointBytes) {
-        if let Some(point) = G::point_from_bytes(&bytes) {
+        if let Some(point) = G::default().point_from_bytes(&bytes) {
             assert_eq!(G::point_to_bytes(&point), Some(bytes));
         }
-        if let Some(point) = G::nonce_from_bytes(&bytes) {
+        if let Some(point) = G::default().nonce_from_bytes(&bytes) {
             assert_eq!(G::point_to_bytes(&point), Some(bytes));
         }
     }
     if let Ok(bytes) = input.try_into()
-        && let Some(scalar) = G::scalar_from_bytes(&bytes)
+        && let Some(scalar) = G::default().scalar_from_bytes(&bytes)
     {
         assert_eq!(G::scalar_to_bytes(&scalar), bytes);
     }

@@ -203,7 +203,7 @@ struct Keys<G: curve::Group> {
     opened: Opened<G>,
 }
 
-fn keys<G: curve::Group>() -> Option<Keys<G>> {
+fn keys<G: curve::Fixed>() -> Option<Keys<G>> {
     let group = group_on::<G>(PartySet::first(HOLDERS), 2, 1);
     let public = group.values().next()?.public.clone();
     Some(Keys { public, opened: opened(&group) })

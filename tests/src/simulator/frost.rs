@@ -9,9 +9,9 @@ use frost_core::keys::dkg;
 use frost_core::keys::{IdentifierList, KeyPackage, PublicKeyPackage, generate_with_dealer};
 use frost_core::{Ciphersuite, Identifier};
 use quorate_core::frost::{
-    Aggregator, Change, Failure, FrostKey, FrostPublic, FrostSuite, FrostTerms, MAX_LIST,
-    MAX_MESSAGE, MAX_OFFER, NoncePool, Offers, PublicRecord, SecretRecord, SignError, SignTerms,
-    Signature, Signer,
+    Aggregator, Change, Failure, FrostGroup, FrostKey, FrostPublic, FrostSuite, FrostTerms,
+    MAX_LIST, MAX_MESSAGE, MAX_OFFER, NoncePool, Offers, PublicRecord, SecretRecord, SignError,
+    SignTerms, Signature, Signer,
 };
 use quorate_core::hash::Digest;
 use quorate_core::party::{PartyId, PartySet};
@@ -84,7 +84,7 @@ pub fn hedged(party: PartyId, seed: u64) -> HedgedRng {
 ///
 /// # Errors
 /// What does not fit, for people.
-pub fn ours<G: FrostSuite>(group: &Group<G>) -> Result<Vec<FrostKey<G>>, String> {
+pub fn ours<G: FrostGroup>(group: &Group<G>) -> Result<Vec<FrostKey<G>>, String> {
     let open = |(me, stored): (&PartyId, &super::Stored<G>)| {
         let opened = stored.open(*me)?;
         FrostKey::of(&stored.public, &opened).map_err(|error| error.to_string())
@@ -250,7 +250,7 @@ pub fn terms_of(quorum: PartySet, message: &[u8], tweak: Tweak, seed: u64) -> Te
 
 /// A pool's encoded offer.
 #[must_use]
-pub fn offer_of<G: FrostSuite>(pool: &NoncePool<G>, to: PartyId) -> Vec<u8> {
+pub fn offer_of<G: FrostGroup>(pool: &NoncePool<G>, to: PartyId) -> Vec<u8> {
     let mut buffer = vec![0; MAX_OFFER];
     pool.offer(to, &mut buffer).map(<[u8]>::to_vec).unwrap_or_default()
 }

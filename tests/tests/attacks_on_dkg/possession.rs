@@ -103,7 +103,7 @@ fn a_rogue_key_that_cancels_the_others() {
     let plan = |seed| {
         let point = |from| {
             let open = honest_messages(seed, from).1;
-            Curve::point_from_bytes(&open.coefficients[0]).unwrap()
+            Curve.point_from_bytes(&open.coefficients[0]).unwrap()
         };
         // The adversary would know the whole key: it is 7.
         let wanted = Curve::mul_base(&k256::Scalar::from(7u64));
@@ -119,7 +119,7 @@ fn a_rogue_key_that_cancels_the_others() {
 fn secret_of_3(seed: u64) -> SecretScalar<Curve> {
     let hedge = SecretBytes::new([3; 32]);
     let mut rng = HedgedRng::new(&[0; 32], &hedge, &session_of(seed), seed);
-    SecretScalar::random(&mut rng)
+    SecretScalar::random(Curve, &mut rng)
 }
 
 /// A good proof of possession of `secret` in the name of `dealer`.
@@ -128,7 +128,7 @@ fn proven(open: &mut Open, dealer: u16, secret: &SecretScalar<Curve>) {
     open.proof_nonce = Curve::point_to_bytes(&Curve::mul_base(&kappa)).unwrap();
     let challenge = Transcript::new("dkg-pop").bytes(&open.sid).party(id(dealer));
     let challenge = challenge.bytes(&open.coefficients[0].0).bytes(&open.proof_nonce.0).wide();
-    let proof = kappa + Curve::scalar_from_wide(&challenge) * secret.expose();
+    let proof = kappa + Curve.scalar_from_wide(&challenge) * secret.expose();
     open.proof = Curve::scalar_to_bytes(&proof);
 }
 
@@ -167,7 +167,7 @@ fn the_proofs_that_this_file_makes_are_good() {
 
 /// Changes the proof of `open` by `by`, so that it is wrong by as much.
 fn shifted(open: &mut Open, by: k256::Scalar) {
-    let proof = Curve::scalar_from_bytes(&open.proof).unwrap();
+    let proof = Curve.scalar_from_bytes(&open.proof).unwrap();
     open.proof = Curve::scalar_to_bytes(&(proof + by));
 }
 

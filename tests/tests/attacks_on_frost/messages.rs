@@ -146,7 +146,7 @@ fn non_canonical_points_and_the_identity<G: Invalid>() {
 
 fn a_non_canonical_response<G: Invalid>() {
     let mut scene = scene::<G>();
-    let mut order = G::scalar_to_bytes(&-G::Scalar::from(1));
+    let mut order = G::scalar_to_bytes(&-G::default().number(1));
     *order.last_mut().unwrap() += 1;
     for (seed, z) in [order, [0xff; 32]].into_iter().enumerate() {
         let found = aggregated(&mut scene, &terms(seed as u64), |me, share| {

@@ -79,12 +79,12 @@ fn ask(keys: &[FrostKey<Ed25519>], backup: &[u8], round: u8) -> Equation {
     let (_, preimage) = preimages.iter().find(|(party, _)| *party == victim).unwrap();
     let rho = C::H1(preimage);
     let nonce = signature.0[..32].try_into().unwrap();
-    let c = Ed25519::challenge(&nonce, &name, &terms.message);
+    let c = Ed25519.challenge(&nonce, &name, &terms.message);
     let z = share[share.len() - 32..].try_into().unwrap();
     Equation {
         rho,
-        factor: vss::lagrange::<Ed25519>(quorum, id(2)) * c,
-        z: Ed25519::scalar_from_bytes(&z).unwrap(),
+        factor: vss::lagrange(Ed25519, quorum, id(2)) * c,
+        z: Ed25519.scalar_from_bytes(&z).unwrap(),
     }
 }
 

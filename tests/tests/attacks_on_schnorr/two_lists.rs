@@ -1,7 +1,7 @@
 //! Why the degree check and the binding of R_j to D0 are there: two lists of R_j under one k_i give
 //! away x_i. Shown with a signer of the test's own that checks nothing, then refused by the real one.
 
-use quorate_core::curve::{Ed25519, SchnorrGroup, SchnorrSecp256k1};
+use quorate_core::curve::{Ed25519, Fixed, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::key::{OpenedKey, ShareRecord};
 use quorate_core::party::{PartyId, PartySet};
@@ -16,24 +16,24 @@ use quorate_tests::simulator::*;
 use super::{MESSAGE, NONCE, SEEDS, doubled, key, quorum, stormy};
 
 /// R by its name and whether it is negated, from what was sent; without any check.
-pub(crate) fn value_at_zero<G: SchnorrGroup>(sent: &[Packet]) -> ([u8; 32], bool) {
+pub(crate) fn value_at_zero<G: SchnorrGroup + Fixed>(sent: &[Packet]) -> ([u8; 32], bool) {
     let nonces = sent.iter().filter(|packet| kind(packet) == Some(NONCE));
     let list: Vec<Nonce> = nonces.map(|packet| parse(&packet.bytes)).collect();
     name_of::<G>(&list)
 }
 
 /// Σ L_j·R_j over one R_j of every member.
-fn name_of<G: SchnorrGroup>(list: &[Nonce]) -> ([u8; 32], bool) {
-    let sum = quorum().iter().fold(G::Point::default(), |sum, party| {
+fn name_of<G: SchnorrGroup + Fixed>(list: &[Nonce]) -> ([u8; 32], bool) {
+    let sum = quorum().iter().fold(G::default().identity(), |sum, party| {
         let nonce = list.iter().find(|nonce| nonce.header.from == party).unwrap();
-        let point = G::nonce_from_bytes(&nonce.point).unwrap();
-        sum + G::mul(&point, &vss::lagrange::<G>(quorum(), party))
+        let point = G::default().nonce_from_bytes(&nonce.point).unwrap();
+        sum + G::mul(&point, &vss::lagrange(G::default(), quorum(), party))
     });
     G::name(&G::clear_cofactor(&sum)).unwrap()
 }
 
 /// x_i and k_i of a party, from its own secrets.
-fn secrets<G: SchnorrGroup>(
+fn secrets<G: SchnorrGroup + Fixed>(
     group: &Group<G>,
     party: PartyId,
     inputs: &Digest,
@@ -41,19 +41,19 @@ fn secrets<G: SchnorrGroup>(
     let stored = &group[&party];
     let record: ShareRecord<N, K> = wire::decode(&stored.sealed).unwrap();
     let holders = stored.public.terms.holders;
-    let inverses = vss::inverses::<G, N>(holders.parties());
+    let inverses = vss::inverses::<_, N>(G::default(), holders.parties());
     let keys = holders.nonce_sets_of(party).zip(&record.nonce_keys);
-    let nonce = keys.fold(G::Scalar::default(), |sum, (set, key)| {
+    let nonce = keys.fold(G::default().zero(), |sum, (set, key)| {
         let prf = Transcript::new("prss-prf").bytes(key.expose()).bytes(b"k").bytes(inputs);
-        let weight = vss::nonce_weight::<G>(&inverses, set, party);
-        sum + G::scalar_from_wide(&prf.wide()) * weight
+        let weight = vss::nonce_weight(G::default(), &inverses, set, party);
+        sum + G::default().scalar_from_wide(&prf.wide()) * weight
     });
-    (G::scalar_from_bytes(record.share.expose()).unwrap(), nonce)
+    (G::default().scalar_from_bytes(record.share.expose()).unwrap(), nonce)
 }
 
 /// What party 2 would answer to a list if it did not check it: z, c, and whether k counts negatively.
 /// The sign of x is public too, and left to the key's parity.
-fn unchecked<G: SchnorrGroup>(
+fn unchecked<G: SchnorrGroup + Fixed>(
     group: &Group<G>,
     party: PartyId,
     list: &[Nonce],
@@ -64,14 +64,14 @@ fn unchecked<G: SchnorrGroup>(
     let group_key = group[&party].public.points::<G>().unwrap()[0];
     let (key, odd) = G::name(&group_key).unwrap();
     let (nonce, negated) = name_of::<G>(list);
-    let c = G::challenge(&nonce, &key, MESSAGE);
-    let k = k * G::Scalar::from(G::COFACTOR);
+    let c = G::default().challenge(&nonce, &key, MESSAGE);
+    let k = k * G::default().number(G::default().cofactor());
     let z = if negated { -k } else { k } + c * if odd { -x } else { x };
     (z, c, negated)
 }
 
 /// y_i from two answers: ±z = k ± c·y.
-fn extracted<G: SchnorrGroup>(
+fn extracted<G: SchnorrGroup + Fixed>(
     one: (G::Scalar, G::Scalar, bool),
     two: (G::Scalar, G::Scalar, bool),
 ) -> G::Scalar {
@@ -82,7 +82,7 @@ fn extracted<G: SchnorrGroup>(
 }
 
 /// The R_j of one session, by sender.
-fn nonces<G: SchnorrGroup>(group: &Group<G>, seed: u64) -> Vec<Nonce> {
+fn nonces<G: SchnorrGroup + Fixed>(group: &Group<G>, seed: u64) -> Vec<Nonce> {
     let mut network = stormy(seed);
     let shown = terms_of(quorum(), MESSAGE, Tweak::None, seed);
     sign::<G>(group, &shown, &mut network, &mut |packet| vec![packet]);
@@ -96,7 +96,7 @@ fn nonces<G: SchnorrGroup>(group: &Group<G>, seed: u64) -> Vec<Nonce> {
 
 /// The real party 2, in the session of `seed`, is fed a list; as often as the attacker likes, since it
 /// keeps no state: the same salts bring the same k_2 back.
-fn checked<G: SchnorrGroup>(
+fn checked<G: SchnorrGroup + Fixed>(
     group: &Group<G>,
     seed: u64,
     list: &[Nonce],
@@ -115,13 +115,13 @@ fn checked<G: SchnorrGroup>(
     last
 }
 
-fn is_its_share<G: SchnorrGroup>(group: &Group<G>, party: PartyId, y: G::Scalar) -> bool {
+fn is_its_share<G: SchnorrGroup + Fixed>(group: &Group<G>, party: PartyId, y: G::Scalar) -> bool {
     let public = group[&party].public.party_key::<G>(party).unwrap();
     G::mul_base(&y) == public || G::mul_base(&-y) == public
 }
 
 /// Party 4 shows another R_4 the second time.
-fn off_the_polynomial<G: SchnorrGroup>() {
+fn off_the_polynomial<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let honest = nonces::<G>(&group, seed);
@@ -137,7 +137,8 @@ fn off_the_polynomial<G: SchnorrGroup>() {
         let (x_2, _) = secrets::<G>(&group, id(2), &honest[0].header.session);
         assert!(y == x_2 || y == -x_2);
         let set: PartySet = [id(2), id(4)].into_iter().collect();
-        let x = vss::lagrange::<G>(set, id(2)) * x_2 + vss::lagrange::<G>(set, id(4)) * x_4;
+        let x = vss::lagrange(G::default(), set, id(2)) * x_2
+            + vss::lagrange(G::default(), set, id(4)) * x_4;
         assert_eq!(Some(&G::mul_base(&x)), group[&id(2)].public.points::<G>().unwrap().first());
         // With them: the real party answers the honest list as computed by hand, and no other.
         let share = checked::<G>(&group, seed, &honest).unwrap().unwrap();
@@ -150,7 +151,7 @@ fn off_the_polynomial<G: SchnorrGroup>() {
 }
 
 /// Party 1's honest R_1 of another session is put into this one.
-fn replayed<G: SchnorrGroup>() {
+fn replayed<G: SchnorrGroup + Fixed>() {
     let group = key::<G>();
     for seed in SEEDS {
         let honest = nonces::<G>(&group, seed);

@@ -26,17 +26,17 @@ fn fresh(what: &[u8], index: u16, member: u16) -> SecretBytes {
 
 /// The key at epoch 1, for T = 2.
 fn refreshed(old: &Group) -> Group {
-    let slope = Curve::scalar_from_digest(&[3; 32]);
+    let slope = Curve.scalar_from_digest(&[3; 32]);
     let holders = old[&id(1)].public.terms.holders;
     let all: Vec<_> = holders.nonce_sets().collect();
     old.iter()
         .map(|(me, stored)| {
             let mut public = stored.public.clone();
             public.terms.epoch = 1;
-            let phi = Curve::point_from_bytes(&public.commitment[1]).unwrap();
+            let phi = Curve.point_from_bytes(&public.commitment[1]).unwrap();
             let moved = phi + Curve::mul_base(&slope);
             public.commitment[1] = Curve::point_to_bytes(&moved).unwrap();
-            let share = Curve::scalar_from_bytes(record_of(stored).share.expose()).unwrap();
+            let share = Curve.scalar_from_bytes(record_of(stored).share.expose()).unwrap();
             let share = share + slope * k256::Scalar::from(u64::from(me.number()));
             let pair = |j: PartyId| {
                 fresh(b"pair", me.number().min(j.number()), me.number().max(j.number()))
@@ -122,13 +122,13 @@ fn old_epoch_after_a_refresh() {
     }
 
     // One old and one new share are not the key; two of an epoch are.
-    let key = Curve::point_from_bytes(new[&id(1)].public.group_key().unwrap()).unwrap();
+    let key = Curve.point_from_bytes(new[&id(1)].public.group_key().unwrap()).unwrap();
     let share = |group: &Group, party: u16| {
-        Curve::scalar_from_bytes(record_of(&group[&id(party)]).share.expose()).unwrap()
+        Curve.scalar_from_bytes(record_of(&group[&id(party)]).share.expose()).unwrap()
     };
     let pair = set(&[2, 4]);
     let combined = |two: &Group, four: &Group| {
-        let weigh = |party, share| vss::lagrange::<Curve>(pair, id(party)) * share;
+        let weigh = |party, share| vss::lagrange(Curve, pair, id(party)) * share;
         Curve::mul_base(&(weigh(2, share(two, 2)) + weigh(4, share(four, 4))))
     };
     assert!(combined(&old, &old) == key && combined(&new, &new) == key);

@@ -75,7 +75,7 @@ fn a_computation_fault_in_a_nonce_point() {
 #[test]
 fn a_computation_fault_in_a_share() {
     let group = group(4, 2, 1);
-    let other = Secp256k1::scalar_from_digest(&[5; 32]);
+    let other = Secp256k1.scalar_from_digest(&[5; 32]);
     let honest = answer(&group, Guard::Off, Glitch::None).unwrap();
     assert_eq!(answer(&group, Guard::Recompute, Glitch::None), Ok(honest));
     // A share for another r leaves unguarded, and is a share of a signature on another digest.
@@ -112,8 +112,8 @@ fn value_at_zero(sent: &[Packet]) -> PointBytes {
         |sum, party| {
             let packet = sent.iter().find(|p| p.from == party && kind(p) == Some(NONCE)).unwrap();
             let nonce: Nonce = parse(&packet.bytes);
-            let point = Curve::point_from_bytes(&nonce.point).unwrap();
-            sum + Curve::mul(&point, &vss::lagrange::<Curve>(quorum(), party))
+            let point = Curve.point_from_bytes(&nonce.point).unwrap();
+            sum + Curve::mul(&point, &vss::lagrange(Curve, quorum(), party))
         },
     );
     Curve::point_to_bytes(&sum).unwrap()
@@ -127,9 +127,9 @@ fn the_algebraic_forgery_with_a_wrong_r() {
     let group = group(4, 2, 1);
     let public = group[&id(1)].public.group_key().unwrap().0;
     // The liar wants R' instead of R.
-    let wanted = Curve::mul_base(&Curve::scalar_from_digest(&[5; 32]));
+    let wanted = Curve::mul_base(&Curve.scalar_from_digest(&[5; 32]));
     let wanted_bytes = Curve::point_to_bytes(&wanted).unwrap();
-    let (wrong, _, _) = Curve::x_coordinate(&wanted_bytes);
+    let (wrong, _, _) = Curve.x_coordinate(&wanted_bytes);
 
     // Shown with signers that let themselves be told r'.
     let keys: Vec<Key> = [1, 2, 4].map(|party| glitched(&group, party)).into();
@@ -143,7 +143,7 @@ fn the_algebraic_forgery_with_a_wrong_r() {
             Packet { from: key.party(), to: id(1), bytes }
         })
         .collect();
-    let (r, odd, _) = Curve::x_coordinate(&value_at_zero(&sent));
+    let (r, odd, _) = Curve.x_coordinate(&value_at_zero(&sent));
     arm(Glitch::EveryX(wrong));
     let (mut mu, mut nu) = (k256::Scalar::ZERO, k256::Scalar::ZERO);
     for (signer, key) in &mut signers {
@@ -152,13 +152,13 @@ fn the_algebraic_forgery_with_a_wrong_r() {
             share = signer.handle_nonce(key, packet.from, &packet.bytes).unwrap();
         }
         let share: Share = parse(share.unwrap().encode(&mut buffer).unwrap());
-        let weight = vss::lagrange::<Curve>(quorum(), key.party());
-        mu += weight * Curve::scalar_from_bytes(&share.mu).unwrap();
-        nu += weight * Curve::scalar_from_bytes(&share.nu).unwrap();
+        let weight = vss::lagrange(Curve, quorum(), key.party());
+        mu += weight * Curve.scalar_from_bytes(&share.mu).unwrap();
+        nu += weight * Curve.scalar_from_bytes(&share.nu).unwrap();
     }
     arm(Glitch::None);
     let ratio = r * Curve::invert(&wrong).unwrap();
-    let forged_digest = Curve::scalar_to_bytes(&(Curve::scalar_from_digest(&DIGEST) * ratio));
+    let forged_digest = Curve::scalar_to_bytes(&(Curve.scalar_from_digest(&DIGEST) * ratio));
     let mut s = nu * Curve::invert(&mu).unwrap() * ratio;
     let high = Curve::is_high(&s);
     if high {
@@ -178,10 +178,10 @@ fn the_algebraic_forgery_with_a_wrong_r() {
         let others =
             honest.fold(<Curve as quorate_core::curve::Group>::Point::default(), |sum, packet| {
                 let nonce: Nonce = parse(&packet.bytes);
-                let weight = vss::lagrange::<Curve>(quorum(), packet.from);
-                sum + Curve::mul(&Curve::point_from_bytes(&nonce.point).unwrap(), &weight)
+                let weight = vss::lagrange(Curve, quorum(), packet.from);
+                sum + Curve::mul(&Curve.point_from_bytes(&nonce.point).unwrap(), &weight)
             });
-        let weight = vss::lagrange::<Curve>(quorum(), id(4));
+        let weight = vss::lagrange(Curve, quorum(), id(4));
         let r_4 = Curve::mul(&(wanted - others), &Curve::invert(&weight).unwrap());
         let r_4 = Curve::point_to_bytes(&r_4).unwrap();
         let mut network = stormy(seed);

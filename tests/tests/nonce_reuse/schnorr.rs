@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_core::curve::{Ed25519, SchnorrGroup, SchnorrSecp256k1};
+use quorate_core::curve::{Ed25519, Fixed, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::hash::{Digest, Transcript};
 use quorate_core::party::PartySet;
 use quorate_core::schnorr::{Tweak, verification_key};
@@ -24,7 +24,7 @@ struct Record {
 
 impl Record {
     /// One session; the salts are those of a generator that is stuck.
-    fn session<G: SchnorrGroup>(
+    fn session<G: SchnorrGroup + Fixed>(
         &mut self,
         group: &Group<G>,
         name: u64,
@@ -54,7 +54,7 @@ fn terms(quorum: &[u16], message: &[u8], tweak: Tweak) -> Terms {
     terms_of(set(quorum), message, tweak, 0).0
 }
 
-fn repeated<G: SchnorrGroup>(tweaks: &[Tweak]) {
+fn repeated<G: SchnorrGroup + Fixed>(tweaks: &[Tweak]) {
     let mut record = Record::default();
     let mut name = 0;
     for seed in [1, 2] {

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use quorate_core::curve::{EcdsaGroup, Ed25519, Group, P256, SchnorrGroup, SchnorrSecp256k1};
+use quorate_core::curve::{
+    EcdsaGroup, Ed25519, Fixed, Group, P256, SchnorrGroup, SchnorrSecp256k1,
+};
 use quorate_core::curve::{PointBytes, Secp256k1};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Dkg, Output, SessionKey};
@@ -39,7 +41,7 @@ fn reversed(mut bytes: Needle) -> Needle {
 }
 
 /// As a scalar lies in memory: little-endian words on all machines that run the tests.
-fn in_memory<G: Group>(scalar: &G::Scalar) -> Needle {
+fn in_memory<G: Fixed>(scalar: &G::Scalar) -> Needle {
     reversed(G::scalar_to_bytes(scalar))
 }
 
@@ -109,11 +111,11 @@ fn secrets_by_themselves() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let secret = random(&mut rng);
     wipes("SecretBytes", SecretBytes::new(secret), &[secret]);
-    fn scalar<G: Group>(rng: &mut ChaCha20Rng) {
-        let secret = SecretScalar::<G>::random(rng);
+    fn scalar<G: Fixed>(rng: &mut ChaCha20Rng) {
+        let secret = SecretScalar::random(G::default(), rng);
         let bytes = in_memory::<G>(secret.expose());
         wipes("SecretScalar", secret, &[bytes]);
-        let polynomial = Polynomial::<G, N>::random(3, rng);
+        let polynomial = Polynomial::<G, N>::random(G::default(), 3, rng);
         let constant = in_memory::<G>(polynomial.constant().unwrap().expose());
         wipes("Polynomial", polynomial, &[constant]);
     }
@@ -125,7 +127,7 @@ fn secrets_by_themselves() {
 #[test]
 fn a_key_that_signs_for_a_party() {
     let odd = |secret: &Needle| {
-        let scalar = SchnorrSecp256k1::scalar_from_digest(secret);
+        let scalar = SchnorrSecp256k1.scalar_from_digest(secret);
         SchnorrSecp256k1::name(&SchnorrSecp256k1::mul_base(&scalar)).unwrap().1
     };
     // Of a secret and its negative, it keeps the one whose point has even y.
@@ -143,14 +145,14 @@ fn the_hedged_generator() {
     wipes("HedgedRng", rng, &[seed.finish()]);
 }
 
-fn group_of_four<G: Group>() -> quorate_tests::simulator::Group<G> {
+fn group_of_four<G: Fixed>() -> quorate_tests::simulator::Group<G> {
     group_on(PartySet::first(4), 2, 9)
 }
 
 /// What fits four holders with T = 2 exactly: room that is not used holds whatever lay on the stack.
 type Record = ShareRecord<3, 3>;
 
-fn record<G: Group>() -> (Record, Vec<Needle>) {
+fn record<G: Fixed>() -> (Record, Vec<Needle>) {
     let record: Record = wire::decode(&group_of_four::<G>()[&id(1)].sealed).unwrap();
     let others = record.pair_seeds.iter().chain(&record.nonce_keys);
     let secrets = others.chain([&record.share]).map(|secret| *secret.expose()).collect();
@@ -172,7 +174,7 @@ fn records() {
 
 #[test]
 fn opened_keys() {
-    fn of<G: Group>() {
+    fn of<G: Fixed>() {
         let (record, mut secrets) = record::<G>();
         // The share is a scalar there.
         let share = secrets.pop().unwrap();
@@ -208,7 +210,7 @@ fn keys_opened_for_frost() {
 }
 
 /// The scalars in `memory` whose point `message` shows by its x, or by its name: nonces.
-fn nonces_in<G: Group>(memory: &[u8], message: &[u8]) -> Vec<Needle> {
+fn nonces_in<G: Fixed>(memory: &[u8], message: &[u8]) -> Vec<Needle> {
     let shown = |scalar: &G::Scalar| {
         let Some(PointBytes(bytes)) = G::point_to_bytes(&G::mul_base(scalar)) else { return false };
         message.windows(32).any(|part| part == &bytes[1..])
@@ -217,12 +219,12 @@ fn nonces_in<G: Group>(memory: &[u8], message: &[u8]) -> Vec<Needle> {
     // At any byte: scalars of Ed25519 have no alignment.
     let candidates = windows.filter(|part| part.iter().filter(|b| **b == 0).count() < 8);
     candidates
-        .filter(|part| G::scalar_from_bytes(&reversed(*part)).is_some_and(|s| shown(&s)))
+        .filter(|part| G::default().scalar_from_bytes(&reversed(*part)).is_some_and(|s| shown(&s)))
         .collect()
 }
 
 /// A signer holds its nonce until it is dropped, or until it has answered.
-fn signer<G: Group, T>(
+fn signer<G: Fixed, T>(
     make: impl Fn() -> T,
     message: impl Fn(&T) -> Vec<u8>,
     answer: impl Fn(&mut T),
@@ -244,7 +246,7 @@ const QUORUM: [u16; 3] = [1, 2, 4];
 
 #[test]
 fn ecdsa_signers() {
-    fn of<G: EcdsaGroup>() {
+    fn of<G: EcdsaGroup + Fixed>() {
         let group = group_of_four::<G>();
         let quorum: PartySet = QUORUM.map(id).into_iter().collect();
         let salts: Vec<_> = quorum.iter().map(|party| (party, salt_of(party, 1))).collect();
@@ -279,7 +281,7 @@ fn ecdsa_signers() {
 
 #[test]
 fn schnorr_signers() {
-    fn of<G: SchnorrGroup>() {
+    fn of<G: SchnorrGroup + Fixed>() {
         let group = group_of_four::<G>();
         let quorum: PartySet = QUORUM.map(id).into_iter().collect();
         let (terms, salts) = terms_of(quorum, b"message", schnorr::Tweak::None, 1);
@@ -338,7 +340,7 @@ type Run<G> = Dkg<G, 3, 2>;
 
 const HOLDERS: [u16; 3] = [1, 2, 3];
 
-fn start<G: Group>(me: PartyId, drawn: &RefCell<Vec<Vec<u8>>>) -> Run<G> {
+fn start<G: Fixed>(me: PartyId, drawn: &RefCell<Vec<Vec<u8>>>) -> Run<G> {
     let parties = PartySet::first(3);
     let rng = ChaCha20Rng::seed_from_u64(u64::from(me.number()));
     let mut rng = Recorder { rng, drawn };
@@ -346,7 +348,7 @@ fn start<G: Group>(me: PartyId, drawn: &RefCell<Vec<Vec<u8>>>) -> Run<G> {
     Dkg::new(terms, session_of(1), me, &peers(parties), &session_key(me), &mut rng).unwrap()
 }
 
-fn outputs<G: Group>(me: PartyId, run: &mut Run<G>) -> Vec<Packet> {
+fn outputs<G: Fixed>(me: PartyId, run: &mut Run<G>) -> Vec<Packet> {
     let (mut buffer, mut packets) = (vec![0; Run::<G>::MAX_MESSAGE], Vec::new());
     while let Some(output) = run.poll_output(&session_key(me), &mut buffer).unwrap() {
         let Output::Send { to, bytes } = output else { continue };
@@ -359,7 +361,7 @@ fn outputs<G: Group>(me: PartyId, run: &mut Run<G>) -> Vec<Packet> {
 }
 
 /// A key generation to its end, in which party 1 can be looked at: its run, and all that was broadcast.
-fn finished_run<G: Group>(drawn: &RefCell<Vec<Vec<u8>>>) -> (Probe<Run<G>>, Vec<u8>) {
+fn finished_run<G: Fixed>(drawn: &RefCell<Vec<Vec<u8>>>) -> (Probe<Run<G>>, Vec<u8>) {
     let mut runs = HOLDERS.map(|number| (id(number), Probe::new(start::<G>(id(number), drawn))));
     let (mut queue, mut broadcast) = (Vec::new(), Vec::new());
     for (me, run) in &mut runs {
@@ -379,8 +381,8 @@ fn finished_run<G: Group>(drawn: &RefCell<Vec<Vec<u8>>>) -> (Probe<Run<G>>, Vec<
 }
 
 /// Whatever anybody drew, the key's secrets, and the shares that were dealt: all that party 1 can hold.
-fn candidates<G: Group>(drawn: &[Vec<u8>], key: &ShareRecord<3, 2>) -> Vec<Needle> {
-    let wide = |bytes: &[u8]| Some(G::scalar_from_wide(bytes.try_into().ok()?));
+fn candidates<G: Fixed>(drawn: &[Vec<u8>], key: &ShareRecord<3, 2>) -> Vec<Needle> {
+    let wide = |bytes: &[u8]| Some(G::default().scalar_from_wide(bytes.try_into().ok()?));
     let scalars: Vec<G::Scalar> = drawn.iter().filter_map(|bytes| wide(bytes)).collect();
     // Two coefficients in a row: f(1) is their sum.
     let dealt = scalars.windows(2).map(|pair| pair[0] + pair[1]);
@@ -395,7 +397,7 @@ fn candidates<G: Group>(drawn: &[Vec<u8>], key: &ShareRecord<3, 2>) -> Vec<Needl
 
 #[test]
 fn key_generations() {
-    fn of<G: Group>() {
+    fn of<G: Fixed>() {
         let drawn = RefCell::new(Vec::new());
         let (mut other, _) = finished_run::<G>(&RefCell::new(Vec::new()));
         let before = other.memory();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use quorate_core::curve::{Ed25519, Group, P256, Secp256k1};
+use quorate_core::curve::{Ed25519, Fixed, Group, P256, Secp256k1};
 use quorate_core::dkg::{Output, SessionKey};
 use quorate_core::frost::{
     Aggregator, MAX_POOL, NoncePool, Offers, PoolError, SecretRecord, Signer,
@@ -22,8 +22,8 @@ use super::sources::{Debug, secret_types};
 /// Below the order of every group.
 const SECRET: [u8; 32] = *b"\x0b\xad\xc0\xde a needle in every haystack!";
 
-fn scalar<G: Group>() -> SecretScalar<G> {
-    SecretScalar::new(G::scalar_from_bytes(&SECRET).unwrap())
+fn scalar<G: Fixed>() -> SecretScalar<G> {
+    SecretScalar::new(G::default().scalar_from_bytes(&SECRET).unwrap())
 }
 
 fn bytes() -> SecretBytes {
@@ -158,9 +158,9 @@ fn every_form_is_recognised() {
     assert!(of(format!("{SECRET:?}")) && of(format!("{SECRET:#?}")) && of(format!("{SECRET:x?}")));
     assert!(of(format!("{SECRET:02x?}")) && of(format!("{:?}", hex::encode_upper(SECRET))));
     assert!(of(format!("{SECRET:#x?}")) && shows_secret(&SECRET));
-    let scalar = Secp256k1::scalar_from_bytes(&SECRET).unwrap();
+    let scalar = Secp256k1.scalar_from_bytes(&SECRET).unwrap();
     assert!(of(format!("{scalar:?}")));
-    let scalar = Ed25519::scalar_from_bytes(&SECRET).unwrap();
+    let scalar = Ed25519.scalar_from_bytes(&SECRET).unwrap();
     assert!(of(format!("{scalar:?}")));
     assert!(!of("SecretBytes(..) 1, 2, 3, 4 and 0badc0d".to_owned()));
 }

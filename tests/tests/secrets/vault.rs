@@ -72,8 +72,8 @@ pub fn interpolate(vaults: &[Vault]) -> [u8; 32] {
     let set: PartySet = vaults.iter().map(|vault| vault.party).collect();
     let mut sum = <Secp256k1 as quorate_core::curve::Group>::Scalar::default();
     for vault in vaults {
-        let share = Secp256k1::scalar_from_bytes(&vault.secrets[0].bytes).unwrap();
-        sum += vss::lagrange::<Secp256k1>(set, vault.party) * share;
+        let share = Secp256k1.scalar_from_bytes(&vault.secrets[0].bytes).unwrap();
+        sum += vss::lagrange(Secp256k1, set, vault.party) * share;
     }
     Secp256k1::scalar_to_bytes(&sum)
 }

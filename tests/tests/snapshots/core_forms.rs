@@ -1,7 +1,7 @@
 //! The core's forms: every message of every protocol, records, policy, request, transactions.
 
 use quorate_core::curve::Secp256k1;
-use quorate_core::curve::{EcdsaGroup, Ed25519, Group, P256, SchnorrGroup, SchnorrSecp256k1};
+use quorate_core::curve::{EcdsaGroup, Ed25519, Fixed, P256, SchnorrGroup, SchnorrSecp256k1};
 use quorate_core::derive::Derivation;
 use quorate_core::dkg::{Dkg, Evidence, Lent};
 use quorate_core::frost::{PublicRecord, SecretRecord};
@@ -124,7 +124,7 @@ fn of_party_2(network: &Network) -> [Vec<u8>; 2] {
     })
 }
 
-fn ecdsa<C: EcdsaGroup>(suite: &str) -> [Form; 3] {
+fn ecdsa<C: EcdsaGroup + Fixed>(suite: &str) -> [Form; 3] {
     let group = group_on::<C>(PartySet::first(4), 2, 1);
     let mut network = Network::new(1, Weather::default());
     let (root, digest) = (Derivation::Root, [7; 32]);
@@ -142,7 +142,7 @@ fn ecdsa<C: EcdsaGroup>(suite: &str) -> [Form; 3] {
     ]
 }
 
-fn schnorr<G: SchnorrGroup>(suite: &str, tweak: Tweak) -> [Form; 3] {
+fn schnorr<G: SchnorrGroup + Fixed>(suite: &str, tweak: Tweak) -> [Form; 3] {
     let group = group_on::<G>(PartySet::first(4), 2, 1);
     let mut network = Network::new(1, Weather::default());
     let shown = terms_of(quorum(), b"what is signed", tweak, 1);
@@ -159,7 +159,7 @@ fn schnorr<G: SchnorrGroup>(suite: &str, tweak: Tweak) -> [Form; 3] {
 }
 
 /// What a party keeps of a key, and what it confirms.
-fn records<C: Group>(suite: &str) -> Vec<Form> {
+fn records<C: Fixed>(suite: &str) -> Vec<Form> {
     let group = group_on::<C>(PartySet::first(4), 2, 1);
     let stored = &group[&id(2)];
     let name = |what: &str| format!("core-{what}-{suite}");

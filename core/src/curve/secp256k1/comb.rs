@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn it_multiplies_as_the_library_does() {
         let small = (0..70u64).map(Scalar::from);
-        let wide = (0..=255u8).map(|byte| Secp256k1::scalar_from_wide(&[byte; 48]));
+        let wide = (0..=255u8).map(|byte| Secp256k1.scalar_from_wide(&[byte; 48]));
         for scalar in small.clone().chain(small.map(|scalar| -scalar)).chain(wide) {
             assert_eq!(mul_base(&scalar), ProjectivePoint::GENERATOR * scalar);
         }
