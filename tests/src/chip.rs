@@ -12,4 +12,4 @@ mod terminal;
 pub use emulator::{Emulator, Options, Power, Source};
 pub(crate) use host::{Frame, owned};
 pub use host::{Gone, Host, Reply, Said};
-pub use image::{Image, Machine};
+pub use image::{Extent, Image, Machine};

@@ -43,7 +43,7 @@ use party::Party;
 use wires::{Wire, Wires};
 
 pub use coordinate::{Failed, Signed};
-pub use frost::{List, Offered};
+pub use frost::{List, Offered, Suite as FrostSuite};
 pub use hosted::HostedDevice;
 pub use link::DeviceLink;
 pub use quorate_firmware::hosted::Flash;

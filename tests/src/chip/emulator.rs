@@ -14,7 +14,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::{RngCore as _, SeedableRng as _};
 
 use super::host::{Gone, Host, Reply, Said};
-use super::image::{Image, Machine};
+use super::image::{Extent, Image, Machine};
 use super::terminal::Terminal;
 
 /// Bytes of the chip's flash, as its image takes them.
@@ -40,15 +40,15 @@ pub enum Source {
 pub struct Options {
     /// On which machine.
     pub machine: Machine,
-    /// With everything that a chip with more room can do.
-    pub full: bool,
+    /// With which image.
+    pub extent: Extent,
     /// With which noise.
     pub noise: Source,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { machine: Machine::CortexM4, full: false, noise: Source::Random }
+        Self { machine: Machine::CortexM4, extent: Extent::Base, noise: Source::Random }
     }
 }
 
@@ -83,7 +83,7 @@ impl Emulator {
     /// If the emulator is missing or does not run.
     #[must_use]
     pub fn start(folder: &Path, options: Options) -> Self {
-        let image = Image::of(options.machine, options.full);
+        let image = Image::of(options.machine, options.extent);
         if !flash_file(folder).exists() {
             Self::restore(folder, &vec![0xff; FLASH]);
         }

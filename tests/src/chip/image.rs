@@ -34,21 +34,46 @@ impl Machine {
     }
 }
 
+/// What an image can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Keys of secp256k1, without an allocator.
+    Base,
+    /// Ed25519 and FROST besides.
+    Frost,
+    /// Members with P-256 identities and typed data besides: everything that a chip with more room can do.
+    Full,
+}
+
+impl Extent {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Base, Self::Frost, Self::Full];
+
+    /// The feature of the board, and how the folder that `firmware/boards/check` builds it in ends.
+    fn feature(self) -> Option<&'static str> {
+        match self {
+            Self::Base => None,
+            Self::Frost => Some("frost"),
+            Self::Full => Some("full"),
+        }
+    }
+}
+
 /// A firmware image.
 #[derive(Clone, Debug)]
 pub struct Image(PathBuf);
 
 impl Image {
-    /// The image for `machine`, built if need be; `full`: with everything that a chip with more room can do.
+    /// The image for `machine`, built if need be.
     ///
     /// # Panics
     /// If it cannot be built: cargo itself says what is missing, or by how much it is too large.
     #[must_use]
-    pub fn of(machine: Machine, full: bool) -> Self {
-        static BUILT: [OnceLock<Image>; 4] = [const { OnceLock::new() }; 4];
-        let number = usize::from(full) + 2 * usize::from(machine == Machine::CortexM33);
+    pub fn of(machine: Machine, extent: Extent) -> Self {
+        static BUILT: [OnceLock<Image>; 6] = [const { OnceLock::new() }; 6];
+        let number = extent as usize + 3 * usize::from(machine == Machine::CortexM33);
         let Some(built) = BUILT.get(number) else { unreachable!() };
-        built.get_or_init(|| build(machine, full)).clone()
+        built.get_or_init(|| build(machine, extent)).clone()
     }
 
     /// Its file.
@@ -95,7 +120,7 @@ impl Image {
     }
 }
 
-fn build(machine: Machine, full: bool) -> Image {
+fn build(machine: Machine, extent: Extent) -> Image {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware/boards");
     // Tests run from below the target directory. Each feature set has a folder of its own, so that no build
     // replaces an image that another test program runs.
@@ -103,14 +128,15 @@ fn build(machine: Machine, full: bool) -> Image {
     let Some(target) = program.ancestors().nth(3) else {
         panic!("{} is in no target directory", program.display());
     };
-    let target = target.join("tmp").join(if full { "boards-full" } else { "boards" });
+    let ending = extent.feature().map(|feature| format!("-{feature}")).unwrap_or_default();
+    let target = target.join("tmp").join(format!("boards{ending}"));
     let mut build = Command::new(env!("CARGO"));
     // Its package, or cargo would build it with the features that other boards ask of what they share.
     build.args(["build", "--locked", "--release", "-p", "quorate-board-qemu"]);
     build.args(["--bin", machine.name()]);
     build.args(["--target", machine.target(), "--target-dir"]).arg(&target);
-    if full {
-        build.args(["--features", "full"]);
+    if let Some(feature) = extent.feature() {
+        build.args(["--features", feature]);
     }
     // What the outer build was told, such as flags for coverage, is not meant for the chip.
     build.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").current_dir(workspace);

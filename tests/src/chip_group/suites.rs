@@ -96,7 +96,7 @@ impl Run {
 }
 
 /// A key that can sign.
-pub(super) enum Opened {
+pub enum Opened {
     Ecdsa(Box<OpenedKey<Secp256k1, N, K>>),
     Bip340(Box<OpenedKey<SchnorrSecp256k1, N, K>>),
     Ed25519(Box<OpenedKey<Ed25519, N, K>>),

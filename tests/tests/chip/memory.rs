@@ -1,6 +1,6 @@
 //! The board's own `memcpy`, `memmove`, `__aeabi_memset` and `__aeabi_memclr`, against models.
 
-use quorate_tests::chip::{Image, Machine};
+use quorate_tests::chip::{Extent, Image, Machine};
 use quorate_tests::debugger::{Debugger, PC, function};
 
 const LR: usize = 14;
@@ -18,7 +18,7 @@ struct Call {
 
 impl Call {
     fn of(name: &str) -> Self {
-        let image = Image::of(Machine::CortexM4, false);
+        let image = Image::of(Machine::CortexM4, Extent::Base);
         let function = function(image.path(), name);
         let mut chip = Debugger::start(image.path(), 4, &[]);
         // It returns to its own beginning.

@@ -6,7 +6,7 @@ use quorate_core::curve::Suite;
 use quorate_core::device::link::{Refused, Request};
 use quorate_core::request::Payload;
 use quorate_node::message::Rejection;
-use quorate_tests::chip::{Emulator, Image, Machine, Options, Reply, Source};
+use quorate_tests::chip::{Emulator, Extent, Image, Machine, Options, Reply, Source};
 use quorate_tests::chip_group::Failed;
 
 use super::desk::{PIN, check_nonces, group, policy, sign, start, turn};
@@ -36,7 +36,7 @@ fn a_chip_makes_keys_and_signs_with_three_host_parties() {
         sign(&mut group, &ecdsa, "another").unwrap();
         let mut chip = group.disconnect().unwrap();
         let status = chip.host.status().unwrap();
-        let (_, fixed) = Image::of(machine, false).sizes();
+        let (_, fixed) = Image::of(machine, Extent::Base).sizes();
         let (stack, all) = (status.stack, fixed + status.stack);
         println!("{machine:?}: {fixed} bytes of RAM and {stack} of stack: {all}");
         assert!(all <= RAM, "{machine:?}: {all} bytes of RAM");

@@ -68,8 +68,9 @@ fn what_a_device_does_with_its_secrets_takes_the_same_instructions_for_all_of_th
     constant(&counted(&image("device_work"), SHIFT), 19);
 }
 
-/// FROST, keys of Ed25519, and a key generation from the first share that it receives.
+/// In the group that such an image has: FROST, Schnorr, ECDSA, and a key generation from the first share that it
+/// receives.
 #[test]
 fn work_with_secrets_in_a_full_image_takes_the_same_instructions_for_all_of_them() {
-    constant(&counted(&full_image("measure_full"), EXACT), 42);
+    constant(&counted(&full_image("measure_full"), EXACT), 45);
 }

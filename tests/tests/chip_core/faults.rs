@@ -16,7 +16,7 @@ const TOP: u32 = 0x2040_0000;
 /// Nanoseconds of a tick of the timer; an instruction takes one.
 const TICK: u32 = 40;
 /// Tasks of `faults_frost`.
-const FROST: [u8; 3] = *b"pqf";
+const FROST: [u8; 5] = *b"pqrof";
 /// Bytes of a stored nonce, (d, e).
 const NONCE: usize = 64;
 /// Handlers of exceptions and panics.
@@ -263,25 +263,27 @@ fn what_leaves_a_chip_that_a_fault_hit_is_right_or_nothing() {
     assert_eq!(with, 0);
 }
 
-/// A derived key, BIP-340 under an address of a derived key, Ed25519, and seven holders.
+/// A derived key, BIP-340 and that under an address of a derived key, and seven holders; and in the group of a chip with
+/// several curves a derived key, BIP-340, and Ed25519.
 #[test]
 fn it_is_so_for_other_keys_and_schemes() {
     let mut random = ChaCha20Rng::seed_from_u64(seed());
-    let found = [b'd', b's', b't', b'g', b'7'].map(|task| {
+    let found = [b'd', b's', b't', b'7', b'a', b'b', b'g'].map(|task| {
         let faults = count(if task == b's' { 100 } else { 300 });
         (char::from(task), harm(task, 0, faults, &mut random).1)
     });
     assert!(found.iter().all(|(_, with)| *with == 0), "{found:?}");
 }
 
-/// FROST, for BIP-340, under an address, and for Ed25519.
+/// FROST, for BIP-340, under an address, and for Ed25519; once in the group of its suite alone, and once while the key is
+/// opened as well.
 #[test]
 fn it_is_so_for_frost() {
     let mut random = ChaCha20Rng::seed_from_u64(seed());
     let (without, with) = harm(b'p', 800, count(300), &mut random);
     assert!(without > 0);
     assert_eq!(with, 0);
-    let found = [(b'q', 100), (b'f', 300)]
+    let found = [(b'q', 100), (b'r', 100), (b'o', 300), (b'f', 300)]
         .map(|(task, faults)| (char::from(task), harm(task, 0, count(faults), &mut random).1));
     assert!(found.iter().all(|(_, with)| *with == 0), "{found:?}");
 }

@@ -2,14 +2,15 @@
 
 use quorate_core::policy::ethereum::Address;
 use quorate_tests::chain::{Anvil, judge};
-use quorate_tests::chip::{Image, Machine};
+use quorate_tests::chip::{Extent, Image, Machine};
 use serde_json::json;
 
 use super::{Place, lines};
 
 #[test]
 fn a_chip_is_asked_refuses_loses_its_power_and_signs_again() {
-    let (image, chain, place) = (Image::of(Machine::CortexM4, false), Anvil::start(), Place::new());
+    let (image, chain, place) =
+        (Image::of(Machine::CortexM4, Extent::Base), Anvil::start(), Place::new());
     let firmware = image.path().to_str().unwrap();
     let output = place.run(&["--json", "--device", "--firmware", firmware, "--chain", chain.url()]);
     let lines = lines(&output);
