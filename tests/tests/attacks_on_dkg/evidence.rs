@@ -1,6 +1,7 @@
 //! Evidence for somebody who took no part: it names whom the parties named, and nobody once a byte of
 //! it, or the parties' keys, are not what they were.
 
+use quorate_core::curve::{AnyGroup, Ed25519};
 use quorate_core::dkg::{Dkg, Evidence, Kept, Lent, NotProven};
 use quorate_core::identity::Identity;
 use quorate_core::party::PartyId;
@@ -71,6 +72,11 @@ fn proven(culprit: u16, fault: Fault, attack: impl Fn(Packet) -> Vec<Packet>) {
             let nobody = Proof::decode(&bytes).unwrap();
             let verdict = nobody.judge::<Curve>(&terms_of_4(), &session_of(seed), |_| None);
             assert!(matches!(verdict, Err(NotProven::Stranger(_))));
+            let (terms, session) = (terms_of_4(), session_of(seed));
+            let verdict = nobody.judge::<AnyGroup>(&terms, &session, key_of);
+            assert_eq!(verdict, Ok((id(culprit), fault)));
+            let verdict = nobody.judge::<Ed25519>(&terms, &session, key_of);
+            assert_eq!(verdict, Err(NotProven::Suite));
         }
     }
     assert!(proofs > 1, "{proofs}");
